@@ -1,0 +1,69 @@
+"""What every phantom is: stored pixel values, the mask they were drawn from, and the exact truth.
+
+Sides are the patient's (radiological convention: the patient's right is on the left of the image);
+for ultrasound, which has no such convention, they are the sides of the image.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+GENERATOR = "triptych-phantoms"
+VERSION = "1"
+SIZES = ("small", "medium", "large")
+# Lesion diameter as a fraction of the image width. The gaps keep the classes apart at 64 px.
+DIAMETER = {"small": (0.085, 0.115), "medium": (0.165, 0.205), "large": (0.27, 0.34)}
+MIN_CNR = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the image shows, known exactly. `side`, `size` and `size_mm` are None without a finding."""
+
+    modality: str
+    anatomy: str
+    finding: str
+    side: str | None = None
+    count: int = 0
+    size: str | None = None
+    size_mm: float | None = None
+    cnr: float = 0.0
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """One drawn image.
+
+    `pixels` is (H, W): int16 Hounsfield units for CT, uint16 for MR and X-ray, uint8 for ultrasound.
+    `mask` is (H, W) bool, true on the finding. `window` is (centre, width) in the units of `pixels`,
+    or None where the values are already for display.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    truth: Truth
+    pixel_spacing_mm: float
+    window: tuple[float, float] | None
+    seed: int
+    difficulty: float
+
+
+def contrast_to_noise(image: np.ndarray, twin: np.ndarray, mask: np.ndarray, noise: float) -> float:
+    """|mean difference from the lesion-free twin inside the mask| / noise standard deviation.
+
+    Both images share anatomy and noise streams, so the difference is the finding alone.
+    """
+    if not mask.any():
+        return 0.0
+    return float(abs((image.astype(float) - twin)[mask].mean()) / max(noise, 1e-6))
+
+
+def count_components(mask: np.ndarray) -> int:
+    """How many separate regions the mask has (8-connected)."""
+    return int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
