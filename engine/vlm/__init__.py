@@ -1,0 +1,73 @@
+"""One protocol for every model that looks at an image and writes text.
+
+Batches of (image, chat) in; texts and log-probabilities out. Three implementations: transformers
+(the embedded default), vLLM, and any OpenAI-compatible endpoint. `open_vlm` picks one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One user turn about one image. `png` None asks without an image."""
+
+    png: bytes | None
+    text: str
+
+    def messages(self, image: Any = None) -> list[dict[str, Any]]:
+        """The chat in transformers' form; `image` fills the image part."""
+        part: dict[str, Any] = {"type": "image"} | ({"image": image} if image is not None else {})
+        parts = [part] if self.png is not None else []
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": self.text}]}]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. Temperature 0 is greedy; the same seed and batch give the same texts."""
+
+    n: int = 1
+    temperature: float = 1.0
+    max_tokens: int = 48
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sampled text, the mean log-probability of its tokens (at temperature 1), their number."""
+
+    text: str
+    logprob: float
+    tokens: int
+
+
+class VLM(Protocol):
+    """What a backend must do."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
+        """`sampling.n` samples for each request, in the order of the requests."""
+        ...
+
+
+def open_vlm(
+    model: str, backend: str = "transformers", url: str | None = None,
+    max_model_len: int = 512, threads: int | None = None,
+) -> VLM:
+    """Load `model` (a folder or Hub id) on a backend.
+
+    Raises TriptychError where the model cannot be found or the backend is not installed.
+    """
+    if backend == "endpoint":
+        from engine.vlm.endpoint import EndpointVLM
+
+        return EndpointVLM(model, url)
+    if backend == "vllm":
+        from engine.vlm.vllm import VllmVLM
+
+        return VllmVLM(model, max_model_len, threads)
+    from engine.vlm.transformers import TransformersVLM
+
+    return TransformersVLM(model, threads)

@@ -1,0 +1,38 @@
+"""Procedurally drawn medical images with exact truth, one module a modality."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+
+from generators.phantoms.base import Phantom
+
+MODULES = {
+    "CT": "generators.phantoms.ct_head",
+    "MR": "generators.phantoms.mr_brain",
+    "X-ray": "generators.phantoms.chest_xray",
+    "ultrasound": "generators.phantoms.ultrasound",
+}
+
+
+def draw(
+    modality: str, seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+) -> Phantom:
+    """Draw one phantom of `size` x `size` pixels, the same for the same arguments.
+
+    `difficulty` in [0, 1] lowers the finding's contrast and raises the noise; `finding` None draws
+    one at random. Raises KeyError for an unknown modality.
+    """
+    phantom: Phantom = import_module(MODULES[modality]).draw(seed, size, difficulty, finding)
+    return phantom
+
+
+def to_display(phantom: Phantom) -> np.ndarray:
+    """(H, W) uint8 as a viewer shows it: the window's analytic range onto 0..255."""
+    if phantom.window is None:
+        return phantom.pixels.astype(np.uint8)
+    centre, width = phantom.window
+    # DICOM PS3.3 C.11.2.1.2.1 (LINEAR)
+    scaled = ((phantom.pixels - (centre - 0.5)) / (width - 1) + 0.5) * 255
+    return np.round(np.clip(scaled, 0, 255)).astype(np.uint8)

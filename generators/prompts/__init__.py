@@ -1,0 +1,30 @@
+"""The words a model is prompted with, as named sets: `compact` for the tiny VLM, `full` for large ones.
+
+A set is a YAML file of `str.format` templates beside this module. What a prompt was is part of a
+triplet's id, so a changed template makes new rows.
+"""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+
+@cache
+def prompt_set(name: str) -> dict[str, Any]:
+    """Load a prompt set by name; raises FileNotFoundError for an unknown one."""
+    text = (resources.files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def ask_prompt(name: str, task: dict[str, str]) -> str:
+    """The user turn that asks for a question about the image, from a task's five fields."""
+    return str(prompt_set(name)["ask"]).format(**task).strip()
+
+
+def answer_prompt(name: str, question: str, options: tuple[str, ...], style: str) -> str:
+    """The user turn that asks for an answer; the policy is trained and tested on the same words."""
+    words = prompt_set(name)
+    listed = "\n" + str(words["options"]).format(options=" | ".join(options)) if options else ""
+    return f"{question}{listed}\n{words['answer'][style]}".strip()

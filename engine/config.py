@@ -1,0 +1,220 @@
+"""The configuration of a run: one YAML file, checked; the laptop's and the cluster's differ in values only.
+
+Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.errors import TriptychError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Source(_Section):
+    """Where images come from: a folder, or phantoms drawn into the workspace where path is null."""
+
+    path: str | None = None
+    phantoms: dict[str, int] = Field(default={"MR": 300, "ultrasound": 300})
+    size: int = Field(128, ge=32, description="side of a drawn phantom in pixels")
+    difficulty: float = Field(0.3, ge=0, le=1)
+    frames: str = Field("middle", pattern=r"^(middle|all|every:[1-9]\d*)$")
+    split: dict[str, float] = Field(default={"train": 0.6, "val": 0.1, "test": 0.3})
+    key_file: str | None = Field(None, description="secret for patient groups; else TRIPTYCH_KEY")
+    limit: int | None = Field(None, ge=1, description="use at most so many files")
+
+
+class Expert(_Section):
+    """The seed of expert judgement: rows to imitate and pairs to learn a taste from."""
+
+    kind: Literal["phantoms", "vqa-rad", "none"] = "phantoms"
+    images: int = Field(60, ge=1, description="training images with expert rows")
+    rows_per_image: int = Field(4, ge=1)
+    preference_images: int = Field(100, ge=1, description="further training images for pairs")
+    pairs: int = Field(600, ge=1)
+    holdout: float = Field(0.25, gt=0, lt=1, description="share of pairs never trained on")
+    error_rate: float = Field(0.05, ge=0, lt=0.5, description="simulated expert's, phantoms only")
+
+
+class Backend(_Section):
+    """How a VLM is run."""
+
+    backend: Literal["transformers", "vllm", "endpoint"] = "transformers"
+    url: str | None = Field(None, description="endpoint only: base URL, …/v1")
+    batch: int = Field(64, ge=1, description="requests a shard")
+    actors: int = Field(1, ge=1)
+    gpus: float = Field(0, ge=0, description="GPUs an actor")
+    max_model_len: int = Field(512, ge=64)
+
+
+class Generator(Backend):
+    """What asks and answers."""
+
+    model: str | None = Field(None, description="null: the base, tuned on the expert seed")
+    refresh: bool = Field(True, description="the round's policy generates the next round")
+    prompts: Literal["compact", "full"] = "compact"
+    styles: dict[Literal["direct", "step", "meta"], float] = Field(
+        default={"direct": 0.34, "step": 0.33, "meta": 0.33}
+    )
+    tasks: int = Field(600, ge=1, description="questions asked a round")
+    samples: int = Field(8, ge=1, description="answers sampled for each question")
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(48, ge=4)
+
+
+class Optimiser(_Section):
+    """What every training shares."""
+
+    lr: float = Field(5e-4, gt=0)
+    epochs: float = Field(3, gt=0)
+    batch: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, description="Ray Train workers")
+    gpus: float = Field(0, ge=0, description="GPUs a worker")
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights")
+    bf16: bool = False
+    save_steps: int = Field(0, ge=0, description="checkpoint and resume every so many steps")
+
+
+class Reward(Optimiser):
+    """The judge."""
+
+    model: str | None = Field(None, description="backbone; null: the base")
+    readout: Literal["token", "head"] = Field("token", description="start of the three heads")
+    objective: Literal["bradley-terry", "tiers"] = "bradley-terry"
+    criteria: dict[Literal["factuality", "reasoning", "relevance"], float] = Field(
+        default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
+    )
+    refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
+    expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")
+    tolerance: float = Field(0.01, ge=0, description="holdout AUC may fall by this in refinement")
+
+
+class Select(_Section):
+    """Which rows teach."""
+
+    confidence: float = Field(1.0, ge=0, description="weight of the generator's log-probability")
+    agreement: float = Field(1.0, ge=0, description="weight of the log vote share among samples")
+    keep: float = Field(0.7, gt=0, le=1, description="share of questions kept, the surest first")
+    min_probability: float = Field(0.0, ge=0, le=1, description="calibrated floor in any case")
+
+
+class Sft(Optimiser):
+    ask_share: float = Field(0.3, ge=0, le=1, description="rows that also teach asking")
+
+
+class Grpo(Optimiser):
+    steps: int = Field(40, ge=0, description="0 skips GRPO")
+    group: int = Field(8, ge=2, description="completions a prompt")
+    temperature: float = Field(1.0, gt=0)
+    kl: float = Field(0.02, ge=0, description="beta of the KL penalty")
+    reward: dict[Literal["judge", "correct", "format"], float] = Field(
+        default={"judge": 0.3, "correct": 1.0, "format": 0.1}
+    )
+
+    @model_validator(mode="after")
+    def _right_beats_wrong(self) -> Grpo:
+        weights = {"judge": 0.0, "correct": 0.0, "format": 0.0} | self.reward
+        if min(weights.values()) < 0:
+            raise ValueError("reward weights must not be negative")
+        if weights["correct"] <= weights["judge"] + weights["format"]:
+            raise ValueError(
+                "reward.correct must exceed reward.judge + reward.format, "
+                "or a wrong answer could outscore a right one"
+            )
+        return self
+
+
+class Evaluate(Backend):
+    style: Literal["direct", "step", "meta"] = "direct"
+    questions: int = Field(600, ge=1, description="held-out test questions")
+    max_tokens: int = Field(40, ge=2)
+
+
+class Cluster(_Section):
+    address: str | None = Field(None, description="of a running Ray; null starts one here")
+    cpus: int | None = Field(None, ge=1)
+    threads: int = Field(2, ge=1, description="torch threads an actor or worker")
+
+
+class Config(_Section):
+    """A whole run."""
+
+    name: str = Field("demo", pattern=r"^[\w.-]+$")
+    seed: int = 0
+    model: str = Field("tiny", description="base of policy, generator and judge: `tiny`, folder, Hub id")
+    rounds: int = Field(2, ge=1)
+    licence: str = Field("apache-2.0", description="of the exported dataset")
+    source: Source = Source()
+    expert: Expert = Expert()
+    generator: Generator = Generator()
+    reward: Reward = Reward()
+    select: Select = Select()
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    evaluate: Evaluate = Evaluate()
+    cluster: Cluster = Cluster()
+
+    def base_model(self) -> str:
+        """The base as something transformers can load."""
+        if self.model != "tiny":
+            return self.model
+        from engine.vlm.tiny import FOLDER
+
+        return str(FOLDER)
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the rows: all but where it runs."""
+        return self.model_dump(exclude={"cluster"})
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a configuration file and apply `key.path=value` overrides.
+
+    Raises TriptychError with one line a problem: the file, the key, what is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise TriptychError(f"no configuration file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise TriptychError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise TriptychError(f"{path} must hold `key: value` lines")
+    return build(values, overrides or [], str(path))
+
+
+def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
+    """Check values with overrides applied; `where` names them in errors."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise TriptychError(f"--set {override}: write key=value, such as rounds=1")
+        _assign(values, key.strip().split("."), yaml.safe_load(text), override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(dict(e)) for e in error.errors()]
+        raise TriptychError(f"{where}: {'; '.join(problems)}") from None
+
+
+def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise TriptychError(f"--set {override}: {key} is not a section")
+    values[keys[-1]] = value
+
+
+def _problem(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "configuration"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,278 @@
+"""The row types that every stage reads and writes. A row's id is the hash of what made it.
+
+Each type is a frozen dataclass with one Arrow schema (`schema_of`), so that a table on disk, in Ray
+and in DuckDB has the same columns everywhere. Values that vary in shape (rendering parameters,
+truth, metrics) are JSON text, canonical so that equal values are equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, ClassVar, get_args, get_type_hints
+
+import pyarrow as pa
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_id(*parts: Any) -> str:
+    """32 hex digits (128 bits) of the SHA-256 of the canonical JSON of `parts`."""
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:32]
+
+
+def bytes_id(data: bytes) -> str:
+    """32 hex digits of the SHA-256 of raw bytes."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+class Row:
+    """Base of the row types: conversion to and from the plain dictionaries that Arrow holds."""
+
+    table: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Any:
+        """Build a row from a dictionary; keys that are not columns are ignored."""
+        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        picked = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return cls(**picked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image(Row):
+    """A safe image. `png` is an 8-bit PNG; `id` is the hash of its pixels, shape and mode."""
+
+    table: ClassVar[str] = "images"
+    id: str
+    png: bytes
+    width: int
+    height: int
+    modality: str
+    anatomy: str
+    group: str  # patient or study, keyed hash: what splits are made by
+    split: str  # train, val or test; one group is in one split
+    source: str  # file name relative to the source, or the generator of a phantom
+    rendering: str  # JSON: window, frame, photometric interpretation and what was chosen
+    deidentification: str  # the profile applied
+    is_synthetic: bool
+    truth: str | None = None  # JSON, phantoms only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Row):
+    """What to ask for: the controllable specification of a triplet."""
+
+    table: ClassVar[str] = "tasks"
+    id: str
+    modality: str
+    question_type: str
+    difficulty: str
+    answer_format: str
+    prompt_style: str
+
+    @classmethod
+    def make(
+        cls, modality: str, question_type: str, difficulty: str, answer_format: str, style: str
+    ) -> Task:
+        parts = (modality, question_type, difficulty, answer_format, style)
+        return cls(
+            id=content_id("task", *parts),
+            modality=modality,
+            question_type=question_type,
+            difficulty=difficulty,
+            answer_format=answer_format,
+            prompt_style=style,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triplet(Row):
+    """An image's question and one answer to it. `problem` is set where the text did not parse."""
+
+    table: ClassVar[str] = "triplets"
+    id: str
+    image_id: str
+    generator_id: str  # a model's id, or "expert"
+    task_id: str
+    prompt_hash: str
+    seed: int
+    sample: int
+    round: int
+    question: str
+    options: tuple[str, ...]
+    answer: str
+    rationale: str
+    raw: str
+    logprob: float  # mean log-probability of the answer's tokens under the generator; 0 for experts
+    problem: str | None = None
+
+    @property
+    def question_key(self) -> str:
+        """What candidates for one answer share: image, question and options."""
+        return content_id(self.image_id, self.question, self.options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(Row):
+    """A judge's opinion: three criteria and their weighted sum (logits), and a probability."""
+
+    table: ClassVar[str] = "judgements"
+    id: str
+    triplet_id: str
+    judge_id: str
+    factuality: float
+    reasoning: float
+    relevance: float
+    overall: float
+    probability: float  # calibrated: that an expert would accept the row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Row):
+    """Keep or reject, always with the reason. Rejects are kept for ever."""
+
+    table: ClassVar[str] = "decisions"
+    id: str
+    triplet_id: str
+    rules_id: str
+    round: int
+    keep: bool
+    reason: str
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference(Row):
+    """An expert (or a stated rule) found one of two triplets better by a criterion."""
+
+    table: ClassVar[str] = "preferences"
+    id: str
+    image_id: str
+    chosen_id: str
+    rejected_id: str
+    criterion: str  # factuality, reasoning or relevance
+    tier_chosen: float  # MedGR2's tiers: expert 10, perturbed 6, incoherent 0, irrelevant -6
+    tier_rejected: float
+    expert: str  # pseudonym, or the rule that made the pair
+    round: int
+    holdout: bool  # frozen: never trained on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(Row):
+    """Weights in the workspace (or named from outside) and what they were made from."""
+
+    table: ClassVar[str] = "models"
+    id: str  # hash of the weights
+    role: str  # base, generator, judge or policy
+    stage: str
+    round: int
+    parent_id: str | None
+    path: str  # relative to the workspace, or a folder or Hub id outside it
+    metrics: str  # JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption(Row):
+    """A model saw a row in training."""
+
+    table: ClassVar[str] = "consumption"
+    id: str
+    model_id: str
+    row_id: str
+    row_table: str  # triplets or preferences
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Row):
+    """A model's answer to one held-out question."""
+
+    table: ClassVar[str] = "evaluations"
+    id: str
+    model_id: str
+    image_id: str
+    split: str
+    round: int
+    arm: str  # which model of the round: base, sft, policy
+    modality: str
+    question_type: str
+    question: str
+    options: tuple[str, ...]
+    gold: str
+    answer: str
+    valid: bool
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal(Row):
+    """An input that was not used, and why. `path` is relative to the source."""
+
+    table: ClassVar[str] = "refusals"
+    id: str
+    path: str
+    frame: int
+    reason: str
+
+
+ROW_TYPES: tuple[type[Row], ...] = (
+    Image,
+    Task,
+    Triplet,
+    Judgement,
+    Decision,
+    Preference,
+    Model,
+    Consumption,
+    Evaluation,
+    Refusal,
+)
+TYPES_BY_TABLE = {t.table: t for t in ROW_TYPES}
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    args = [a for a in get_args(hint) if a is not NoneType]
+    if hint is bytes:
+        return pa.binary()
+    if hint == tuple[str, ...]:
+        return pa.list_(pa.string())
+    return _ARROW[args[0] if args else hint]
+
+
+def schema_of(row_type: type[Row]) -> pa.Schema:
+    """The Arrow schema of a row type: its columns in order, nullable where it allows None."""
+    hints = get_type_hints(row_type)
+    return pa.schema(
+        [
+            pa.field(f.name, _arrow_type(hints[f.name]), NoneType in get_args(hints[f.name]))
+            for f in fields(row_type)  # type: ignore[arg-type]
+        ]
+    )
+
+
+def to_arrow(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
+    """Rows as an Arrow table of the type's schema."""
+    return pa.Table.from_pylist([r.to_dict() for r in rows], schema=schema_of(row_type))
+
+
+def from_arrow(row_type: type[Row], table: pa.Table) -> list[Any]:
+    """The inverse of `to_arrow`."""
+    return [row_type.from_dict(values) for values in table.to_pylist()]
+
+
+def unique(rows: Sequence[Any]) -> list[Any]:
+    """Rows without repeated ids, the first of each, in order."""
+    return list({row.id: row for row in reversed(rows)}.values())[::-1]

@@ -1,0 +1,71 @@
+"""The protocol on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted model)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from engine.errors import TriptychError
+from engine.vlm import Request, Sample, Sampling
+
+TIMEOUT_S = 300
+CONCURRENT = 16
+
+
+class EndpointVLM:
+    """Chat completions over HTTP; the key is read from OPENAI_API_KEY, if it is set."""
+
+    def __init__(self, model: str, url: str | None) -> None:
+        if not url:
+            raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
+        self.model = model
+        self.url = url.rstrip("/") + "/chat/completions"
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
+        with ThreadPoolExecutor(CONCURRENT) as pool:
+            return list(pool.map(lambda request: self._one(request, sampling), requests))
+
+    def _one(self, request: Request, sampling: Sampling) -> list[Sample]:
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": _content(request)}],
+            "n": sampling.n,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+            "logprobs": True,
+        }
+        answer = self._post(body)
+        return [_sample(choice) for choice in answer["choices"]]
+
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        key = os.environ.get("OPENAI_API_KEY", "")
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        call = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
+                return dict(json.load(reply))
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
+
+
+def _content(request: Request) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    if request.png is not None:
+        data = base64.b64encode(request.png).decode()
+        parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
+    return [*parts, {"type": "text", "text": request.text}]
+
+
+def _sample(choice: dict[str, Any]) -> Sample:
+    tokens = ((choice.get("logprobs") or {}).get("content")) or []
+    mean = sum(t["logprob"] for t in tokens) / len(tokens) if tokens else 0.0
+    return Sample((choice["message"]["content"] or "").strip(), mean, len(tokens))

@@ -1,0 +1,119 @@
+"""The protocol on transformers' own `generate`: the embedded default."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from engine.errors import TriptychError
+from engine.vlm import Request, Sample, Sampling
+from engine.vlm.attention import batch_vision_attention
+
+
+def decode_png(png: bytes) -> Any:
+    """PNG bytes as an RGB PIL image."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def load_processor(model: str) -> Any:
+    """The processor, padding on the left as batched generation needs."""
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model)
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def load_model(model: str, dtype: str = "auto") -> Any:
+    """The model for training or generation; half-precision weights become float32 on a CPU."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    on_gpu = torch.cuda.is_available()
+    kind = dtype if on_gpu else "float32"
+    try:
+        loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=kind)
+    except (OSError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise TriptychError(f"cannot load model {model}: {line}") from None
+    return batch_vision_attention(loaded)
+
+
+def vision_token_ids(config: Any) -> list[int]:
+    """Tokens a model must never write: an image pad in a completion breaks M-RoPE's indexing."""
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    return [i for name in names if (i := getattr(config, name, None)) is not None]
+
+
+def encode(processor: Any, requests: Sequence[Request]) -> Any:
+    """Padded model inputs of a batch of requests, ready for the model to reply."""
+    texts = [
+        processor.apply_chat_template(r.messages(), add_generation_prompt=True) for r in requests
+    ]
+    images = [decode_png(r.png) for r in requests if r.png is not None]
+    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+
+
+class TransformersVLM:
+    """A model in this process."""
+
+    def __init__(self, model: str, threads: int | None = None) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.model = load_model(model).eval()
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.processor = load_processor(model)
+        self.banned = vision_token_ids(self.model.config)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
+        import torch
+
+        if not requests:
+            return []
+        inputs = encode(self.processor, requests).to(self.model.device)
+        torch.manual_seed(sampling.seed)
+        greedy = sampling.temperature == 0
+        with torch.no_grad():
+            out = self.model.generate(
+                **inputs,
+                do_sample=not greedy,
+                temperature=None if greedy else sampling.temperature,
+                top_p=None if greedy else 1.0,
+                top_k=None if greedy else 0,
+                num_return_sequences=sampling.n,
+                max_new_tokens=sampling.max_tokens,
+                suppress_tokens=self.banned,
+                output_logits=True,
+                return_dict_in_generate=True,
+                pad_token_id=self.processor.tokenizer.pad_token_id,
+            )
+        samples = self._samples(out, inputs["input_ids"].shape[1])
+        return [samples[i : i + sampling.n] for i in range(0, len(samples), sampling.n)]
+
+    def _samples(self, out: Any, prompt_length: int) -> list[Sample]:
+        import torch
+
+        tokenizer = self.processor.tokenizer
+        written = out.sequences[:, prompt_length:]
+        picked = [
+            logits.float().log_softmax(-1).gather(1, written[:, i : i + 1])
+            for i, logits in enumerate(out.logits)
+        ]
+        logprobs = torch.cat(picked, dim=1)
+        # A row ends with its first end token; what generate padded after it does not count.
+        ended = (written == tokenizer.eos_token_id).cumsum(1)
+        mask = (ended - (written == tokenizer.eos_token_id).int()) == 0
+        counts = mask.sum(1)
+        means = (logprobs * mask).sum(1) / counts
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        return [
+            Sample(text.strip(), float(mean), int(count))
+            for text, mean, count in zip(texts, means, counts)
+        ]

@@ -1,0 +1,209 @@
+"""A workspace on disk: stages write shards, a commit makes them part of the record.
+
+    workspace.json            which configuration made it
+    events/00003-generate-r1/ one folder a committed stage: its shards and commit.json
+    work/<fingerprint>/       shards of a stage in progress, one file each, renamed when whole
+    models/<id>/              weights
+    ledger.duckdb             built from events/, never the only copy of anything
+
+A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
+its work folder into events/, then one DuckDB transaction; a ledger that missed the second step
+catches up when the workspace is opened. So `kill -9` costs at most the shards in flight.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.lineage.ledger import Ledger
+from engine.records import Row, canonical, from_arrow, to_arrow
+
+SCHEMA_VERSION = 1
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+
+
+def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
+    """Write a Parquet file under a temporary name and rename it when whole."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    path = folder / f"{name}.parquet"
+    _replace(path, sink.getvalue().to_pybytes())
+    return path
+
+
+@dataclass
+class Stage:
+    """A stage in progress: where its shards go, and what its commit will say."""
+
+    name: str
+    round: int
+    fingerprint: str
+    folder: Path
+    started: float = field(default_factory=time.time)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def done(self) -> set[str]:
+        """Names of the shards that are already whole."""
+        return {path.stem for path in self.folder.glob("*.parquet")}
+
+    def write(self, row_type: type[Row], rows: Iterable[Row], shard: str = "000") -> None:
+        """Write one shard of a table; writing it again replaces it."""
+        write_shard(self.folder, f"{row_type.table}-{shard}", to_arrow(row_type, rows))
+
+
+class Workspace:
+    """A folder that one run at a time writes and anyone may read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.events = root / "events"
+        self.work = root / "work"
+        self.models = root / "models"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def existing(cls, root: Path) -> Workspace:
+        """Open for reading; raises TriptychError where there is no workspace."""
+        if not (root / "workspace.json").is_file():
+            raise TriptychError(
+                f"no workspace at {root}: `triptych run CONFIG --workspace {root}` makes one"
+            )
+        return cls(root)
+
+    @classmethod
+    @contextmanager
+    def writing(cls, root: Path, name: str, config: dict[str, Any]) -> Iterator[Workspace]:
+        """Open (or make) a workspace as its one writer.
+
+        Raises TriptychError where another run has it open, or another configuration made it.
+        """
+        workspace = cls(root)
+        for folder in (workspace.events, workspace.work, workspace.models):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = (root / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise TriptychError(
+                f"workspace {root} is in use by another run: wait for it, or choose --workspace"
+            ) from None
+        workspace._lock = lock
+        try:
+            workspace._claim(name, config)
+            workspace.ledger().sync(workspace.events)
+            yield workspace
+        finally:
+            lock.close()
+
+    def _claim(self, name: str, config: dict[str, Any]) -> None:
+        path = self.root / "workspace.json"
+        if path.exists():
+            made_by = json.loads(path.read_text())["config"]
+            changed = [k for k in config if canonical(config[k]) != canonical(made_by.get(k))]
+            if changed:
+                raise TriptychError(
+                    f"workspace {self.root} was made by another configuration "
+                    f"(different: {', '.join(sorted(changed))}): choose another --workspace"
+                )
+            return
+        content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
+        _replace(path, json.dumps(content, indent=1).encode())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration that made the workspace."""
+        return dict(json.loads((self.root / "workspace.json").read_text())["config"])
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.root / "ledger.duckdb")
+
+    def commits(self) -> list[dict[str, Any]]:
+        """The commits in order: stage, round, fingerprint, seconds, counts and metrics."""
+        paths = sorted(self.events.glob("*/commit.json"))
+        return [json.loads(p.read_text()) | {"folder": p.parent.name} for p in paths]
+
+    def committed(self, fingerprint: str) -> dict[str, Any] | None:
+        """The commit with this fingerprint, if there is one."""
+        return next((c for c in self.commits() if c["fingerprint"] == fingerprint), None)
+
+    def begin(self, name: str, round: int, fingerprint: str) -> Stage:
+        """Start a stage, or take it up where it was left."""
+        folder = self.work / fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+        return Stage(name, round, fingerprint, folder)
+
+    def commit(self, stage: Stage) -> dict[str, Any]:
+        """Make the stage's shards part of the record, all or none."""
+        shards = sorted(stage.folder.glob("*.parquet"))
+        rows: dict[str, int] = {}
+        for shard in shards:
+            table = shard.stem.rpartition("-")[0]
+            rows[table] = rows.get(table, 0) + pq.read_metadata(shard).num_rows
+        sequence = len(list(self.events.iterdir()))
+        commit = {
+            "sequence": sequence,
+            "stage": stage.name,
+            "round": stage.round,
+            "fingerprint": stage.fingerprint,
+            "seconds": round(time.time() - stage.started, 2),
+            "rows": rows,
+            "metrics": stage.metrics,
+        }
+        _replace(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
+        target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
+        stage.folder.rename(target)
+        self.ledger().sync(self.events)
+        return commit
+
+    def discard_unfinished(self) -> None:
+        """Drop shards of stages whose fingerprint no longer applies."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+
+    def read(
+        self, row_type: type[Row], stage: str | None = None, round: int | None = None
+    ) -> list[Any]:
+        """Committed rows of a type, in the order written, of one stage or round where named."""
+        rows: list[Any] = []
+        for commit in self.commits():
+            if stage not in (None, commit["stage"]) or round not in (None, commit["round"]):
+                continue
+            folder = self.events / commit["folder"]
+            for shard in sorted(folder.glob(f"{row_type.table}-*.parquet")):
+                rows += from_arrow(row_type, pq.read_table(shard))
+        return rows
+
+    def add_model(self, source: Path) -> tuple[str, Path]:
+        """Move saved weights under models/, named by their hash; returns (id, folder)."""
+        from engine.vlm.weights import weights_id
+
+        model_id = weights_id(source)
+        target = self.models / model_id
+        if target.exists():
+            shutil.rmtree(source)
+        else:
+            source.rename(target)
+        return model_id, target

@@ -1,0 +1,343 @@
+"""Train the embedded tiny VLM from nothing on phantoms, and print what it knows.
+
+    python -m pipelines.pretrain            # the weights in engine/vlm/tiny/weights
+
+The curriculum is general: describe, locate, count, compare, answer with and without reasoning,
+ask, and verify a statement. CT and X-ray make up nearly all of it; MR and ultrasound are shown
+rarely, so that the demo has something to teach. An image's questions share its encoding: each
+conversation turn sees the image and itself only (a block mask), so one pass trains them all.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from engine.answers import render_completion, render_question
+from engine.vlm import tiny
+from generators import phantoms
+from generators import questions as bank
+from generators.phantoms.base import Truth
+from generators.prompts import answer_prompt, ask_prompt
+from reward_model.criteria import judge_prompt
+
+SHARES = {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
+DESCRIBE = "Describe the image."
+DRAW_SIZE = 128
+IGNORE = -100
+Turn = tuple[str, str]
+
+
+def draw_pool(seeds: range, shares: dict[str, float]) -> tuple[np.ndarray, list[Truth]]:
+    """Phantoms as the processor sees them: (N, 64, 64) uint8, and their truths."""
+    rng = np.random.default_rng(seeds.start)
+    modalities = rng.choice(list(shares), size=len(seeds), p=list(shares.values()))
+    difficulties = rng.uniform(0, 0.8, size=len(seeds))
+    with multiprocessing.get_context("spawn").Pool() as workers:
+        drawn = workers.starmap(_draw, zip(modalities, seeds, difficulties), chunksize=50)
+    return np.stack([pixels for pixels, _ in drawn]), [truth for _, truth in drawn]
+
+
+def _draw(modality: str, seed: int, difficulty: float) -> tuple[np.ndarray, Truth]:
+    from PIL import Image
+
+    phantom = phantoms.draw(str(modality), seed, DRAW_SIZE, difficulty)
+    image = Image.fromarray(phantoms.to_display(phantom))
+    small = image.resize((tiny.IMAGE_SIZE, tiny.IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(small), phantom.truth
+
+
+def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
+    """One image's turns: (what the user says, what the model should say)."""
+    turns: list[Turn] = []
+    if rng.random() < 0.5:
+        turns.append((DESCRIBE, bank.describe(truth)))
+    for _ in range(3):
+        turns.append(_answering(truth, rng, ["direct", "direct", "step", "meta"]))
+    for _ in range(2):
+        turns.append(_verifying(truth, rng))
+    if rng.random() < 0.5:
+        turns.append(_asking(truth, rng))
+    return turns
+
+
+def _question(truth: Truth, rng: np.random.Generator) -> tuple[bank.QA, dict[str, str]]:
+    while True:
+        task = {
+            "modality": truth.modality,
+            "question_type": str(rng.choice(bank.QUESTION_TYPES, p=[0.05, 0.05, 0.3, 0.2, 0.4])),
+            "difficulty": str(rng.choice(bank.DIFFICULTIES)),
+            "answer_format": str(rng.choice(bank.ANSWER_FORMATS)),
+        }
+        qa = bank.compose(
+            truth, task["question_type"], rng, task["difficulty"], task["answer_format"]
+        )
+        if qa:
+            return qa, task | {"answer_format": qa.answer_format}
+
+
+def _answering(truth: Truth, rng: np.random.Generator, styles: list[str]) -> Turn:
+    qa, _ = _question(truth, rng)
+    style = str(rng.choice(styles))
+    prompt = answer_prompt("compact", qa.question, qa.options, style)
+    return prompt, render_completion(bank.rationale(truth, style, rng), qa.answer)
+
+
+def _asking(truth: Truth, rng: np.random.Generator) -> Turn:
+    qa, task = _question(truth, rng)
+    return ask_prompt("compact", task), render_question(qa.question, qa.options)
+
+
+def _verifying(truth: Truth, rng: np.random.Generator) -> Turn:
+    """A proposed answer, right or wrong, with the reasoning of the image which it is true of.
+
+    One in four is a true row of another image, so that false premises are seen too.
+    """
+    source = bank.corrupt(truth, rng) if rng.random() < 0.25 else truth
+    qa, _ = _question(source, rng)
+    answer = qa.answer if rng.random() < 0.5 else bank.wrong_answer(source, qa, rng)
+    if source is not truth:
+        answer = qa.answer
+    right = answer == bank.answer_of(truth, qa.question)
+    shown = ""
+    if rng.random() < 0.3:
+        told = source if source is not truth else truth if right else bank.corrupt(truth, rng)
+        shown = bank.describe(told)
+    prompt = judge_prompt("compact", qa.question, qa.options, shown, answer)
+    return prompt, "yes" if right else "no"
+
+
+class Packer:
+    """Packs the turns of one image into one sequence with a block mask."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        side = tiny.IMAGE_SIZE // 16
+        self.side = side
+        self.prefix = tokenizer(
+            "<|im_start|>user\n<|vision_start|>" + "<|image_pad|>" * side**2 + "<|vision_end|>"
+        )["input_ids"]
+        self.before = self.prefix.index(tokenizer.convert_tokens_to_ids("<|image_pad|>"))
+
+    def positions(self) -> np.ndarray:
+        """(3, prefix) M-RoPE positions of the shared prefix, as Qwen2.5-VL counts them."""
+        b, side = self.before, self.side
+        head = np.tile(np.arange(b), (3, 1))
+        grid = np.stack(
+            [
+                np.zeros(side**2, int),
+                np.repeat(np.arange(side), side),
+                np.tile(np.arange(side), side),
+            ]
+        )
+        tail = np.arange(len(self.prefix) - b - side**2) + b + side
+        return np.concatenate([head, grid + b, np.tile(tail, (3, 1))], axis=1)
+
+    def batch(self, items: list[list[Turn]]) -> dict[str, Any]:
+        """input_ids, labels (B, L), position_ids (3, B, L) and a boolean mask (B, 1, L, L)."""
+        import torch
+
+        packed = [self._sequence(turns) for turns in items]
+        length = max(len(ids) for ids, *_ in packed)
+        pad = self.tokenizer.pad_token_id
+        ids = np.full((len(packed), length), pad)
+        labels = np.full((len(packed), length), IGNORE)
+        positions = np.zeros((3, len(packed), length), int)
+        segments = np.full((len(packed), length), -1)
+        for i, (row, target, place, segment) in enumerate(packed):
+            n = len(row)
+            ids[i, :n], labels[i, :n], segments[i, :n] = row, target, segment
+            positions[:, i, :n] = place
+        same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
+        mask = same & np.tri(length, dtype=bool)
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "labels": torch.from_numpy(labels),
+            "position_ids": torch.from_numpy(positions),
+            "attention_mask": torch.from_numpy(mask[:, None]),
+        }
+
+    def _sequence(self, turns: list[Turn]) -> tuple[list[int], list[int], np.ndarray, list[int]]:
+        ids = list(self.prefix)
+        labels = [IGNORE] * len(ids)
+        places, segments = [self.positions()], [0] * len(ids)
+        start = int(places[0].max()) + 1
+        for number, (user, assistant) in enumerate(turns, 1):
+            prompt = self.tokenizer(f"{user}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+            reply = self.tokenizer(f"{assistant}<|im_end|>")["input_ids"]
+            n = len(prompt) + len(reply)
+            ids += prompt + reply
+            labels += [IGNORE] * len(prompt) + reply
+            segments += [number] * n
+            places.append(np.tile(np.arange(n) + start, (3, 1)))
+        return ids, labels, np.concatenate(places, axis=1), segments
+
+
+def patchify(pixels: np.ndarray) -> Any:
+    """(N, 64, 64) uint8 to Qwen2VLImageProcessor's (N * 64, 384) patches, normalised to [-1, 1].
+
+    Patches come in merge order (2 x 2 blocks); each holds channel, time, row, column.
+    """
+    import torch
+
+    n, side = len(pixels), tiny.IMAGE_SIZE // 16
+    x = torch.from_numpy(pixels.astype(np.float32)) / 127.5 - 1
+    x = x.view(n, side, 2, 8, side, 2, 8).permute(0, 1, 4, 2, 5, 3, 6)
+    x = x.reshape(n * side * side * 4, 1, 1, 64)
+    return x.expand(-1, 3, 2, 64).reshape(-1, 384).contiguous()
+
+
+def augment(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift by up to two pixels and jitter brightness and contrast; sides and sizes stay true."""
+    out = np.empty_like(pixels)
+    for i, image in enumerate(pixels):
+        dy, dx = rng.integers(-2, 3, size=2)
+        padded = np.pad(image, 2, mode="edge")[2 + dy : 66 + dy, 2 + dx : 66 + dx]
+        gain, offset = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
+        out[i] = np.clip(padded * gain + offset, 0, 255)
+    return out
+
+
+def train(
+    model: Any,
+    packer: Packer,
+    pool: tuple[np.ndarray, list[Truth]],
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    shares: dict[str, float],
+) -> None:
+    """AdamW with warm-up and linear decay. Every draw comes from `seed`."""
+    import torch
+
+    pixels, truths = pool
+    rng = np.random.default_rng(seed)
+    weights = np.array([shares[t.modality] for t in truths])
+    present = {m: sum(t.modality == m for t in truths) for m in shares}
+    weights = weights / np.array([present[t.modality] for t in truths])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / (0.05 * steps), (steps - s) / (0.95 * steps))
+    )
+    side = tiny.IMAGE_SIZE // 8
+    grid = torch.tensor([[1, side, side]] * batch)
+    started = time.time()
+    model.train()
+    for step in range(steps):
+        chosen = rng.choice(len(truths), size=batch, p=weights / weights.sum())
+        inputs = packer.batch([curriculum(truths[i], rng) for i in chosen])
+        images = patchify(augment(pixels[chosen], rng))
+        labels = inputs.pop("labels")
+        hidden = model.model(pixel_values=images, image_grid_thw=grid, **inputs)[0]
+        wanted = labels[:, 1:] != IGNORE
+        logits = model.lm_head(hidden[:, :-1][wanted])
+        loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][wanted])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 25 == 0 or step == steps - 1:
+            rate = (time.time() - started) / (step + 1)
+            left = (steps - step - 1) * rate / 60
+            print(
+                f"step {step:5d}/{steps}  loss {loss.item():.4f}  {rate:.2f} s/step  "
+                f"{left:.0f} min left",
+                flush=True,
+            )
+    model.eval()
+
+
+def accuracy(model: Any, packer: Packer, seeds: range, modality: str) -> dict[str, float]:
+    """Held-out share of answers whose every token is the greedy one, by question kind.
+
+    For a direct answer this equals greedy decoding's exact match. `verify` is balanced accuracy.
+    """
+    import torch
+
+    pixels, truths = draw_pool(seeds, {modality: 1.0})
+    rng = np.random.default_rng(seeds.start)
+    side = tiny.IMAGE_SIZE // 8
+    hits: dict[str, list[bool]] = {}
+    for low in range(0, len(truths), 50):
+        turns, kinds = [], []
+        for truth in truths[low : low + 50]:
+            pairs = [_question(truth, rng)[0] for _ in range(3)]
+            kinds.append([p.kind for p in pairs] + ["verify"])
+            asked = [
+                (
+                    answer_prompt("compact", p.question, p.options, "direct"),
+                    render_completion("", p.answer),
+                )
+                for p in pairs
+            ]
+            turns.append([*asked, _verifying(truth, rng)])
+        inputs = packer.batch(turns)
+        labels = inputs.pop("labels")
+        with torch.no_grad():
+            hidden = model.model(
+                pixel_values=patchify(pixels[low : low + 50]),
+                image_grid_thw=torch.tensor([[1, side, side]] * len(turns)),
+                **inputs,
+            )[0]
+            guess = model.lm_head(hidden[:, :-1]).argmax(-1)
+        for row, (target, got) in enumerate(zip(labels[:, 1:], guess)):
+            right = (target == got).tolist()
+            starts = [
+                i
+                for i in range(len(target))
+                if target[i] != IGNORE and (i == 0 or target[i - 1] == IGNORE)
+            ]
+            for kind, i in zip(kinds[row], starts):
+                ok = True
+                while i < len(target) and target[i] != IGNORE:
+                    ok &= right[i]
+                    i += 1
+                hits.setdefault(kind, []).append(ok)
+    figures = {kind: float(np.mean(ok)) for kind, ok in sorted(hits.items())}
+    answered = [ok for kind, oks in hits.items() if kind != "verify" for ok in oks]
+    return figures | {"all": float(np.mean(answered)), "n": float(len(answered))}
+
+
+def corpus(truths: list[Truth], seed: int = 0) -> list[str]:
+    """The text that the tokenizer is trained on: curriculum turns."""
+    rng = np.random.default_rng(seed)
+    return [part for truth in truths for turn in curriculum(truth, rng) for part in turn]
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Where the model is written.")] = tiny.FOLDER,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    images: Annotated[int, typer.Option(help="Phantoms in the training pool.")] = 16000,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+) -> None:
+    """Draw the pool, train, save in half precision, and print held-out figures as JSON."""
+    import torch
+
+    from engine.vlm.attention import batch_vision_attention
+
+    print(f"drawing {images} phantoms", flush=True)
+    pool = draw_pool(range(10**6, 10**6 + images), SHARES)
+    tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
+    model = batch_vision_attention(tiny.build_model(tokenizer, seed))
+    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
+    packer = Packer(tokenizer)
+    train(model, packer, pool, steps, batch, lr, seed, SHARES)
+    model.to(torch.float16).save_pretrained(out)
+    tiny.build_processor(tokenizer).save_pretrained(out)
+    model.to(torch.float32)
+    held_out = range(2 * 10**6, 2 * 10**6 + 400)
+    print(json.dumps({m: accuracy(model, packer, held_out, m) for m in SHARES}), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
