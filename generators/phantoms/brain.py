@@ -316,7 +316,7 @@ def place(
         placed: list[Lesion] = []
         for _ in range(30 * count):
             lesion = _candidate(rng, shape, finding, sign, diameter)
-            if _fits(lesion, shape, size, sign, finding) and _apart(lesion, placed):
+            if _apart(lesion, placed) and _fits(lesion, shape, size, sign, finding):
                 placed.append(lesion)
                 if len(placed) == count:
                     return placed
@@ -358,11 +358,17 @@ def _fits(lesion: Lesion, shape: Shape, size: str, sign: float, finding: str) ->
         return False
     if size == "large":
         return True
-    clear = min(shape.ventricle(u, v).min(), float(shape.ventricle(*np.array(lesion.centre))))
+    u, v = np.append(u, lesion.centre[0]), np.append(v, lesion.centre[1])
+    clear = shape.ventricle(u, v).min()
     return -0.004 < clear < 0.08 if finding == "plaque" else clear > -0.012
 
 
 def _apart(lesion: Lesion, placed: list[Lesion]) -> bool:
+    if not placed:
+        return True
+    (u, v), reach = lesion.centre, 0.85 * lesion.diameter + LESION_GAP
+    if any(np.hypot(u - o.centre[0], v - o.centre[1]) < reach for o in placed):
+        return False  # not worth the exact test
     mine = lesion.contour()[:, None]
     return all(
         ((mine - other.contour()[None]) ** 2).sum(2).min() >= LESION_GAP**2 for other in placed

@@ -94,7 +94,7 @@ def draw(
             break
     paint = _tumor if finding == "tumor" else _even
     texture = waves(of_finding, size, 10, 6, 18)
-    faint, fading = difficulty, 0.3 if sequence == "T1" else 0.5
+    faint, fading = difficulty, 0.5 if sequence == "T2" else 0.3
     while True:
         ill = healthy.copy()
         for lesion in lesions:

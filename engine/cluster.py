@@ -1,0 +1,185 @@
+"""Everything that Ray does for Triptych: connect, map shards over model actors, train, submit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.config import Cluster
+from engine.errors import TriptychError
+
+Rows = list[dict[str, Any]]
+Worker = Callable[[str, Rows], Rows]
+_QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    # Two torch processes that spin while they wait starve each other on few cores.
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def start(cluster: Cluster) -> None:
+    """Connect to Ray: the address given (or in RAY_ADDRESS), else a local one of this process.
+
+    Raises TriptychError where the address does not answer.
+    """
+    os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
+    import logging
+
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    local: dict[str, Any] = {}
+    if address is None:
+        local = {"num_cpus": cluster.cpus, "include_dashboard": False}
+        local["object_store_memory"] = 512 * 2**20
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": _QUIET},
+            **local,
+        )
+    except ConnectionError as error:
+        raise TriptychError(f"no Ray at {address}: {error}") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def stop() -> None:
+    """Leave Ray; a local one ends with it."""
+    import ray
+
+    ray.shutdown()
+
+
+class _ShardActor:
+    """One worker in a Ray Data actor: made once, called for each shard."""
+
+    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any]) -> None:
+        self.worker = make(**arguments)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import pickle
+
+        name = row["shard"]
+        rows = self.worker(name, pickle.loads(row["rows"]))
+        return {"shard": name, "rows": pickle.dumps(rows)}
+
+
+def map_shards(
+    make: Callable[..., Worker],
+    arguments: dict[str, Any],
+    shards: dict[str, Rows],
+    actors: int = 1,
+    cpus: int = 1,
+    gpus: float = 0,
+) -> Iterator[tuple[str, Rows]]:
+    """Run `make(**arguments)` in Ray Data actors and yield each shard's rows as it is done.
+
+    A shard is the unit of work and of resume. Shards come back in any order; an exception in a
+    worker is raised here as TriptychError with its last line.
+    """
+    if not shards:
+        return
+    import pickle
+
+    import ray
+
+    items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        _ShardActor,
+        fn_constructor_args=(make, arguments),
+        compute=ray.data.ActorPoolStrategy(size=min(actors, len(items))),
+        num_cpus=cpus,
+        num_gpus=gpus,
+    )
+    try:
+        for row in dataset.iter_rows():
+            yield row["shard"], pickle.loads(row["rows"])
+    except ray.exceptions.RayError as error:
+        raise TriptychError(f"a worker failed: {_cause(error)}") from error
+
+
+def train(
+    loop: Callable[[dict[str, Any]], dict[str, Any]],
+    arguments: dict[str, Any],
+    workers: int = 1,
+    cpus: int = 1,
+    gpus: float = 0,
+) -> dict[str, Any]:
+    """Run a training function on Ray Train's workers; returns what the first worker returned."""
+    import json
+    import tempfile
+    from pathlib import Path
+
+    import ray.exceptions
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    with tempfile.TemporaryDirectory() as storage:
+
+        def wrapped(config: dict[str, Any]) -> None:
+            import ray.train
+
+            result = loop(config)
+            if ray.train.get_context().get_world_rank() == 0:
+                ray.train.report({"result": json.dumps(result)})
+            else:
+                ray.train.report({})
+
+        resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
+        trainer = TorchTrainer(
+            wrapped,
+            train_loop_config=arguments,
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+            ),
+            run_config=ray.train.RunConfig(storage_path=str(Path(storage)), name="train"),
+        )
+        try:
+            metrics = trainer.fit().metrics or {}
+        except Exception as error:
+            raise TriptychError(f"training failed: {_cause(error)}") from error
+    return dict(json.loads(metrics["result"]))
+
+
+def submit(address: str, entrypoint: str, folder: str) -> int:
+    """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded."""
+    import asyncio
+
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(address)
+    except ConnectionError as error:
+        raise TriptychError(f"no Ray dashboard at {address}: {error}") from None
+    job = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": folder})
+    print(f"job {job}: {entrypoint}", flush=True)
+
+    async def follow() -> None:
+        async for lines in client.tail_job_logs(job):
+            print(lines, end="", flush=True)
+
+    asyncio.run(follow())
+    return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of the innermost error that says something."""
+    inner = getattr(error, "cause", None) or error.__cause__ or error
+    lines = [line for line in str(inner).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(inner).__name__

@@ -1,0 +1,192 @@
+"""The dataset as others open it: Parquet that `datasets.load_dataset(folder)` reads without us.
+
+    data/train-00000-of-00001.parquet   one file a split, sorted by id, image bytes inside
+    rejects.parquet                     what was thrown out, and why
+    README.md                           the card
+
+Written with pyarrow and the Hub's schema metadata rather than through `datasets`, which imports
+torch: equal workspaces give equal bytes, and a small export takes no seconds to start.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.lineage.ledger import Ledger
+from engine.records import Image
+from engine.workspace import Workspace
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
+ROW_GROUP = 100  # rows with images: what the Hub's viewer asks for
+
+# One row an exported triplet. A row's reward is from the judgement that its decision stood on;
+# an expert's row needs no decision, but a decision against it counts.
+SELECTED = """
+WITH latest AS (
+    SELECT * FROM decisions
+    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
+), judged AS (
+    SELECT j.* FROM judgements j LEFT JOIN latest USING (triplet_id)
+    WHERE latest.sequence IS NULL OR j.sequence <= latest.sequence
+    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY j.sequence DESC, j.id) = 1
+), written AS (
+    SELECT * FROM triplets QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+), pictures AS (
+    SELECT * FROM images QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+), wanted AS (
+    SELECT * FROM tasks QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+)
+SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy,
+    k.question_type, k.difficulty, k.prompt_style, j.overall AS reward, j.probability, t.round,
+    i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
+    CASE WHEN i.is_synthetic THEN i.source END AS source,
+    CASE WHEN t.generator_id = 'expert' THEN 'expert' ELSE 'generated' END AS origin, i.split
+FROM written t JOIN pictures i ON i.id = t.image_id
+LEFT JOIN wanted k ON k.id = t.task_id
+LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
+WHERE coalesce(d.keep, t.generator_id = 'expert')
+"""
+# `source` of a real image stays in the workspace: file names carry names of patients.
+
+_REJECTED = """
+SELECT triplet_id AS id, reason, score, threshold, round, rules_id FROM decisions
+QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1 AND NOT keep
+ORDER BY id
+"""
+
+_ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+_TYPES = {"round": "int64", "reward": "float64", "probability": "float64", "is_synthetic": "bool"}
+_COLUMNS = [
+    "id",
+    "image",
+    "question",
+    "options",
+    "answer",
+    "rationale",
+    "modality",
+    "anatomy",
+    "question_type",
+    "difficulty",
+    "prompt_style",
+    "reward",
+    "probability",
+    "round",
+    "group",
+    "image_id",
+    "generator_id",
+    "judge_id",
+    "is_synthetic",
+    "source",
+    "origin",
+]
+
+
+def schema() -> pa.Schema:
+    """The Arrow schema with the metadata by which `datasets` knows that `image` is an image."""
+    columns, features = [], {}
+    for name in _COLUMNS:
+        if name == "image":
+            arrow: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+            features[name] = {"_type": "Image"}
+        elif name == "options":
+            arrow = pa.list_(pa.string())
+            features[name] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}
+        else:
+            kind = _TYPES.get(name, "string")
+            arrow, features[name] = _ARROW[kind], {"dtype": kind, "_type": "Value"}
+        columns.append(pa.field(name, arrow))
+    return pa.schema(columns, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def check_splits(ledger: Ledger) -> None:
+    """Raise TriptychError where a group or an image is in more than one split."""
+    for column, what in (('"group"', "group"), ("id", "image")):
+        shared = ledger.sql(
+            f"SELECT {column} AS key, string_agg(DISTINCT split, ', ' ORDER BY split) AS splits "
+            f"FROM images GROUP BY {column} HAVING count(DISTINCT split) > 1 ORDER BY key"
+        )
+        if shared:
+            raise TriptychError(
+                f"{len(shared)} {what}(s) are in more than one split (first: {shared[0]['key']} "
+                f"in {shared[0]['splits']}) and test would leak: ingest into a new workspace"
+            )
+
+
+def export(workspace: Workspace, out: Path, name: str) -> dict[str, int]:
+    """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
+
+    Raises TriptychError where nothing was kept, or a group is in more than one split.
+    """
+    from engine.hub.card import card  # the card counts what SELECTED selects
+
+    ledger = workspace.ledger()
+    check_splits(ledger)
+    rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
+    if not rows:
+        raise TriptychError(
+            f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
+        )
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "data").mkdir(parents=True)
+    counts = _write_splits(workspace, rows, partial / "data")
+    counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
+    (partial / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    _swap(partial, out)
+    return counts
+
+
+def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path) -> dict[str, int]:
+    wanted = {row["image_id"] for row in rows}
+    pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted}
+    counts = {}
+    for split, hub_name in SPLITS.items():
+        members = [row for row in rows if row["split"] == split]
+        if members:  # a file without rows would be a split that breaks every loader's statistics
+            counts[hub_name] = len(members)
+            path = folder / f"{hub_name}-00000-of-00001.parquet"
+            with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
+                for batch in _batches(members, pngs):
+                    writer.write_table(batch)
+    return counts
+
+
+def _batches(rows: list[dict[str, Any]], pngs: dict[str, bytes]) -> Iterator[pa.Table]:
+    """Tables of ROW_GROUP rows, so that images are held twice only for one row group."""
+    for start in range(0, len(rows), ROW_GROUP):
+        filled = [
+            {**row, "image": {"bytes": pngs[row["image_id"]], "path": f"{row['image_id']}.png"}}
+            for row in rows[start : start + ROW_GROUP]
+        ]
+        yield pa.Table.from_pylist(filled, schema=schema())
+
+
+def _write_rejects(ledger: Ledger, path: Path) -> int:
+    rows = ledger.sql(_REJECTED)
+    columns = [("id", pa.string()), ("reason", pa.string()), ("score", pa.float64())]
+    columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
+    return len(rows)
+
+
+def _swap(partial: Path, out: Path) -> None:
+    """Put the finished folder in place; an old export goes only when it is out of the way."""
+    if out.exists():
+        if any(out.iterdir()) and not (out / "data").is_dir():
+            shutil.rmtree(partial)
+            raise TriptychError(f"{out} holds something that is no export: choose another folder")
+        old = out.with_name(f".{out.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old)
+    else:
+        partial.rename(out)

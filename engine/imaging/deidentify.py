@@ -1,0 +1,114 @@
+"""What of a header may leave the decoder: a keep-list, checked value by value.
+
+A list of what to remove is always one tag short. Here a fact leaves only if its attribute is listed
+and its value is a number or in a closed vocabulary, so free text, names, ids, dates, UIDs, private
+tags, overlays and the preamble have no way out. Nothing is claimed of PS3.15's profiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS
+from engine.imaging.voi import FUNCTIONS, numbers
+
+PROFILE = "triptych keep-list 1"
+NUMBERS = frozenset((
+    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope",
+    "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "KVP",
+    "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
+))  # fmt: skip
+YES_NO = frozenset(("YES", "NO"))
+WORDS: dict[str, frozenset[str]] = {
+    "Modality": frozenset(MODALITIES) | {"OT", "SC", "ES", "SEG", "NM", "PT"},
+    "BodyPartExamined": frozenset(ANATOMIES),
+    "PhotometricInterpretation": frozenset((
+        "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
+        "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")),
+    "VOILUTFunction": frozenset(FUNCTIONS),
+    "RescaleType": frozenset(("HU", "US", "OD", "HU_MOD")),
+    "PresentationLUTShape": frozenset(("IDENTITY", "INVERSE")),
+    "LossyImageCompression": frozenset(("00", "01")),
+    "BurnedInAnnotation": YES_NO,
+    "SyntheticData": YES_NO,
+    "Laterality": frozenset(("R", "L")),
+    "ImageLaterality": frozenset(("R", "L", "U", "B")),
+    "ViewPosition": frozenset(("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "CC", "MLO")),
+    "ScanningSequence": frozenset(("SE", "IR", "GR", "EP", "RM")),
+    "CodeValue": frozenset(REGIONS),
+}  # fmt: skip
+SEQUENCES = frozenset(("AnatomicRegionSequence", "FrameAnatomySequence"))
+# Modalities and SOP classes whose pictures are apt to carry text: ultrasound, secondary capture,
+# endoscopy, angiography, other (by class too, because secondary captures keep the source's code).
+TEXT_MODALITIES = frozenset(("US", "IVUS", "SC", "ES", "XA", "OT"))
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+TEXT_CLASSES = tuple(
+    _STORAGE + tail for tail in ("7", "6.1", "6.2", "3.1", "12.1", "77.1.1", "77.1.1.1")
+)
+TEXT_FAMILIES = (_STORAGE + "7.",)
+
+
+def safe_facts(header: Dataset) -> dict[str, Any]:
+    """The kept facts of a header, recursively, ready for JSON."""
+    facts: dict[str, Any] = {}
+    for keyword in sorted(NUMBERS | WORDS.keys() | SEQUENCES):
+        value = _kept(keyword, header.get(keyword))
+        if value not in (None, [], {}):
+            facts[keyword] = value
+    return facts
+
+
+def _kept(keyword: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if keyword in SEQUENCES:
+        return [facts for item in value if (facts := safe_facts(item))]
+    if keyword in NUMBERS:
+        found = numbers(value)
+        return found if found and np.isfinite(found).all() else None
+    many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
+    words = list(value) if many else [value]
+    kept = [w for v in words if (w := str(v).strip()) in WORDS[keyword]]
+    return kept[0] if len(kept) == 1 else kept
+
+
+def group_key(dataset_or_text: Dataset | str, key: bytes) -> str:
+    """32 hex digits of HMAC-SHA256: what splits are made by, the same for one key on every worker.
+
+    A dataset is grouped by its PatientID, else its StudyInstanceUID. The issuer is left out: to
+    merge two patients is safe, to split one leaks between splits. Without either the key is "",
+    and the caller keys the file's own path (as text).
+    """
+    text = dataset_or_text if isinstance(dataset_or_text, str) else identity(dataset_or_text)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32] if text else ""
+
+
+def identity(dataset: Dataset) -> str:
+    """Who the dataset is about. This text never leaves the process that decodes."""
+    for kind, keyword in (("patient", "PatientID"), ("study", "StudyInstanceUID")):
+        value = str(dataset.get(keyword) or "").strip()
+        if value:
+            return f"{kind}:{value}"
+    return ""
+
+
+def quarantine_reason(dataset: Dataset) -> str | None:
+    """Why a picture may carry burned-in text (C.7.6.1.1.3), or None where it may be used."""
+    said = str(dataset.get("BurnedInAnnotation") or "").strip().upper()
+    if said == "NO":
+        return None
+    if said == "YES":
+        return "burned-in annotation"
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    sop_class = str(dataset.get("SOPClassUID") or "")
+    by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
+    if modality in TEXT_MODALITIES or by_class:
+        return "burned-in annotation is not excluded for this kind of image"
+    return None

@@ -1,0 +1,90 @@
+"""What every training shares: where rows come from, Trainer arguments, how weights are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def write_training_set(folder: Path, images: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
+    """Each image once and rows that refer to it: a batch decodes only what it needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"id": list(images), "png": list(images.values())})
+    pq.write_table(table, folder / "images.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+
+
+def read_training_set(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """(PNG bytes by image id, rows)."""
+    images = pq.read_table(folder / "images.parquet").to_pydict()
+    rows = pq.read_table(folder / "rows.parquet").to_pylist()
+    return dict(zip(images["id"], images["png"])), rows
+
+
+def arguments_of(arguments: dict[str, Any], rows: int) -> Any:
+    """transformers.TrainingArguments of a section of the configuration."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(**common_arguments(arguments))
+
+
+def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that TrainingArguments, SFTConfig and GRPOConfig share."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        torch.set_num_threads(arguments["threads"])
+    return {
+        "output_dir": arguments["out"] + ".checkpoints",
+        "per_device_train_batch_size": arguments["batch"],
+        "gradient_accumulation_steps": arguments["accumulate"],
+        "num_train_epochs": arguments["epochs"],
+        "learning_rate": arguments["lr"],
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.1,
+        "max_grad_norm": 1.0,
+        "seed": arguments["seed"],
+        "data_seed": arguments["seed"],
+        "bf16": arguments["bf16"] and on_gpu,
+        "use_cpu": not on_gpu,
+        "save_strategy": "steps" if arguments["save_steps"] else "no",
+        "save_steps": arguments["save_steps"] or 500,
+        "save_total_limit": 1,
+        "logging_steps": 10,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def last_checkpoint(arguments: dict[str, Any]) -> str | None:
+    """The checkpoint that an interrupted training left, if there is one."""
+    folder = Path(arguments["out"] + ".checkpoints")
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    return str(found[-1]) if found else None
+
+
+def save_trained(model: Any, processor: Any, out: Path) -> None:
+    """Write weights and processor; LoRA adapters are merged, so that a folder is a whole model."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def lora(arguments: dict[str, Any]) -> Any:
+    """The LoRA configuration of an optimiser section, or None where all weights are trained."""
+    if not arguments["lora_rank"]:
+        return None
+    from peft import LoraConfig
+
+    rank = arguments["lora_rank"]
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )

@@ -1,0 +1,243 @@
+"""Phantoms as DICOM files, with every type 1 and 2 attribute of their IOD (PS3.3 annex A).
+
+Each file says in its header that it is synthetic and what made it; names and ids are plainly fake.
+The same phantom gives the same bytes. Its truth lies beside it as `<file>.truth.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from generators.phantoms import draw
+from generators.phantoms.base import GENERATOR, VERSION, Phantom
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Our modality -> DICOM code, SOP class.
+KINDS = {
+    "CT": ("CT", _STORAGE + "2"),
+    "MR": ("MR", _STORAGE + "4"),
+    "X-ray": ("DX", _STORAGE + "1.1"),  # Digital X-Ray, for presentation
+    "ultrasound": ("US", _STORAGE + "6.1"),
+}
+REGIONS = {  # PS3.16 CID 4, SNOMED CT
+    "head": ("69536005", "Head"),
+    "brain": ("12738006", "Brain"),
+    "chest": ("51185008", "Chest"),
+    "breast": ("76752008", "Breast"),
+}
+DATE, TIME = "20000101", "120000"
+CT_INTERCEPT = -1024
+
+
+def uid(*parts: Any) -> str:
+    """A UID under 2.25 (PS3.5 B.2) from the hash of `parts`: the same parts, the same UID."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def write_dicom(phantom: Phantom, path: Path, patient: str, uid_seed: str | int) -> None:
+    """Write the phantom and its truth, each whole or not at all.
+
+    `patient` is the fake patient's number ("0001"); `uid_seed` keeps the UIDs of two cohorts apart.
+    The truth goes first, so a DICOM file that exists has one.
+    """
+    dataset = to_dataset(phantom, patient, uid_seed)
+    truth = json.dumps(phantom.truth.to_dict(), sort_keys=True, indent=1).encode()
+    _write_whole(path.with_name(f"{path.name}.truth.json"), truth)
+    partial = path.with_name(f".{path.name}.partial")
+    dataset.save_as(partial, enforce_file_format=True)
+    partial.replace(path)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def to_dataset(phantom: Phantom, patient: str, uid_seed: str | int) -> Dataset:
+    """The phantom as a complete dataset with file meta information."""
+    code, sop_class = KINDS[phantom.truth.modality]
+    ds = Dataset()
+    ds.SOPClassUID = sop_class
+    who = (uid_seed, code, patient)
+    ds.SOPInstanceUID = uid("instance", *who, phantom.seed, phantom.pixels.tobytes().hex())
+    _add_patient_and_study(ds, code, patient, who, phantom)
+    _add_provenance(ds, phantom)
+    _add_pixels(ds, phantom)
+    {"CT": _add_ct, "MR": _add_mr, "DX": _add_xray, "US": _add_ultrasound}[code](ds, phantom)
+    ds.file_meta = _file_meta(ds)
+    return ds
+
+
+def _file_meta(ds: Dataset) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = uid("implementation", GENERATOR, VERSION)
+    meta.ImplementationVersionName = f"TRIPTYCH_{VERSION}"
+    return meta
+
+
+def _add_patient_and_study(
+    ds: Dataset, code: str, patient: str, who: tuple[Any, ...], phantom: Phantom
+) -> None:
+    """Patient, general study, general series and general image modules (C.7.1 to C.7.6.1)."""
+    ds.PatientName, ds.PatientID = f"PHANTOM^{patient}", f"PHANTOM-{code}-{patient}"
+    ds.PatientBirthDate, ds.PatientSex = "", "O"
+    ds.StudyInstanceUID = uid("study", *who, phantom.seed)
+    ds.SeriesInstanceUID = uid("series", *who, phantom.seed)
+    ds.StudyDate = ds.SeriesDate = ds.ContentDate = ds.AcquisitionDate = DATE
+    ds.StudyTime = ds.SeriesTime = ds.ContentTime = ds.AcquisitionTime = TIME
+    ds.ReferringPhysicianName = ds.AccessionNumber = ""
+    ds.StudyID, ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = "1", 1, 1, 1
+    ds.Modality, ds.BodyPartExamined = code, phantom.truth.anatomy.upper()
+    ds.ImageType = ["DERIVED", "PRIMARY"]
+    ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
+    ds.PatientOrientation = ["L", "F"] if code == "DX" else ""
+
+
+def _add_provenance(ds: Dataset, phantom: Phantom) -> None:
+    """Equipment (C.7.5.1), and that the data are synthetic, by what (C.12.1.1)."""
+    ds.Manufacturer, ds.ManufacturerModelName = GENERATOR, "phantom"
+    ds.SoftwareVersions, ds.DeviceSerialNumber = VERSION, "0"
+    ds.SyntheticData = "YES"
+    ds.DerivationDescription = (
+        f"Synthetic image drawn by {GENERATOR} version {VERSION}, seed {phantom.seed}, "
+        f"difficulty {phantom.difficulty:g}"
+    )
+    equipment = Dataset()
+    equipment.Manufacturer, equipment.SoftwareVersions = GENERATOR, VERSION
+    equipment.PurposeOfReferenceCodeSequence = [
+        code_item("109100", "DCM", "Synthesizing Equipment")
+    ]
+    ds.ContributingEquipmentSequence = [equipment]
+
+
+def code_item(value: str, scheme: str, meaning: str) -> Dataset:
+    """A code sequence item (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _add_pixels(ds: Dataset, phantom: Phantom) -> None:
+    """Image pixel module (C.7.6.3), and the window where the phantom has one."""
+    intercept = CT_INTERCEPT if phantom.truth.modality == "CT" else 0
+    eight_bit = phantom.window is None
+    stored = np.clip(phantom.pixels.astype(np.int64) - intercept, 0, 255 if eight_bit else 65535)
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = stored.shape
+    ds.BitsAllocated = ds.BitsStored = 8 if eight_bit else 16
+    ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, 0
+    data = stored.astype(np.uint8 if eight_bit else "<u2").tobytes()
+    ds.add_new("PixelData", "OB" if eight_bit else "OW", data + b"\0" * (len(data) % 2))
+    if phantom.window is not None:
+        ds.WindowCenter, ds.WindowWidth = (f"{value:.10g}" for value in phantom.window)
+        ds.VOILUTFunction = "LINEAR"
+
+
+def _add_plane(ds: Dataset, phantom: Phantom) -> None:
+    """Frame of reference and image plane modules (C.7.4.1, C.7.6.2): one axial slice."""
+    ds.FrameOfReferenceUID = uid("frame of reference", ds.StudyInstanceUID)
+    ds.PositionReferenceIndicator = ""
+    ds.PatientPosition = "HFS"
+    ds.PixelSpacing = [_decimal(phantom.pixel_spacing_mm)] * 2
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.ImagePositionPatient = [_decimal(-phantom.pixel_spacing_mm * n / 2)
+                               for n in phantom.pixels.shape[::-1]] + ["0"]  # fmt: skip
+    ds.SliceThickness = "5"
+
+
+def _decimal(value: float) -> str:
+    """A DS value: at most 16 characters."""
+    return f"{value:.8g}"
+
+
+def _add_ct(ds: Dataset, phantom: Phantom) -> None:
+    """CT image module (C.8.2.1)."""
+    _add_plane(ds, phantom)
+    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(CT_INTERCEPT), "1", "HU"
+    ds.KVP = "120"
+
+
+def _add_mr(ds: Dataset, phantom: Phantom) -> None:
+    """MR image module (C.8.3.1). Timing is type 2: the phantom names its sequence in the truth."""
+    _add_plane(ds, phantom)
+    ds.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    inverted = phantom.truth.attributes.get("sequence") == "FLAIR"
+    ds.ScanningSequence = ["SE", "IR"] if inverted else "SE"
+    ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "NONE", "", "2D"
+    ds.RepetitionTime = ds.EchoTime = ds.EchoTrainLength = None
+    if inverted:
+        ds.InversionTime = None
+
+
+def _add_xray(ds: Dataset, phantom: Phantom) -> None:
+    """DX series, anatomy, image and detector modules (C.8.11.1 to C.8.11.4), acquisition context."""
+    ds.PresentationIntentType = "FOR PRESENTATION"
+    ds.ImageType = ["DERIVED", "PRIMARY", ""]
+    ds.ImageLaterality = "U"
+    ds.AnatomicRegionSequence = [_region(phantom)]
+    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", -1
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
+    ds.PresentationLUTShape = "IDENTITY"
+    ds.DetectorType, ds.DetectorConfiguration, ds.PositionerType = None, None, ""
+    ds.ViewPosition = "PA"
+    ds.ImagerPixelSpacing = ds.PixelSpacing = [_decimal(phantom.pixel_spacing_mm)] * 2
+    ds.PixelSpacingCalibrationType = "GEOMETRY"
+    ds.AcquisitionContextSequence = []
+
+
+def _region(phantom: Phantom) -> Dataset:
+    value, meaning = REGIONS[phantom.truth.anatomy]
+    return code_item(value, "SCT", meaning)
+
+
+def _add_ultrasound(ds: Dataset, phantom: Phantom) -> None:
+    """US image and region calibration modules (C.8.5.6, C.8.5.5): one region, in centimetres."""
+    ds.ImageType = ["DERIVED", "PRIMARY", "", "0001"]
+    ds.Laterality = ""
+    ds.AnatomicRegionSequence = [_region(phantom)]
+    region = Dataset()
+    region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = ds.Columns - 1, ds.Rows - 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = phantom.pixel_spacing_mm / 10
+    ds.SequenceOfUltrasoundRegions = [region]
+
+
+def write_cohort(
+    folder: Path, counts: dict[str, int], size: int, seed: int, difficulty: float
+) -> Iterator[Path]:
+    """Write `counts[modality]` phantoms as folder/<modality>/NNNN.dcm and yield every path.
+
+    Files already there are kept. An image depends on `seed`, its modality and its number only, so a
+    cohort can grow. One patient in five has two images, which tests that splits go by patient.
+    """
+    for modality, count in counts.items():
+        (folder / modality).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            path = folder / modality / f"{number:04d}.dcm"
+            if not path.exists():
+                phantom = draw(modality, phantom_seed(seed, modality, number), size, difficulty)
+                write_dicom(phantom, path, f"{number * 5 // 6 + 1:04d}", seed)
+            yield path
+
+
+def phantom_seed(seed: int, modality: str, number: int) -> int:
+    """A 31-bit seed for one image of a cohort."""
+    digest = hashlib.sha256(json.dumps([seed, modality, number]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

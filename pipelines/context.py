@@ -1,0 +1,138 @@
+"""What a stage runs in: the workspace, the configuration, the terminal, and the record so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config
+from engine.errors import TriptychError
+from engine.records import Consumption, Image, Model, Row, content_id
+from engine.vlm.weights import weights_id
+from engine.workspace import Stage, Workspace
+from pipelines.progress import Display
+
+
+@dataclass
+class Context:
+    """Given to every stage function."""
+
+    workspace: Workspace
+    config: Config
+    display: Display = field(default_factory=Display)
+    _cache: dict[str, list[Any]] = field(default_factory=dict)
+
+    def images(self, split: str | None = None) -> list[Image]:
+        """Ingested images, of one split where named. Kept in memory: PNG bytes are read once."""
+        if "images" not in self._cache:
+            self._cache["images"] = self.workspace.read(Image)
+        return [i for i in self._cache["images"] if split in (None, i.split)]
+
+    def pngs(self) -> dict[str, bytes]:
+        """PNG bytes by image id."""
+        return {i.id: i.png for i in self.images()}
+
+    def rows(self, row_type: type[Row], stage: str | None = None, round: int | None = None) -> Any:
+        return self.workspace.read(row_type, stage, round)
+
+    def model(self, role: str) -> Model:
+        """The newest model of a role; the base where none was trained."""
+        trained = [m for m in self.workspace.read(Model) if m.role == role]
+        return trained[-1] if trained else self.base()
+
+    def base(self) -> Model:
+        path = self.config.base_model()
+        return Model(
+            id=weights_id(path), role="base", stage="base", round=0, parent_id=None, path=path,
+            metrics="{}",
+        )
+
+    def path_of(self, model: Model) -> str:
+        """Where a model's weights are: in the workspace, or a folder or Hub id outside."""
+        inside = self.workspace.root / model.path
+        return str(inside.resolve()) if inside.is_dir() else model.path
+
+    def add_model(
+        self, stage: Stage, role: str, folder: Path, parent: Model, metrics: str,
+        consumed: Iterable[Row],
+    ) -> Model:
+        """Move trained weights into the workspace and record them with what they consumed."""
+        model_id, path = self.workspace.add_model(folder)
+        model = Model(
+            id=model_id, role=role, stage=stage.name, round=stage.round, parent_id=parent.id,
+            path=str(path.relative_to(self.workspace.root)), metrics=metrics,
+        )
+        stage.write(Model, [model])
+        seen = [
+            Consumption(
+                id=content_id(model_id, row.id), model_id=model_id, row_id=row.id,  # type: ignore[attr-defined]
+                row_table=row.table, stage=stage.name,
+            )
+            for row in consumed
+        ]
+        stage.write(Consumption, seen)
+        return model
+
+    def has(self, stage: str, round: int | None = None) -> bool:
+        return any(
+            c["stage"] == stage and round in (None, c["round"]) for c in self.workspace.commits()
+        )
+
+    def require(self, stage: str, needed: list[tuple[str, int]]) -> None:
+        """Raise TriptychError where a stage that this one builds on was not run."""
+        for name, round in needed:
+            if not self.has(name, round):
+                where = f" (round {round})" if round else ""
+                raise TriptychError(f"{stage} needs {name}{where} first: run `triptych {name}`")
+
+    def _inputs(self, needed: list[tuple[str, int]]) -> list[str]:
+        commits = self.workspace.commits()
+        return [c["fingerprint"] for c in commits if (c["stage"], c["round"]) in needed]
+
+
+Body = Callable[[Context, Stage], None]
+
+
+def run_stage(
+    context: Context,
+    name: str,
+    round: int,
+    body: Body,
+    needs: list[tuple[str, int]],
+    settings: Any,
+) -> dict[str, Any]:
+    """Run a stage, take it up where it was interrupted, or skip it where it is committed.
+
+    The fingerprint is of the code's version, the settings and the commits it builds on.
+    """
+    context.require(name, needs)
+    fingerprint = content_id(
+        version("triptych"), name, round, settings, context.config.seed, context._inputs(needs)
+    )
+    done = context.workspace.committed(fingerprint)
+    if done:
+        context.display.skipped(name, round, done)
+        return done
+    stage = context.workspace.begin(name, round, fingerprint)
+    with context.display.stage(name, round, resumed=bool(stage.done())):
+        body(context, stage)
+        commit = context.workspace.commit(stage)
+    context.display.committed(commit)
+    return commit
+
+
+@contextmanager
+def opened(config: Config, root: Path) -> Iterator[Context]:
+    """A context with its workspace locked and Ray started."""
+    from engine import cluster
+
+    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+        cluster.start(config.cluster)
+        try:
+            yield Context(workspace, config)
+        finally:
+            cluster.stop()

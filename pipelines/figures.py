@@ -1,0 +1,129 @@
+"""The report's figures, as SVG text that takes the page's colours in light and in dark.
+
+Drawn with matplotlib's object interface (no display, no global state); equal data, equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_INK = "#010203"  # stands for the page's text colour, which the SVG calls currentColor
+PALETTE = ("#8a94a6", "#d98324", "#2a7de1", "#2e9e6b", "#c2455a")
+
+
+def _canvas(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    axes.tick_params(colors=_INK, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
+    axes.xaxis.label.set_color(_INK)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an <svg> element; `name` salts its ids, which the page holds all together."""
+    import matplotlib
+
+    text = io.StringIO()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+    with matplotlib.rc_context(settings):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r'(?<= id=")(?=(figure|axes|patch|text|line2d|matplotlib))', f"{name}-", svg)
+    return svg.replace(_INK, "currentColor").replace("<svg ", '<svg role="img" ', 1)
+
+
+def _legend(axes: Axes) -> None:
+    legend = axes.legend(
+        frameon=False, labelcolor=_INK, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1)
+    )
+    legend.set_in_layout(True)
+
+
+def _rounds(axes: Axes, rounds: list[int]) -> None:
+    axes.set_xticks(rounds, [str(r) for r in rounds])
+    axes.set_xlim(min(rounds) - 0.5, max(rounds) + 0.5)
+    axes.set_xlabel("round")
+
+
+def accuracy_figure(scores: list[dict[str, Any]]) -> str:
+    """Accuracy a round and arm; each score has round, arm, accuracy, low and high."""
+    figure, axes = _canvas()
+    arms = list(dict.fromkeys(s["arm"] for s in scores))
+    for i, arm in enumerate(arms):
+        mine = [s for s in scores if s["arm"] == arm]
+        x = [s["round"] + (i - (len(arms) - 1) / 2) * 0.12 for s in mine]
+        y = [s["accuracy"] for s in mine]
+        below = [max(0.0, s["accuracy"] - s["low"]) for s in mine]
+        above = [max(0.0, s["high"] - s["accuracy"]) for s in mine]
+        colour = PALETTE[i % len(PALETTE)]
+        axes.errorbar(x, y, [below, above], fmt="o-", color=colour, label=arm, capsize=3, lw=1.5)
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(0, 1)
+    axes.grid(axis="y", alpha=0.25)
+    _rounds(axes, sorted({s["round"] for s in scores}))
+    _legend(axes)
+    return _svg(figure, "accuracy")
+
+
+def heatmap_figure(cells: list[dict[str, Any]]) -> str:
+    """Accuracy by modality and question type, the number of questions written in each cell."""
+    rows = sorted({c["modality"] for c in cells})
+    columns = sorted({c["question_type"] for c in cells})
+    figure, axes = _canvas(6.4, 0.8 + 0.55 * len(rows))
+    grid = [[math.nan] * len(columns) for _ in rows]
+    for c in cells:
+        y, x = rows.index(c["modality"]), columns.index(c["question_type"])
+        grid[y][x] = c["accuracy"]
+        ink = "white" if c["accuracy"] > 0.6 else "#1b2330"
+        text = f"{c['accuracy']:.0%}  (n={c['n']})"
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=ink, fontsize=8.5)
+    axes.pcolormesh(grid, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    axes.set_xticks([i + 0.5 for i in range(len(columns))], columns)
+    axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return _svg(figure, "heatmap")
+
+
+def lines_figure(name: str, series: dict[str, dict[int, float]], low: float = 0.0) -> str:
+    """Quantities between `low` and 1 a round, one line a series."""
+    figure, axes = _canvas(5.2, 3.0)
+    for i, (label, points) in enumerate(series.items()):
+        style = "o--" if i == 0 else "o-"
+        colour = PALETTE[i % len(PALETTE)]
+        axes.plot(list(points), list(points.values()), style, color=colour, label=label, lw=1.5)
+    axes.set_ylim(low, 1.02)
+    axes.grid(axis="y", alpha=0.25)
+    _rounds(axes, sorted({r for points in series.values() for r in points}))
+    _legend(axes)
+    return _svg(figure, name)
+
+
+def bars_figure(name: str, counts: dict[str, int]) -> str:
+    """Horizontal bars, the greatest on top, the count written at each."""
+    ordered = sorted(counts.items(), key=lambda kv: (kv[1], kv[0]))
+    figure, axes = _canvas(6.4, 0.6 + 0.36 * len(ordered))
+    bars = axes.barh([k for k, _ in ordered], [n for _, n in ordered], color=PALETTE[2], height=0.6)
+    axes.bar_label(bars, padding=4, color=_INK, fontsize=9)
+    axes.margins(x=0.12)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    return _svg(figure, name)

@@ -1,0 +1,108 @@
+"""Live progress in the terminal, and the summary table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def _label(name: str, round: int) -> str:
+    return f"{name} (round {round})" if round else name
+
+
+class Display:
+    """Stage, rows, rate and time left on a terminal; one line a stage where there is none."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self._said = 0.0
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def skipped(self, name: str, round: int, commit: dict[str, Any]) -> None:
+        self.say(f"[dim]{_label(name, round)}: done before, skipped ({commit['folder']})[/dim]")
+
+    @contextmanager
+    def stage(self, name: str, round: int, resumed: bool) -> Iterator[None]:
+        label = _label(name, round) + (" [dim](taken up again)[/dim]" if resumed else "")
+        if not self.console.is_terminal:
+            self.say(f"{label} …")
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(),
+        )
+        with Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as progress:
+            self._progress = progress
+            self._task = progress.add_task(label, total=None, rate="")
+            self._started = time.time()
+            try:
+                yield
+            finally:
+                self._progress = None
+
+    def advance(self, done: int, total: int, unit: str = "rows") -> None:
+        """So much of the stage is done; without a terminal, a line every 30 seconds."""
+        elapsed = max(time.time() - self._started, 1e-3)
+        rate = f"{done / elapsed:.1f} {unit}/s"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, total=total, rate=rate)
+        if not self.console.is_terminal and time.time() - self._said > 30:
+            self._said = time.time()
+            left = elapsed / max(done, 1) * (total - done)
+            self.say(f"  {done}/{total} {unit}, {rate}, {left:.0f} s left")
+
+    def committed(self, commit: dict[str, Any]) -> None:
+        rows = ", ".join(f"{n} {table}" for table, n in commit["rows"].items())
+        label = _label(commit["stage"], commit["round"])
+        self.say(f"[green]✓[/green] {label}: {rows or 'done'} in {commit['seconds']:.0f} s")
+
+
+def summary(commits: list[dict[str, Any]]) -> Table:
+    """One row a round: what was made, kept, and what the policy then could do."""
+    table = Table(title="Triptych: what the rounds did", title_justify="left")
+    for column in ("round", "triplets", "kept", "purity before → after", "judge AUC"):
+        table.add_column(column)
+    for column in ("base", "SFT", "SFT + GRPO (test accuracy)"):
+        table.add_column(column)
+    by_round: dict[int, dict[str, dict[str, Any]]] = {}
+    for commit in commits:
+        by_round.setdefault(commit["round"], {})[commit["stage"]] = commit
+    for number, stages in sorted(by_round.items()):
+        if number:
+            table.add_row(str(number), *_cells(stages, by_round))
+    return table
+
+
+def _cells(stages: dict[str, Any], by_round: dict[int, Any]) -> list[str]:
+    select = stages.get("select", {}).get("metrics", {})
+    judge = (stages.get("refine") or by_round.get(0, {}).get("reward") or {}).get("metrics", {})
+    arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
+    before, after = select.get("purity_before"), select.get("purity_after")
+    purity = f"{before:.3f} → {after:.3f}" if before is not None and after is not None else "–"
+    auc = judge.get("auc_after", judge.get("auc"))
+    return [
+        str(stages.get("generate", {}).get("rows", {}).get("triplets", "–")),
+        f"{select['kept']} ({select['kept_fraction']:.0%})" if select else "–",
+        purity,
+        f"{auc:.3f}" if auc is not None else "–",
+        *(_accuracy(arms.get(arm)) for arm in ("base", "sft", "policy")),
+    ]
+
+
+def _accuracy(arm: dict[str, Any] | None) -> str:
+    if not arm:
+        return "–"
+    return f"{arm['accuracy']:.1%} [{arm['low']:.1%}, {arm['high']:.1%}]"

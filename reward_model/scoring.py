@@ -1,0 +1,72 @@
+"""Score triplets with a trained judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.records import Judgement, Triplet, content_id
+from engine.vlm import Request
+from engine.vlm.transformers import encode
+from reward_model.calibration import probability
+from reward_model.criteria import CRITERIA, judge_prompt
+
+
+def judge_request(triplet: Triplet, png: bytes, prompts: str) -> Request:
+    """What the judge is shown of a triplet."""
+    text = judge_prompt(
+        prompts, triplet.question, triplet.options, triplet.rationale, triplet.answer
+    )
+    return Request(png, text)
+
+
+class Judge:
+    """A trained judge in this process."""
+
+    def __init__(self, model: str, judge_id: str, threads: int | None = None) -> None:
+        import torch
+
+        from reward_model.model import load_reward_model, load_settings
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.id = judge_id
+        self.settings = load_settings(model)
+        self.model, self.processor = load_reward_model(model)
+        self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def scores(self, requests: Sequence[Request], batch: int = 64) -> np.ndarray:
+        """(N, 3) logits in the order of CRITERIA."""
+        import torch
+
+        found = []
+        for low in range(0, len(requests), batch):
+            inputs = encode(self.processor, requests[low : low + batch])
+            with torch.no_grad():
+                found.append(self.model(**inputs.to(self.model.heads.weight.device)).cpu().numpy())
+        return np.concatenate(found) if found else np.zeros((0, len(CRITERIA)))
+
+    def overall(self, scores: np.ndarray) -> np.ndarray:
+        """(N,) weighted mean of the criteria's logits."""
+        weights = np.array([self.settings["criteria"].get(c, 0.0) for c in CRITERIA])
+        return np.asarray(scores @ weights / weights.sum())
+
+    def judge(self, triplets: Sequence[Triplet], pngs: dict[str, bytes]) -> list[Judgement]:
+        """One judgement a triplet."""
+        prompts = self.settings["prompts"]
+        scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
+        overall = self.overall(scores)
+        slope, offset = self.settings["calibration"]
+        accepted = probability(overall, slope, offset)
+        return [
+            Judgement(
+                id=content_id("judgement", triplet.id, self.id),
+                triplet_id=triplet.id,
+                judge_id=self.id,
+                **{name: round(float(v), 5) for name, v in zip(CRITERIA, row)},
+                overall=round(float(total), 5),
+                probability=round(float(p), 5),
+            )
+            for triplet, row, total, p in zip(triplets, scores, overall, accepted)
+        ]

@@ -1,0 +1,91 @@
+"""Train the judge on preferences: Bradley-Terry pairs, or MedGR2's regression on quality tiers.
+
+Bradley-Terry: loss = -log sigmoid(r_chosen - r_rejected) + c (r_chosen + r_rejected)^2, with the
+score of the pair's own criterion. The second term (Eisenstein et al., arXiv 2312.09244) centres
+scores at zero, without which a score could not be compared between questions.
+Tiers: mean squared error of the score against the row's tier, scaled to [-1, 1] of [-6, 10].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from engine.training import arguments_of, read_training_set, save_trained
+from engine.vlm import Request
+from engine.vlm.transformers import encode, load_processor
+from reward_model.criteria import CRITERIA
+from reward_model.model import load_reward_model
+
+CENTRE = 0.02
+
+
+def pair_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+    """Centred Bradley-Terry loss of (N,) scores."""
+    return (-logsigmoid(chosen - rejected) + CENTRE * (chosen + rejected) ** 2).mean()
+
+
+def tier_loss(scores: torch.Tensor, tiers: torch.Tensor) -> torch.Tensor:
+    """Squared error against tiers of [-6, 10] scaled to [-1, 1]."""
+    return ((scores - (tiers - 2) / 8) ** 2).mean()
+
+
+class PairCollator:
+    """Rows of the training set to one batch: all chosen, then all rejected."""
+
+    def __init__(self, processor: Any, images: dict[str, bytes]) -> None:
+        self.processor, self.images = processor, images
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
+        pngs = [self.images[row["image_id"]] for row in rows] * 2
+        inputs = encode(self.processor, [Request(p, t) for p, t in zip(pngs, texts)])
+        places = [CRITERIA.index(row["criterion"]) for row in rows]
+        return dict(inputs) | {
+            "criterion": torch.tensor(places * 2),
+            "tiers": torch.tensor(
+                [row["tier_chosen"] for row in rows] + [row["tier_rejected"] for row in rows]
+            ),
+        }
+
+
+def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop, or a plain call: train from `model` on `data`, write to `out`.
+
+    `data` is a folder of `engine.training.write_training_set` whose rows hold the two judge
+    prompts of each pair. Returns the final loss and the number of steps.
+    """
+    from transformers import Trainer
+
+    model, _ = load_reward_model(arguments["model"], arguments["readout"])
+    processor = load_processor(arguments["model"])
+    images, rows = read_training_set(Path(arguments["data"]))
+
+    class PairTrainer(Trainer):
+        def compute_loss(  # type: ignore[override]
+            self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
+        ) -> Any:
+            criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
+            scores = model(**inputs).gather(1, criterion[:, None])[:, 0]
+            if arguments["objective"] == "tiers":
+                loss = tier_loss(scores, tiers)
+            else:
+                half = len(scores) // 2
+                loss = pair_loss(scores[:half], scores[half:])
+            return (loss, scores) if return_outputs else loss
+
+    trainer = PairTrainer(
+        model=model,
+        args=arguments_of(arguments, len(rows)),
+        train_dataset=rows,
+        data_collator=PairCollator(processor, images),
+    )
+    result = trainer.train()
+    if trainer.is_world_process_zero():
+        out = Path(arguments["out"])
+        save_trained(model.backbone, processor, out)
+        model.save(out, arguments["settings"])
+    return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
