@@ -149,7 +149,9 @@ class Config(_Section):
 
     name: str = Field("demo", pattern=r"^[\w.-]+$")
     seed: int = 0
-    model: str = Field("tiny", description="base of policy, generator and judge: `tiny`, folder, Hub id")
+    model: str = Field(
+        "tiny", description="base of policy, generator and judge: `tiny`, folder, Hub id"
+    )
     rounds: int = Field(2, ge=1)
     licence: str = Field("apache-2.0", description="of the exported dataset")
     source: Source = Source()

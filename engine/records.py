@@ -44,7 +44,9 @@ class Row:
     def from_dict(cls, values: dict[str, Any]) -> Any:
         """Build a row from a dictionary; keys that are not columns are ignored."""
         known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-        picked = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        picked = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
+        }
         return cls(**picked)
 
 
@@ -175,7 +177,7 @@ class Model(Row):
 
     table: ClassVar[str] = "models"
     id: str  # hash of the weights
-    role: str  # base, generator, judge or policy
+    role: str  # base, generator, judge, sft or policy
     stage: str
     round: int
     parent_id: str | None

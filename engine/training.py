@@ -24,7 +24,7 @@ def read_training_set(folder: Path) -> tuple[dict[str, bytes], list[dict[str, An
     return dict(zip(images["id"], images["png"])), rows
 
 
-def arguments_of(arguments: dict[str, Any], rows: int) -> Any:
+def arguments_of(arguments: dict[str, Any]) -> Any:
     """transformers.TrainingArguments of a section of the configuration."""
     from transformers import TrainingArguments
 

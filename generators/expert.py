@@ -41,8 +41,8 @@ def reasons_truly(image: Image, triplet: Triplet) -> bool:
 
 
 def expert_row(
-    image: Image, qa: bank.QA, style: str, seed: int, number: int, generator: str = EXPERT
-) -> Triplet:
+    image: Image, qa: bank.QA, style: str, seed: int, number: int
+) -> tuple[Triplet, Task]:
     """A row as an expert would write it: question, options, reasoning in a style, true answer."""
     truth = truth_of(image)
     assert truth is not None
@@ -50,20 +50,33 @@ def expert_row(
     rationale = bank.rationale(truth, style, rng)
     task = Task.make(image.modality, qa.question_type, "medium", qa.answer_format, style)
     raw = render_question(qa.question, qa.options) + render_completion(rationale, qa.answer)
-    return Triplet(
-        id=content_id("triplet", image.id, generator, task.id, seed, number, raw),
-        image_id=image.id, generator_id=generator, task_id=task.id, prompt_hash="", seed=seed,
-        sample=number, round=0, question=qa.question, options=qa.options, answer=qa.answer,
-        rationale=rationale, raw=raw, logprob=0.0,
+    row = Triplet(
+        id=content_id("triplet", image.id, EXPERT, task.id, seed, number, raw),
+        image_id=image.id,
+        generator_id=EXPERT,
+        task_id=task.id,
+        prompt_hash="",
+        seed=seed,
+        sample=number,
+        round=0,
+        question=qa.question,
+        options=qa.options,
+        answer=qa.answer,
+        rationale=rationale,
+        raw=raw,
+        logprob=0.0,
     )
+    return row, task
 
 
-def write_rows(image: Image, number: int, styles: list[str], seed: int) -> list[Triplet]:
+def write_rows(
+    image: Image, number: int, styles: list[str], seed: int
+) -> list[tuple[Triplet, Task]]:
     """`number` different expert rows about one image, one a question."""
     truth = truth_of(image)
     assert truth is not None
     rng = np.random.default_rng([seed, int(image.id[:8], 16)])
-    rows: dict[str, Triplet] = {}
+    rows: dict[str, tuple[Triplet, Task]] = {}
     for attempt in range(number * 6):
         qa = compose_any(truth, rng)
         style = styles[attempt % len(styles)]
@@ -78,7 +91,10 @@ def compose_any(truth: Truth, rng: np.random.Generator) -> bank.QA:
     while True:
         kind = str(rng.choice(bank.QUESTION_TYPES, p=[0.06, 0.06, 0.32, 0.22, 0.34]))
         qa = bank.compose(
-            truth, kind, rng, str(rng.choice(bank.DIFFICULTIES)),
+            truth,
+            kind,
+            rng,
+            str(rng.choice(bank.DIFFICULTIES)),
             str(rng.choice(bank.ANSWER_FORMATS, p=[0.3, 0.6, 0.1])),
         )
         if qa:

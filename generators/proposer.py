@@ -81,22 +81,46 @@ def answer(
 
 
 def _answered(
-    image: Image, task: Task, plan: Plan, text: str, options: tuple[str, ...],
-    raw: str, sample: Sample, number: int,
+    image: Image,
+    task: Task,
+    plan: Plan,
+    text: str,
+    options: tuple[str, ...],
+    raw: str,
+    sample: Sample,
+    number: int,
 ) -> Triplet:
     parsed = parse_completion(sample.text)
     problem = parsed.problem
     if problem is None and not is_valid(parsed.answer, options):
         problem = "not one of the options"
     return _triplet(
-        image, task, plan, text, options, raw, sample, number,
-        f"answer: {problem}" if problem else None, parsed.answer, parsed.rationale,
+        image,
+        task,
+        plan,
+        text,
+        options,
+        raw,
+        sample,
+        number,
+        f"answer: {problem}" if problem else None,
+        parsed.answer,
+        parsed.rationale,
     )
 
 
 def _triplet(
-    image: Image, task: Task, plan: Plan, text: str, options: tuple[str, ...], raw: str,
-    sample: Sample, number: int, problem: str | None, answered: str = "", rationale: str = "",
+    image: Image,
+    task: Task,
+    plan: Plan,
+    text: str,
+    options: tuple[str, ...],
+    raw: str,
+    sample: Sample,
+    number: int,
+    problem: str | None,
+    answered: str = "",
+    rationale: str = "",
 ) -> Triplet:
     prompt_hash = content_id(plan.prompts, ask_prompt(plan.prompts, _task_fields(task)))
     parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, number, raw)

@@ -40,14 +40,23 @@ class Context:
         return self.workspace.read(row_type, stage, round)
 
     def model(self, role: str) -> Model:
-        """The newest model of a role; the base where none was trained."""
-        trained = [m for m in self.workspace.read(Model) if m.role == role]
+        """The newest model of a role; the base where none was trained.
+
+        Without GRPO (`grpo.steps: 0`) the SFT model is the policy.
+        """
+        roles = ("sft", "policy") if role == "policy" else (role,)
+        trained = [m for m in self.workspace.read(Model) if m.role in roles]
         return trained[-1] if trained else self.base()
 
     def base(self) -> Model:
         path = self.config.base_model()
         return Model(
-            id=weights_id(path), role="base", stage="base", round=0, parent_id=None, path=path,
+            id=weights_id(path),
+            role="base",
+            stage="base",
+            round=0,
+            parent_id=None,
+            path=path,
             metrics="{}",
         )
 
@@ -57,20 +66,33 @@ class Context:
         return str(inside.resolve()) if inside.is_dir() else model.path
 
     def add_model(
-        self, stage: Stage, role: str, folder: Path, parent: Model, metrics: str,
+        self,
+        stage: Stage,
+        role: str,
+        folder: Path,
+        parent: Model,
+        metrics: str,
         consumed: Iterable[Row],
     ) -> Model:
         """Move trained weights into the workspace and record them with what they consumed."""
         model_id, path = self.workspace.add_model(folder)
         model = Model(
-            id=model_id, role=role, stage=stage.name, round=stage.round, parent_id=parent.id,
-            path=str(path.relative_to(self.workspace.root)), metrics=metrics,
+            id=model_id,
+            role=role,
+            stage=stage.name,
+            round=stage.round,
+            parent_id=parent.id,
+            path=str(path.relative_to(self.workspace.root)),
+            metrics=metrics,
         )
         stage.write(Model, [model])
         seen = [
             Consumption(
-                id=content_id(model_id, row.id), model_id=model_id, row_id=row.id,  # type: ignore[attr-defined]
-                row_table=row.table, stage=stage.name,
+                id=content_id(model_id, row.id),
+                model_id=model_id,
+                row_id=row.id,  # type: ignore[attr-defined]
+                row_table=row.table,
+                stage=stage.name,
             )
             for row in consumed
         ]

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK = "#010203"  # stands for the page's text colour, which the SVG calls currentColor
+_WIDTH = 5.4  # inches, the same for all: equal text in every figure
 PALETTE = ("#8a94a6", "#d98324", "#2a7de1", "#2e9e6b", "#c2455a")
 
 
-def _canvas(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Axes]:
+def _canvas(height: float = 3.0) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     axes.patch.set_visible(False)
     axes.tick_params(colors=_INK, labelsize=9)
@@ -38,7 +39,7 @@ def _svg(figure: Figure, name: str) -> str:
     import matplotlib
 
     text = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
     with matplotlib.rc_context(settings):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
@@ -73,7 +74,7 @@ def accuracy_figure(scores: list[dict[str, Any]]) -> str:
         colour = PALETTE[i % len(PALETTE)]
         axes.errorbar(x, y, [below, above], fmt="o-", color=colour, label=arm, capsize=3, lw=1.5)
     axes.set_ylabel("accuracy")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.03)
     axes.grid(axis="y", alpha=0.25)
     _rounds(axes, sorted({s["round"] for s in scores}))
     _legend(axes)
@@ -84,15 +85,16 @@ def heatmap_figure(cells: list[dict[str, Any]]) -> str:
     """Accuracy by modality and question type, the number of questions written in each cell."""
     rows = sorted({c["modality"] for c in cells})
     columns = sorted({c["question_type"] for c in cells})
-    figure, axes = _canvas(6.4, 0.8 + 0.55 * len(rows))
+    figure, axes = _canvas(0.8 + 0.5 * len(rows))
     grid = [[math.nan] * len(columns) for _ in rows]
     for c in cells:
         y, x = rows.index(c["modality"]), columns.index(c["question_type"])
         grid[y][x] = c["accuracy"]
         ink = "white" if c["accuracy"] > 0.6 else "#1b2330"
-        text = f"{c['accuracy']:.0%}  (n={c['n']})"
+        text = f"{c['accuracy']:.0%} (n={c['n']})"
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=ink, fontsize=8.5)
-    axes.pcolormesh(grid, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    # vmin below 0: an accuracy of 0 has a colour too, and is not taken for an empty cell.
+    axes.pcolormesh(grid, cmap="Blues", vmin=-0.2, vmax=1)
     axes.set_xticks([i + 0.5 for i in range(len(columns))], columns)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
     axes.invert_yaxis()
@@ -103,13 +105,18 @@ def heatmap_figure(cells: list[dict[str, Any]]) -> str:
 
 
 def lines_figure(name: str, series: dict[str, dict[int, float]], low: float = 0.0) -> str:
-    """Quantities between `low` and 1 a round, one line a series."""
-    figure, axes = _canvas(5.2, 3.0)
+    """Quantities in [0, 1] a round, one line a series; the axis starts at `low` or below."""
+    figure, axes = _canvas()
     for i, (label, points) in enumerate(series.items()):
         style = "o--" if i == 0 else "o-"
         colour = PALETTE[i % len(PALETTE)]
+        if len(points) == 1 < max(map(len, series.values())):
+            # Measured once: a level to compare with, not a point of a trend.
+            axes.axhline(next(iter(points.values())), ls="--", color=colour, label=label, lw=1.5)
+            continue
         axes.plot(list(points), list(points.values()), style, color=colour, label=label, lw=1.5)
-    axes.set_ylim(low, 1.02)
+    least = min(v for points in series.values() for v in points.values())
+    axes.set_ylim(max(0.0, min(low, least - 0.05)), 1.03)
     axes.grid(axis="y", alpha=0.25)
     _rounds(axes, sorted({r for points in series.values() for r in points}))
     _legend(axes)
@@ -119,7 +126,7 @@ def lines_figure(name: str, series: dict[str, dict[int, float]], low: float = 0.
 def bars_figure(name: str, counts: dict[str, int]) -> str:
     """Horizontal bars, the greatest on top, the count written at each."""
     ordered = sorted(counts.items(), key=lambda kv: (kv[1], kv[0]))
-    figure, axes = _canvas(6.4, 0.6 + 0.36 * len(ordered))
+    figure, axes = _canvas(0.5 + 0.36 * len(ordered))
     bars = axes.barh([k for k, _ in ordered], [n for _, n in ordered], color=PALETTE[2], height=0.6)
     axes.bar_label(bars, padding=4, color=_INK, fontsize=9)
     axes.margins(x=0.12)

@@ -49,7 +49,10 @@ def contents(workspace: Workspace) -> dict[str, Any]:
     """Everything the template shows; what no stage has made yet is empty."""
     ledger, commits = workspace.ledger(), workspace.commits()
     split, scores = accuracy(ledger)
-    decided = ledger.sql("SELECT keep, count(*) AS n FROM decisions GROUP BY keep")
+    decided = ledger.sql(
+        "SELECT keep, count(*) AS n FROM (SELECT arg_max(keep, sequence) AS keep FROM decisions "
+        "GROUP BY triplet_id) GROUP BY keep"
+    )
     synthetic = ledger.sql("SELECT count(*) AS n FROM images WHERE is_synthetic")[0]["n"]
     refusals = ledger.sql("SELECT path, frame, reason FROM refusals ORDER BY path, frame")
     return {
@@ -85,7 +88,13 @@ def accuracy(ledger: Ledger) -> tuple[str, list[dict[str, Any]]]:
             arms.setdefault((row["round"], row["arm"]), []).append(row)
     order = {arm: i for i, arm in enumerate(ARMS)}
     keys = sorted(arms, key=lambda k: (k[0], order.get(k[1], len(order)), k[1]))
-    return split, [_score(key, arms[key], arms.get((key[0], "base"), [])) for key in keys]
+    return split, [_score(key, arms[key], _base_of(arms, key[0])) for key in keys]
+
+
+def _base_of(arms: dict[tuple[int, str], list[dict[str, Any]]], round: int) -> list[dict[str, Any]]:
+    """The answers of a round's base; the last one before it where a round did not ask again."""
+    rounds = [r for r, arm in arms if arm == "base" and r <= round]
+    return arms[(max(rounds), "base")] if rounds else []
 
 
 def _group(row: dict[str, Any]) -> str:
@@ -120,8 +129,10 @@ def _change(rows: list[dict[str, Any]], base: list[dict[str, Any]]) -> dict[str,
 
 
 def _headline(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The arms of the last round that was evaluated."""
-    return [s for s in scores if s["round"] == scores[-1]["round"]] if scores else []
+    """The arms of the last round that was evaluated, after the base they are compared with."""
+    last = [s for s in scores if s["round"] == scores[-1]["round"]] if scores else []
+    bases = [s for s in scores if s["arm"] == "base"]
+    return last if not bases or any(s["arm"] == "base" for s in last) else [bases[-1], *last]
 
 
 def _tiles(ledger: Ledger, decided: dict[bool, int], refused: int) -> list[tuple[str, str]]:
@@ -156,7 +167,7 @@ def _figures(
     names = ("purity_before", "purity_after", "kept_fraction")
     series = _series(selects, {name: name.replace("_", " ") for name in names})
     if series:
-        note = "Purity is the share of true answers, known only where the truth of an image is."
+        note = "Purity is the share of true answers, counted where an image's truth is known."
         drawn.append(("What selection does", note, lines_figure("select", series)))
     series = _judge_series(commits)
     if series:
@@ -188,10 +199,15 @@ def _series(
 ) -> dict[str, dict[int, float]]:
     """{label: {round: value}} of the metrics that any round has."""
     series = {
-        label: {r: m[name] for r, m in sorted(by_round.items()) if m.get(name) is not None}
+        label: {r: m[name] for r, m in sorted(by_round.items()) if _is_number(m.get(name))}
         for name, label in labels.items()
     }
     return {label: points for label, points in series.items() if points}
+
+
+def _is_number(value: Any) -> bool:
+    """False for what a stage could not measure: None, or the NaN of an empty class."""
+    return value is not None and not np.isnan(value)
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:

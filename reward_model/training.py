@@ -79,7 +79,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
 
     trainer = PairTrainer(
         model=model,
-        args=arguments_of(arguments, len(rows)),
+        args=arguments_of(arguments),
         train_dataset=rows,
         data_collator=PairCollator(processor, images),
     )

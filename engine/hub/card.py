@@ -14,6 +14,7 @@ SYNTHETIC_NOTE = (
     "The images are synthetic phantoms, drawn by a program and not taken of patients: "
     "results on them validate the engine, not medicine."
 )
+_UNKNOWN = "not stated"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -28,7 +29,7 @@ def _count(ledger: Ledger, column: str) -> dict[Any, int]:
     rows = ledger.sql(
         f"SELECT {column} AS key, count(*) AS n FROM ({SELECTED}) GROUP BY ALL ORDER BY ALL"
     )
-    return {"not stated" if row["key"] is None else row["key"]: row["n"] for row in rows}
+    return {_UNKNOWN if row["key"] is None else row["key"]: row["n"] for row in rows}
 
 
 def _front_matter(workspace: Workspace, name: str) -> str:
@@ -76,7 +77,8 @@ def _intro(ledger: Ledger) -> str:
 
 
 def _counts(ledger: Ledger) -> list[str]:
-    splits = {SPLITS.get(k, k): n for k, n in _count(ledger, "split").items()}
+    by_split = _count(ledger, "split")
+    splits = {hub: by_split[ours] for ours, hub in SPLITS.items() if ours in by_split}
     blocks = [_table(("split", "rows"), list(splits.items()))]
     for column, title in (("modality", "modality"), ("question_type", "question type")):
         blocks.append(_table((title, "rows"), list(_count(ledger, column).items())))
@@ -97,7 +99,9 @@ def _counts(ledger: Ledger) -> list[str]:
 
 def _origin(ledger: Ledger) -> list[str]:
     models = [("generator", k, n) for k, n in _count(ledger, "generator_id").items()]
-    models += [("judge", k, n) for k, n in _count(ledger, "judge_id").items()]
+    models += [
+        ("judge", "none" if k == _UNKNOWN else k, n) for k, n in _count(ledger, "judge_id").items()
+    ]
     rounds = ", ".join(str(k) for k in _count(ledger, "round"))
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "

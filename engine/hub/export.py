@@ -91,7 +91,8 @@ _COLUMNS = [
 
 def schema() -> pa.Schema:
     """The Arrow schema with the metadata by which `datasets` knows that `image` is an image."""
-    columns, features = [], {}
+    columns: list[pa.Field] = []
+    features: dict[str, Any] = {}
     for name in _COLUMNS:
         if name == "image":
             arrow: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Iterator
@@ -18,10 +19,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from engine.imaging.decode import chosen_frames
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.reader import (
-    chosen_frames,
     executable_preamble,
     open_picture,
     picture_format,
@@ -94,11 +95,15 @@ def main() -> None:
     memory = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to answer
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # codecs that print must not write into the replies
     send(out, {"ready": True})
     for line in sys.stdin.buffer:
-        _answer(json.loads(line), out)
+        request = json.loads(line)
+        signal.alarm(request["seconds"])  # should the parent die, so does a hung codec
+        _answer(request, out)
+        signal.alarm(0)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import TriptychError
 from engine.imaging.errors import ImagingError, Reason
 
 START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts after it
@@ -83,14 +85,15 @@ class Decoder:
     def decode(self, path: Path, frames_rule: str, key: bytes = b"") -> list[Rendered]:
         """The frames of one file that the rule ("middle", "every:n", "all") picks.
 
-        `key` makes the group's hash. Raises ImagingError, with the reason, for every bad file.
+        `key` makes the group's hash. Raises ImagingError, with the reason, for every bad file, and
+        TriptychError for a rule that is none.
         """
+        list(chosen_frames(frames_rule, 1))
         try:
             child = self._ready_child()
             deadline = time.monotonic() + self.timeout_s
-            self._ask(
-                child, {"path": str(path.absolute()), "frames": frames_rule, "key": key.hex()}
-            )
+            request = {"path": str(path.absolute()), "frames": frames_rule, "key": key.hex()}
+            self._ask(child, request | {"seconds": int(self.timeout_s) + 10})
             return self._replies(child, deadline)
         except ImagingError as error:
             if error.reason in (Reason.TIMEOUT, Reason.CRASHED, Reason.OUT_OF_MEMORY):
@@ -153,3 +156,16 @@ def _read(pipe: int, size: int, deadline: float) -> bytes:
                 raise ImagingError(Reason.CRASHED)
             got += chunk
     return bytes(got)
+
+
+def chosen_frames(rule: str, count: int) -> Iterator[int]:
+    """Frame indices by the rule "middle", "every:n" or "all". Raises TriptychError for another."""
+    if rule == "middle":
+        yield count // 2
+    elif rule == "all":
+        yield from range(count)
+    else:
+        word, _, step = rule.partition(":")
+        if word != "every" or not step.isdigit() or int(step) < 1:
+            raise TriptychError(f"frames: {rule!r} is none of middle, all, every:n")
+        yield from range(0, count, int(step))

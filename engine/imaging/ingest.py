@@ -76,7 +76,7 @@ def ingest_file(
 ) -> tuple[list[Image], list[Refusal]]:
     """The image rows of one file, and refusals for the frames (or the file) not used.
 
-    `key` makes groups; `frames` is "middle", "every:n" or "all"; `split_of` maps a group to a split.
+    `key` makes groups; `frames` is "middle", "every:n" or "all"; `split_of` maps group to split.
     """
     source = path.relative_to(root).as_posix()
     try:

@@ -7,7 +7,6 @@ from crashing.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -58,6 +57,8 @@ def read_dicom(path: Path) -> Dataset:
     except Exception as error:
         raise ImagingError(Reason.UNREADABLE) from error
     if "SOPClassUID" not in dataset:
+        if _head(path)[128:132] == b"DICM":
+            raise ImagingError(Reason.UNREADABLE, "damaged DICOM")
         raise ImagingError(Reason.NOT_AN_IMAGE, "neither DICOM nor PNG, JPEG or TIFF")
     return dataset
 
@@ -117,16 +118,3 @@ def _window_deep(values: np.ndarray, choices: dict[str, Any]) -> tuple[np.ndarra
     more = {"window": [window.centre, window.width], "voi_function": window.function,
             "window_source": window.source}  # fmt: skip
     return np.round(window.apply(values)).astype(np.uint8), choices | more
-
-
-def chosen_frames(rule: str, count: int) -> Iterator[int]:
-    """Frame indices by the rule "middle", "every:n" or "all". Raises ValueError for another."""
-    if rule == "middle":
-        yield count // 2
-    elif rule == "all":
-        yield from range(count)
-    else:
-        word, _, step = rule.partition(":")
-        if word != "every" or not step.isdigit() or int(step) < 1:
-            raise ValueError(f"frames: {rule!r} is none of middle, all, every:n")
-        yield from range(0, count, int(step))

@@ -75,7 +75,7 @@ def render(dataset: Dataset, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]
         pixels, more = _render_grey(stored, header)
     else:
         pixels, more = (
-            _render_colour(stored, header),
+            _render_colour(stored, dataset),
             {"window": None, "voi_function": None, "window_source": "colour"},
         )
     return np.ascontiguousarray(pixels), choices | more
@@ -112,7 +112,7 @@ def check_header(dataset: Dataset) -> None:
 def flatten(dataset: Dataset, frame: int) -> Dataset:
     """The header that holds for one frame: functional groups lifted to the top, no pixels."""
     header = Dataset()
-    header.update({tag: element for tag, element in dataset.items()})
+    header.update(dict(dataset.items()))
     for keyword in (*PIXELS, *GROUPS):
         if keyword in header:
             delattr(header, keyword)
@@ -121,7 +121,7 @@ def flatten(dataset: Dataset, frame: int) -> Dataset:
         for name in FLATTENED if index < len(groups) else ():
             item = first_item(groups[index], name)
             if item is not None:
-                header.update({tag: element for tag, element in item.items()})
+                header.update(dict(item.items()))
     return header
 
 
@@ -137,18 +137,18 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
         raise ImagingError(Reason.DECODING_FAILED) from error
 
 
-def _render_colour(stored: np.ndarray, header: Dataset) -> np.ndarray:
+def _render_colour(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Palette or RGB to (H, W, 3) uint8 by the range of the stored bits; no windowing."""
-    if photometric(header) == "PALETTE COLOR":
+    if photometric(dataset) == "PALETTE COLOR":
         try:
-            colours = apply_color_lut(stored, header)
+            colours = apply_color_lut(stored, dataset)
         except Exception as error:
             raise ImagingError(Reason.UNREADABLE, "palette") from error
         # Some writers put 8-bit colours into 16-bit entries.
         return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
     if stored.ndim != 3 or stored.shape[2] != 3:
         raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
-    bits = int(header.get("BitsStored", 8))
+    bits = int(dataset.get("BitsStored", 8))
     if bits == 8:
         return stored.astype(np.uint8)
     return np.clip(np.rint(stored * (255 / (2.0**bits - 1))), 0, 255).astype(np.uint8)
@@ -221,14 +221,14 @@ def default_window(values: np.ndarray, header: Dataset, padding: np.ndarray) -> 
         centre, width = CT_PRESETS.get(anatomy, CT_DEFAULT)
         return Window(centre, width, "LINEAR", f"preset {anatomy}")
     bits, signed = int(header.get("BitsStored", 16)), header.get("PixelRepresentation") == 1
-    if bits <= 8 and not signed and 0 <= values.min() and values.max() < 2**bits:
+    if bits <= 8 and not signed and values.min() >= 0 and values.max() < 2**bits:
         top = 2**bits - 1
         return Window(top / 2, top, "LINEAR_EXACT", "stored range")
     return percentile_window(values[~padding])
 
 
 def percentile_window(values: np.ndarray) -> Window:
-    """From the 0.5th to the 99.5th percentile; a width of 1 where they are equal or none is left."""
+    """From the 0.5th to the 99.5th percentile; a width of 1 where nothing lies between them."""
     low, high = np.percentile(values, PERCENTILES) if values.size else (0.0, 1.0)
     width = float(high - low) or 1.0
     return Window(float(low) + width / 2, width, "LINEAR_EXACT", "percentiles 0.5-99.5")

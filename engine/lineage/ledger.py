@@ -26,9 +26,7 @@ _SQL_TYPE = {
 
 def columns_of(row_type: type[Row]) -> dict[str, str]:
     """Column names and SQL types of a row type's table; bytes are not in the ledger."""
-    return {
-        f.name: _SQL_TYPE[str(f.type)] for f in schema_of(row_type) if str(f.type) != "binary"
-    }
+    return {f.name: _SQL_TYPE[str(f.type)] for f in schema_of(row_type) if str(f.type) != "binary"}
 
 
 class Ledger:
@@ -71,9 +69,7 @@ class Ledger:
         )
         for row_type in ROW_TYPES:
             columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
-            db.execute(
-                f"CREATE TABLE IF NOT EXISTS {row_type.table} ({columns}, sequence BIGINT)"
-            )
+            db.execute(f"CREATE TABLE IF NOT EXISTS {row_type.table} ({columns}, sequence BIGINT)")
 
     @staticmethod
     def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -123,15 +123,18 @@ def _used_by(ledger: Ledger, row_ids: list[str]) -> list[dict[str, Any]]:
 
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
     row = _one(ledger, "triplets", row_id) or {}
-    image = _one(ledger, "images", row.get("image_id"))
     pairs = ledger.sql(
         "SELECT DISTINCT id FROM preferences WHERE ? IN (chosen_id, rejected_id)", [row_id]
     )
+    image_id, task_id, generator_id = (
+        row.pop(column, None) for column in ("image_id", "task_id", "generator_id")
+    )
+    image = _one(ledger, "images", image_id) or {"id": image_id}
     return row | {
-        "image": image or {"id": row.get("image_id")},
-        "split": (image or {}).get("split"),
-        "task": _one(ledger, "tasks", row.get("task_id")) or {"id": row.get("task_id")},
-        "generator": _model(ledger, row.get("generator_id")),
+        "split": image.get("split"),
+        "image": image,
+        "task": _one(ledger, "tasks", task_id) or {"id": task_id},
+        "generator": _model(ledger, generator_id),
         "judgements": _judgements(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
         "used_by": _used_by(ledger, [row_id, *(pair["id"] for pair in pairs)]),
@@ -237,4 +240,5 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
                 _grow(branch.add(Text(f"{head[0]} {head[1]}")), rest)
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            shown = f"{shown:.4g}" if isinstance(shown, float) else shown
             tree.add(label.append(f" {'none' if shown in ('', None) else shown}", style="default"))

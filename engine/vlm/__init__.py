@@ -53,8 +53,11 @@ class VLM(Protocol):
 
 
 def open_vlm(
-    model: str, backend: str = "transformers", url: str | None = None,
-    max_model_len: int = 512, threads: int | None = None,
+    model: str,
+    backend: str = "transformers",
+    url: str | None = None,
+    max_model_len: int = 512,
+    threads: int | None = None,
 ) -> VLM:
     """Load `model` (a folder or Hub id) on a backend.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from generators.phantoms import draw
 from generators.phantoms.base import GENERATOR, VERSION, Phantom
@@ -68,7 +68,7 @@ def to_dataset(phantom: Phantom, patient: str, uid_seed: str | int) -> Dataset:
     """The phantom as a complete dataset with file meta information."""
     code, sop_class = KINDS[phantom.truth.modality]
     ds = Dataset()
-    ds.SOPClassUID = sop_class
+    ds.SOPClassUID = UID(sop_class)
     who = (uid_seed, code, patient)
     ds.SOPInstanceUID = uid("instance", *who, phantom.seed, phantom.pixels.tobytes().hex())
     _add_patient_and_study(ds, code, patient, who, phantom)
@@ -185,7 +185,7 @@ def _add_mr(ds: Dataset, phantom: Phantom) -> None:
 
 
 def _add_xray(ds: Dataset, phantom: Phantom) -> None:
-    """DX series, anatomy, image and detector modules (C.8.11.1 to C.8.11.4), acquisition context."""
+    """DX series, anatomy, image and detector modules (C.8.11.1 to C.8.11.4), its context."""
     ds.PresentationIntentType = "FOR PRESENTATION"
     ds.ImageType = ["DERIVED", "PRIMARY", ""]
     ds.ImageLaterality = "U"

@@ -1,0 +1,161 @@
+"""GRPO with TRL's GRPOTrainer on Ray Train, on rows that select kept.
+
+Reward of a completion = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from
+the configuration. The configuration is refused unless correct > judge + format, and an answer counts
+as right only in the right form, so a wrong answer never outscores a right one. MedGR2 has
+r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart from it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import cluster
+from engine.answers import is_correct, is_valid, parse_completion
+from engine.training import (
+    common_arguments,
+    last_checkpoint,
+    lora,
+    read_training_set,
+    save_trained,
+    write_training_set,
+)
+from engine.vlm import Request
+from engine.workspace import Stage
+from generators.prompts import answer_prompt
+from pipelines.context import Context
+from pipelines.sft import chat_dataset, kept_triplets, seed_triplets, training_arguments
+from reward_model.criteria import judge_prompt
+from reward_model.scoring import Judge
+
+
+def composite_reward(
+    text: str, gold: str, options: tuple[str, ...], judged: float, weights: dict[str, float]
+) -> float:
+    """The reward of one completion; `judged` is the judge's logit.
+
+    In [0, sum of weights]. Any right answer scores above any wrong one.
+    """
+    parsed = parse_completion(text)
+    formed = parsed.problem is None and is_valid(parsed.answer, options)
+    right = formed and is_correct(parsed.answer, gold, options)
+    opinion = 1 / (1 + np.exp(-np.clip(judged, -30, 30))) if formed else 0.0
+    return float(
+        weights.get("correct", 0.0) * right
+        + weights.get("judge", 0.0) * opinion
+        + weights.get("format", 0.0) * formed
+    )
+
+
+class Reward:
+    """TRL's reward function: judges a batch of completions, then adds up the parts."""
+
+    __name__ = "composite"
+
+    def __init__(self, judge: Judge, images: dict[str, bytes], weights: dict[str, float]) -> None:
+        self.judge, self.images, self.weights = judge, images, weights
+
+    def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
+        texts = [c if isinstance(c, str) else _text(c[0]["content"]) for c in completions]
+        options = [tuple(o) for o in columns["options"]]
+        judged = self._judged(texts, columns["image_id"], columns["question"], options)
+        return [
+            composite_reward(text, gold, opts, score, self.weights)
+            for text, gold, opts, score in zip(texts, columns["gold"], options, judged)
+        ]
+
+    def _judged(
+        self, texts: list[str], image_ids: list[str], questions: list[str], options: list[Any]
+    ) -> np.ndarray:
+        if not self.weights.get("judge"):
+            return np.zeros(len(texts))
+        requests = []
+        for text, image, question, opts in zip(texts, image_ids, questions, options):
+            parsed = parse_completion(text)
+            prompt = judge_prompt(
+                self.judge.settings["prompts"], question, opts, parsed.rationale, parsed.answer
+            )
+            requests.append(Request(self.images[image], prompt))
+        return self.judge.overall(self.judge.scores(requests))
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
+
+
+def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop, or a plain call: GRPO of `model` on `data`, weights to `out`.
+
+    A step takes `batch` completions: `batch / group` questions with `group` completions each.
+    """
+    from trl import GRPOConfig, GRPOTrainer
+
+    from engine.vlm.transformers import load_model, load_processor, vision_token_ids
+
+    processor = load_processor(arguments["model"])
+    model = load_model(arguments["model"])
+    images, _ = read_training_set(Path(arguments["data"]))
+    judge = Judge(arguments["judge"], "grpo", arguments["threads"])
+    common = common_arguments(arguments) | {"max_steps": arguments["steps"]}
+    common["num_train_epochs"] = 1
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=[Reward(judge, images, arguments["reward"])],
+        args=GRPOConfig(
+            **common,
+            num_generations=arguments["group"],
+            max_completion_length=arguments["max_tokens"],
+            temperature=arguments["temperature"],
+            beta=arguments["kl"],
+            generation_kwargs={"suppress_tokens": vision_token_ids(model.config)},
+            gradient_checkpointing=arguments["lora_rank"] > 0,
+        ),
+        train_dataset=chat_dataset(Path(arguments["data"])),
+        processing_class=processor,
+        peft_config=lora(arguments),
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(arguments))
+    if trainer.is_world_process_zero():
+        save_trained(trainer.model, processor, Path(arguments["out"]))
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "reward_first": round(float(rewards[0]), 4) if rewards else None,
+        "reward": round(float(np.mean(rewards[-3:])), 4) if rewards else None,
+    }
+
+
+def grpo(context: Context, stage: Stage) -> None:
+    """The policy of a round: its SFT model after GRPO; with 0 steps, the SFT model itself."""
+    config = context.config
+    rows = seed_triplets(context) + kept_triplets(context, stage.round)
+    style = config.evaluate.style
+    questions = [
+        {
+            "image_id": row.image_id,
+            "prompt": answer_prompt(config.generator.prompts, row.question, row.options, style),
+            "question": row.question,
+            "options": list(row.options),
+            "gold": row.answer,
+        }
+        for row in rows
+    ]
+    pngs = context.pngs()
+    used = {q["image_id"]: pngs[q["image_id"]] for q in questions}
+    write_training_set(stage.folder / "data", used, questions)
+    start = context.model("sft")
+    arguments = training_arguments(context, stage, config.grpo, start) | {
+        "judge": context.path_of(context.model("judge")),
+        "max_tokens": config.evaluate.max_tokens,
+    }
+    section = config.grpo
+    metrics = cluster.train(
+        train_grpo, arguments, section.workers, config.cluster.threads, section.gpus
+    )
+    stage.metrics = metrics | {"rows": len(rows)}
+    folder = stage.folder / "weights"
+    context.add_model(stage, "policy", folder, start, json.dumps(metrics), rows)

@@ -1,0 +1,59 @@
+"""Judge a round's triplets on Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine import cluster
+from engine.records import Judgement, Model, Triplet
+from engine.workspace import Stage
+from pipelines.context import Context
+from reward_model.scoring import Judge
+
+SHARD = 512
+
+
+def make_judge(
+    model: str, judge_id: str, threads: int
+) -> Callable[[str, cluster.Rows], cluster.Rows]:
+    """A Ray Data worker: rows of {triplet, png} in, judgements out."""
+    judge = Judge(model, judge_id, threads)
+
+    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+        triplets = [Triplet.from_dict(r["triplet"]) for r in rows]
+        pngs = {r["triplet"]["image_id"]: r["png"] for r in rows}
+        return [j.to_dict() for j in judge.judge(triplets, pngs)]
+
+    return work
+
+
+def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Triplet]) -> None:
+    """Score triplets, one Parquet shard a batch; whole shards of an earlier try are kept."""
+    config = context.config
+    pngs = context.pngs()
+    rows: list[dict[str, Any]] = [
+        {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets
+    ]
+    shards = {f"{i // SHARD:05d}": rows[i : i + SHARD] for i in range(0, len(rows), SHARD)}
+    done = {name.rpartition("-")[2] for name in stage.done()}
+    todo = {name: part for name, part in shards.items() if name not in done}
+    arguments = {
+        "model": context.path_of(model),
+        "judge_id": model.id,
+        "threads": config.cluster.threads,
+    }
+    finished = len(shards) - len(todo)
+    for name, judged in cluster.map_shards(
+        make_judge, arguments, todo, 1, config.cluster.threads, config.reward.gpus
+    ):
+        stage.write(Judgement, [Judgement.from_dict(j) for j in judged], name)
+        finished += 1
+        context.display.advance(min(finished * SHARD, len(rows)), len(rows), "judgements")
+
+
+def judge(context: Context, stage: Stage) -> None:
+    """One judgement for each triplet of the round that parsed."""
+    parsed = [t for t in context.rows(Triplet, "generate", stage.round) if t.problem is None]
+    run_judge(context, stage, context.model("judge"), parsed)
+    stage.metrics = {"judged": len(parsed)}

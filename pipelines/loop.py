@@ -1,0 +1,75 @@
+"""The MedGR2 loop: one line an arrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines import evaluate, export, generate, grpo, ingest, judge, reward, seed, select, sft
+from pipelines.context import Body, Context, run_stage
+
+Need = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A stage: what it runs, which sections of the configuration decide it, what it builds on.
+
+    `same` are stages of the same round, `before` of the round before, `once` of round 0.
+    """
+
+    body: Body
+    sections: tuple[str, ...]
+    once: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+    def needs(self, round: int) -> list[Need]:
+        earlier = [(name, round - 1) for name in self.before] if round > 1 else []
+        return [(n, 0) for n in self.once] + earlier + [(n, round) for n in self.same]
+
+
+ONCE = {
+    "ingest": Arrow(ingest.ingest, ("source", "expert")),
+    "seed": Arrow(seed.seed, ("expert",), once=("ingest",)),
+    "tune": Arrow(sft.tune, ("model", "sft", "generator"), once=("seed",)),
+    "prefer": Arrow(seed.prefer, ("expert", "generator"), once=("tune",)),
+    "reward": Arrow(reward.reward, ("model", "reward"), once=("prefer",)),
+}
+ROUND = {
+    "plan": Arrow(generate.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
+    "generate": Arrow(generate.generate, ("generator",), same=("plan",)),
+    "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
+    "select": Arrow(select.select, ("select",), same=("judge",)),
+    "sft": Arrow(sft.sft, ("model", "sft"), same=("select",)),
+    "grpo": Arrow(grpo.grpo, ("grpo",), same=("sft",)),
+    "evaluate": Arrow(evaluate.evaluate, ("evaluate",), same=("grpo",)),
+    "refine": Arrow(reward.refine, ("reward",), same=("select", "evaluate")),
+}
+
+
+def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:
+    """Run one stage, or skip it where it is done."""
+    arrow = (ROUND if round else ONCE)[name]
+    config = context.config.recorded()
+    settings = {section: config[section] for section in arrow.sections}
+    return run_stage(context, name, round, arrow.body, arrow.needs(round), settings)
+
+
+def next_round(context: Context, name: str) -> int:
+    """The first round in which a stage was not run; 0 for stages that are run once."""
+    if name in ONCE:
+        return 0
+    rounds = range(1, context.config.rounds + 1)
+    return next((r for r in rounds if not context.has(name, r)), context.config.rounds)
+
+
+def run(context: Context) -> None:
+    """The whole loop, from images to a trained policy, a dataset and a report."""
+    for name in ONCE:
+        step(context, name)
+    for round in range(1, context.config.rounds + 1):
+        for name in ROUND:
+            step(context, name, round)
+    export.export(context.workspace, context.display)
+    export.report(context.workspace, context.display)

@@ -1,0 +1,231 @@
+"""Train the judge on the expert's preferences, and refine it each round on newly judged pairs.
+
+A share of the expert's pairs, chosen by image, is frozen: never trained on. It calibrates the judge,
+and a refined judge that does worse on it is rolled back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import cluster
+from engine.records import Judgement, Model, Preference, Triplet, unique
+from engine.statistics import auc
+from engine.training import read_training_set, write_training_set
+from engine.workspace import Stage
+from pipelines.context import Context
+from pipelines.expertise import open_expert
+from pipelines.select import answer_key
+from pipelines.sft import training_arguments
+from reward_model.calibration import fit_platt
+from reward_model.criteria import judge_prompt
+from reward_model.preferences import prefer
+from reward_model.scoring import Judge
+from reward_model.training import train_judge
+
+MARGIN = 2.0  # log-odds between two answers from which the judge's own opinion may teach it
+
+
+def pair_rows(
+    preferences: list[Preference], triplets: dict[str, Triplet], prompts: str
+) -> list[dict[str, Any]]:
+    """Preferences as the two prompts that the judge compares."""
+
+    def text(row: Triplet) -> str:
+        return judge_prompt(prompts, row.question, row.options, row.rationale, row.answer)
+
+    return [
+        {
+            "image_id": p.image_id,
+            "chosen": text(triplets[p.chosen_id]),
+            "rejected": text(triplets[p.rejected_id]),
+            "criterion": p.criterion,
+            "tier_chosen": p.tier_chosen,
+            "tier_rejected": p.tier_rejected,
+        }
+        for p in preferences
+    ]
+
+
+def measure(judge: Judge, data: Path) -> dict[str, Any]:
+    """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
+
+    AUC is of the overall score on factuality pairs: chosen rows against rejected ones.
+    """
+    from engine.vlm import Request
+    from reward_model.criteria import CRITERIA
+
+    images, rows = read_training_set(data)
+    both = [
+        Request(images[r["image_id"]], r[side]) for side in ("chosen", "rejected") for r in rows
+    ]
+    scores = judge.scores(both)
+    place = np.array([CRITERIA.index(r["criterion"]) for r in rows])
+    n = len(rows)
+    own = scores[np.arange(2 * n), np.tile(place, 2)]
+    overall = judge.overall(scores)
+    facts = np.tile(place == 0, 2)
+    accepted = np.repeat([True, False], n)
+    slope, offset = fit_platt(overall[facts], accepted[facts])
+    return {
+        "pairwise": round(float((own[:n] > own[n:]).mean()), 4),
+        "auc": round(auc(overall[facts], accepted[facts]), 4),
+        "n_holdout": n,
+        "calibration": [slope, offset],
+    }
+
+
+def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop: train the judge, measure it (and its start) on frozen pairs, calibrate."""
+    from reward_model.model import HEADS, SETTINGS
+
+    result = train_judge(arguments)
+    out, holdout = Path(arguments["out"]), Path(arguments["holdout"])
+    if (Path(arguments["model"]) / HEADS).exists():
+        start = Judge(arguments["model"], "start", arguments["threads"])
+        result |= {f"{k}_before": v for k, v in measure(start, holdout).items()}
+    result |= measure(Judge(arguments["out"], "new", arguments["threads"]), holdout)
+    settings = arguments["settings"] | {"calibration": result["calibration"]}
+    (out / SETTINGS).write_text(json.dumps(settings, indent=1))
+    return result
+
+
+def _run(
+    context: Context,
+    stage: Stage,
+    start: Model,
+    preferences: list[Preference],
+    made: Sequence[Triplet] = (),
+) -> tuple[dict[str, Any], list[Preference]]:
+    """Train from `start` on all pairs that are not frozen; returns (metrics, pairs trained on).
+
+    `made` are rows of this stage that pairs refer to and that are not committed yet.
+    """
+    config = context.config
+    triplets = {t.id: t for t in [*context.rows(Triplet), *made]}
+    frozen = [p for p in context.rows(Preference, "prefer") if p.holdout]
+    learned = [p for p in preferences if not p.holdout]
+    pngs = context.pngs()
+    prompts = config.generator.prompts
+    for folder, pairs in (("data", learned), ("holdout", frozen)):
+        used = {p.image_id: pngs[p.image_id] for p in pairs}
+        write_training_set(stage.folder / folder, used, pair_rows(pairs, triplets, prompts))
+    section = config.reward
+    arguments = training_arguments(context, stage, section, start) | {
+        "holdout": str((stage.folder / "holdout").resolve()),
+        "settings": {"criteria": section.criteria, "prompts": prompts, "calibration": [1.0, 0.0]},
+    }
+    metrics = cluster.train(
+        train_and_measure, arguments, section.workers, config.cluster.threads, section.gpus
+    )
+    return metrics, learned
+
+
+def reward(context: Context, stage: Stage) -> None:
+    """The first judge, from its backbone."""
+    start = context.base()
+    if context.config.reward.model:
+        start = replace(start, path=context.config.reward.model)
+    preferences = context.rows(Preference, "prefer")
+    metrics, learned = _run(context, stage, start, preferences)
+    metrics["confidence_auc"] = confidence_auc(context, preferences)
+    stage.metrics = metrics
+    folder = stage.folder / "weights"
+    context.add_model(stage, "judge", folder, start, json.dumps(metrics), learned)
+
+
+def confidence_auc(context: Context, preferences: list[Preference]) -> float | None:
+    """The baseline: the generator's own log-probability, on frozen pairs of its own samples."""
+    triplets = {t.id: t for t in context.rows(Triplet)}
+    sampled = [
+        p
+        for p in preferences
+        if p.holdout
+        and p.criterion == "factuality"
+        and min(triplets[p.chosen_id].logprob, triplets[p.rejected_id].logprob) < 0
+        and triplets[p.rejected_id].generator_id == triplets[p.chosen_id].generator_id
+    ]
+    if not sampled:
+        return None
+    scores = [triplets[i].logprob for p in sampled for i in (p.chosen_id, p.rejected_id)]
+    return round(auc(np.array(scores), np.tile([True, False], len(sampled))), 4)
+
+
+def refine(context: Context, stage: Stage) -> None:
+    """Train the judge further on pairs of this round; roll it back where the holdout got worse."""
+    pairs, made = new_pairs(context, stage.round)
+    stage.write(Triplet, unique(made), "made")
+    stage.write(Preference, unique(pairs))
+    current = context.model("judge")
+    if not pairs:
+        stage.metrics = {"accepted": False, "why": "no new pairs"}
+        return
+    metrics, learned = _run(context, stage, current, context.rows(Preference) + pairs, made)
+    before, after = metrics["auc_before"], metrics["auc"]
+    accepted = after >= before - context.config.reward.tolerance
+    stage.metrics = {
+        "auc_before": before,
+        "auc_after": after if accepted else before,
+        "auc_refined": after,
+        "pairwise_before": metrics["pairwise_before"],
+        "pairwise": metrics["pairwise"],
+        "pairs": len(pairs),
+        "accepted": accepted,
+    }
+    if accepted:
+        folder = stage.folder / "weights"
+        context.add_model(stage, "judge", folder, current, json.dumps(metrics), learned)
+
+
+def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Triplet]]:
+    """Pairs of this round's answers: the least certain go to the expert, the surest teach themselves.
+
+    The expert is asked where the judge wavers between two answers; where it is far apart and the
+    samples agree with it, its own opinion is a pair.
+    """
+    section = context.config.reward
+    judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", round)}
+    questions: dict[str, list[Triplet]] = defaultdict(list)
+    for triplet in context.rows(Triplet, "generate", round):
+        if triplet.id in judged:
+            questions[triplet.question_key].append(triplet)
+    contests = []
+    for key in sorted(questions):
+        rows = sorted(questions[key], key=lambda t: (-judged[t.id].overall, t.id))
+        rival = next((r for r in rows if answer_key(r) != answer_key(rows[0])), None)
+        if rival is not None:
+            gap = judged[rows[0].id].overall - judged[rival.id].overall
+            contests.append((gap, rows[0], rival, questions[key]))
+    contests.sort(key=lambda c: (c[0], c[1].id))
+    asked = contests[: section.expert_pairs]
+    made, pairs = _ask_expert(context, [row for *_, rows in asked for row in rows], round)
+    wanted = section.refine_pairs - len(pairs)
+    for gap, best, rival, rows in reversed(contests[len(asked) :]):
+        votes = sum(answer_key(r) == answer_key(best) for r in rows)
+        if wanted <= 0 or gap < MARGIN:
+            break
+        if votes * 2 > len(rows):
+            pairs.append(prefer(best, rival, "factuality", "perturbed", "judge", False))
+            wanted -= 1
+    return pairs, made
+
+
+def _ask_expert(
+    context: Context, rows: list[Triplet], round: int
+) -> tuple[list[Triplet], list[Preference]]:
+    """The simulated expert compares new answers; a benchmark's gold answers cannot."""
+    if context.config.expert.kind != "phantoms" or not rows:
+        return [], []
+    seed = context.config.seed + round
+    made, pairs = open_expert(context).pairs(rows, context.config.reward.expert_pairs, seed)
+    known = {r.id for r in rows}
+    # The holdout is frozen: new pairs on its images are left out, not added to either side.
+    fresh = [replace(p, round=round) for p in pairs if not p.holdout]
+    return [m for m in made if m.id not in known], fresh

@@ -1,0 +1,64 @@
+"""The expert's part: seed rows to imitate, then preferences between candidates."""
+
+from __future__ import annotations
+
+from engine.errors import TriptychError
+from engine.records import Preference, Task, Triplet, content_id, unique
+from engine.workspace import Stage
+from generators.tasks import draw_tasks, uniform_mix
+from pipelines.context import Context
+from pipelines.expertise import expert_images, open_expert
+from pipelines.generate import run_proposer
+
+ALL = 10**6  # rows an image: every question that a benchmark has
+
+
+def seed(context: Context, stage: Stage) -> None:
+    """Expert rows on the seed images, and the tasks that they answer."""
+    expert = open_expert(context)
+    images, _ = expert_images(context)
+    rows = [row for i in images for row in expert.rows(i, context.config.expert.rows_per_image)]
+    if not rows:
+        raise TriptychError("the expert has no rows: no training image has a question")
+    stage.write(Triplet, unique([row for row, _ in rows]))
+    stage.write(Task, unique([task for _, task in rows]))
+    check_disjoint(context)
+    stage.metrics = {"rows": len(rows), "images": len(images)}
+
+
+def check_disjoint(context: Context) -> None:
+    """No patient group may be in two splits, and no two splits may share an image."""
+    for key in ("group", "id"):
+        splits: dict[str, set[str]] = {}
+        for image in context.images():
+            splits.setdefault(getattr(image, key), set()).add(image.split)
+        torn = [value for value, found in splits.items() if len(found) > 1]
+        if torn:
+            raise TriptychError(f"{len(torn)} {key}s are in more than one split, first {torn[0]}")
+
+
+def prefer(context: Context, stage: Stage) -> None:
+    """Candidates from the tuned generator on fresh images, and what the expert thinks of them."""
+    config = context.config
+    seed_images, images = expert_images(context)
+    expert = open_expert(context)
+    if config.expert.kind == "phantoms":
+        number = max(config.expert.pairs, len(images))
+        draws = int(content_id(config.seed, "prefer")[:8], 16)
+        mix = uniform_mix(images)
+        pairs = draw_tasks(images, mix, config.generator.styles, number, draws)
+        stage.write(Task, unique([task for _, task in pairs]))
+        rows = run_proposer(context, stage, context.model("generator"), pairs)
+    else:
+        gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
+        stage.write(Task, unique([task for _, task in gold]))
+        rows = [row for row, _ in gold]
+    made, preferences = expert.pairs(rows, config.expert.pairs, config.seed)
+    known = {row.id for row in rows} if config.expert.kind == "phantoms" else set()
+    stage.write(Triplet, unique([m for m in made if m.id not in known]), "made")
+    stage.write(Preference, unique(preferences))
+    stage.metrics = {
+        "candidates": len(rows),
+        "preferences": len(preferences),
+        "holdout": sum(p.holdout for p in preferences),
+    }

@@ -1,0 +1,181 @@
+"""Supervised fine-tuning with TRL's SFTTrainer on Ray Train: the policy of a round, and the generator.
+
+A row teaches answering its question in its own style; a share of rows also teaches asking it, so
+that the same weights can generate the next round.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import cluster
+from engine.answers import render_completion, render_question
+from engine.config import Optimiser
+from engine.errors import TriptychError
+from engine.records import Decision, Image, Model, Task, Triplet
+from engine.training import (
+    common_arguments,
+    last_checkpoint,
+    lora,
+    read_training_set,
+    save_trained,
+    write_training_set,
+)
+from engine.workspace import Stage
+from generators.expert import EXPERT
+from generators.prompts import answer_prompt, ask_prompt
+from pipelines.context import Context
+
+Turn = dict[str, str]  # image_id, prompt, completion
+
+
+def turns_of(
+    triplets: list[Triplet],
+    tasks: dict[str, Task],
+    prompts: str,
+    style: str | None,
+    ask_share: float,
+    seed: int,
+) -> list[Turn]:
+    """Training turns: each row answered in its style and in `style`, and some of them asked."""
+    rng = np.random.default_rng(seed)
+    turns = []
+    for row in triplets:
+        task = tasks[row.task_id]
+        for wanted in dict.fromkeys(s for s in (task.prompt_style, style) if s):
+            reasoning = row.rationale if wanted == task.prompt_style else ""
+            if wanted != "direct" and not reasoning:
+                continue
+            turns.append(
+                {
+                    "image_id": row.image_id,
+                    "prompt": answer_prompt(prompts, row.question, row.options, wanted),
+                    "completion": render_completion(reasoning, row.answer),
+                }
+            )
+        if rng.random() < ask_share:
+            fields = task.to_dict()
+            turns.append(
+                {
+                    "image_id": row.image_id,
+                    "prompt": ask_prompt(prompts, fields),
+                    "completion": render_question(row.question, row.options),
+                }
+            )
+    return turns
+
+
+def chat_dataset(data: Path) -> Any:
+    """A training set as TRL reads it; images are decoded when a batch needs them."""
+    from datasets import Dataset
+
+    from engine.vlm.transformers import decode_png
+
+    images, rows = read_training_set(data)
+    dataset = Dataset.from_list(rows)
+
+    def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        batch["images"] = [[decode_png(images[i])] for i in batch["image_id"]]
+        batch["prompt"] = [[{"role": "user", "content": text}] for text in batch["prompt"]]
+        if "completion" in batch:
+            batch["completion"] = [
+                [{"role": "assistant", "content": text}] for text in batch["completion"]
+            ]
+        return batch
+
+    dataset.set_transform(decode)
+    return dataset
+
+
+def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop, or a plain call: SFT of `model` on `data`, weights to `out`."""
+    from trl import SFTConfig, SFTTrainer
+
+    from engine.vlm.transformers import load_model, load_processor
+
+    processor = load_processor(arguments["model"])
+    trainer = SFTTrainer(
+        model=load_model(arguments["model"]),
+        args=SFTConfig(
+            **common_arguments(arguments),
+            max_length=None,  # truncation would cut image tokens
+            completion_only_loss=True,
+            gradient_checkpointing=arguments["lora_rank"] > 0,
+        ),
+        train_dataset=chat_dataset(Path(arguments["data"])),
+        processing_class=processor,
+        peft_config=lora(arguments),
+    )
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(arguments))
+    if trainer.is_world_process_zero():
+        save_trained(trainer.model, processor, Path(arguments["out"]))
+    return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
+
+
+def training_arguments(
+    context: Context, stage: Stage, section: Optimiser, model: Model
+) -> dict[str, Any]:
+    """What every training loop is given; paths are absolute, for workers run elsewhere."""
+    return section.model_dump() | {
+        "model": context.path_of(model),
+        "data": str((stage.folder / "data").resolve()),
+        "out": str((stage.folder / "weights").resolve()),
+        "seed": context.config.seed + stage.round,
+        "threads": context.config.cluster.threads,
+    }
+
+
+def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
+    """Rows that select kept in rounds 1 to `rounds`, in the order generated."""
+    kept = {d.triplet_id for d in context.rows(Decision) if d.keep and d.round <= rounds}
+    return [t for t in context.rows(Triplet, "generate") if t.id in kept]
+
+
+def seed_triplets(context: Context) -> list[Triplet]:
+    """The expert's own rows."""
+    return [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
+
+
+def _train(
+    context: Context, stage: Stage, model: Model, role: str, triplets: list[Triplet], ask: float
+) -> None:
+    if not triplets:
+        raise TriptychError(
+            f"{stage.name}: no rows to train on; loosen select.keep or ask for more"
+        )
+    config = context.config
+    tasks = {t.id: t for t in context.rows(Task)}
+    turns = turns_of(
+        triplets, tasks, config.generator.prompts, config.evaluate.style, ask, config.seed
+    )
+    pngs = context.pngs()
+    used = {turn["image_id"]: pngs[turn["image_id"]] for turn in turns}
+    write_training_set(stage.folder / "data", used, turns)
+    arguments = training_arguments(context, stage, config.sft, model)
+    section = config.sft
+    metrics = cluster.train(
+        train_sft, arguments, section.workers, config.cluster.threads, section.gpus
+    )
+    stage.metrics = metrics | {"rows": len(triplets), "turns": len(turns)}
+    folder = stage.folder / "weights"
+    context.add_model(stage, role, folder, model, json.dumps(metrics), triplets)
+
+
+def tune(context: Context, stage: Stage) -> None:
+    """The generator: the base tuned on the expert seed; it asks and answers."""
+    _train(context, stage, context.base(), "generator", seed_triplets(context), 1.0)
+
+
+def sft(context: Context, stage: Stage) -> None:
+    """The policy of a round: the base tuned on the seed and on all rows kept so far."""
+    rows = seed_triplets(context) + kept_triplets(context, stage.round)
+    _train(context, stage, context.base(), "sft", rows, context.config.sft.ask_share)
+
+
+def training_images(context: Context) -> list[Image]:
+    """Images that generation may ask about: the training split."""
+    return context.images("train")
