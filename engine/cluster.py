@@ -157,7 +157,7 @@ def train(
     return dict(json.loads(metrics["result"]))
 
 
-def submit(address: str, entrypoint: str, folder: str) -> int:
+def submit(address: str, entrypoint: str) -> int:
     """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded."""
     import asyncio
 
@@ -167,7 +167,7 @@ def submit(address: str, entrypoint: str, folder: str) -> int:
         client = JobSubmissionClient(address)
     except ConnectionError as error:
         raise TriptychError(f"no Ray dashboard at {address}: {error}") from None
-    job = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": folder})
+    job = client.submit_job(entrypoint=entrypoint)
     print(f"job {job}: {entrypoint}", flush=True)
 
     async def follow() -> None:

@@ -72,10 +72,23 @@ def last_checkpoint(arguments: dict[str, Any]) -> str | None:
 
 def save_trained(model: Any, processor: Any, out: Path) -> None:
     """Write weights and processor; LoRA adapters are merged, so that a folder is a whole model."""
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model.save_pretrained(out)
+    merged(model).save_pretrained(out)
     processor.save_pretrained(out)
+
+
+def merged(model: Any) -> Any:
+    """The model with its LoRA adapters, if it has any, merged into its weights."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def adapt(model: Any, arguments: dict[str, Any]) -> Any:
+    """Put LoRA adapters into `model` (in place) where the section asks for them."""
+    config = lora(arguments)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, config)
 
 
 def lora(arguments: dict[str, Any]) -> Any:

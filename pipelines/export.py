@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from engine.hub.card import card
 from engine.hub.export import export as export_dataset
 from engine.workspace import Workspace
 from pipelines.progress import Display
@@ -11,10 +10,8 @@ from pipelines.report import write_report
 
 def export(workspace: Workspace, display: Display) -> None:
     """Write `dataset/`: Parquet by split and a card, for `datasets.load_dataset(folder)`."""
-    name = workspace.config["name"]
     folder = workspace.root / "dataset"
-    counts = export_dataset(workspace, folder, name)
-    (folder / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    counts = export_dataset(workspace, folder, workspace.config["name"])
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
     display.say(f"[green]✓[/green] dataset: {rows} in {folder}")
 

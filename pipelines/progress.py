@@ -111,3 +111,15 @@ def _accuracy(arm: dict[str, Any] | None) -> str:
     if not arm:
         return "–"
     return f"{arm['accuracy']:.1%} [{arm['low']:.1%}, {arm['high']:.1%}]"
+
+
+def stages_table(commits: list[dict[str, Any]]) -> Table:
+    """One row a committed stage."""
+    table = Table(title="Stages", title_justify="left")
+    for column in ("#", "stage", "round", "rows", "seconds"):
+        table.add_column(column)
+    for commit in commits:
+        rows = ", ".join(f"{n} {name}" for name, n in commit["rows"].items())
+        cells = (commit["sequence"], commit["stage"], commit["round"] or "", rows)
+        table.add_row(*map(str, cells), f"{commit['seconds']:.0f}")
+    return table

@@ -33,7 +33,7 @@ class RewardModel(nn.Module):
     def forward(self, **inputs: Any) -> torch.Tensor:
         """Left-padded inputs of `engine.vlm.transformers.encode`; the last place is read."""
         hidden = self.backbone.model(**inputs)[0]
-        return self.heads(hidden[:, -1])
+        return self.heads(hidden[:, -1].to(self.heads.weight.dtype))
 
     def save(self, folder: Path, settings: dict[str, Any]) -> None:
         """Write backbone, heads and settings; the folder is a model for `weights_id` too."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.training import arguments_of, read_training_set, save_trained
+from engine.training import adapt, arguments_of, merged, read_training_set
 from engine.vlm import Request
 from engine.vlm.transformers import encode, load_processor
 from reward_model.criteria import CRITERIA
@@ -62,6 +62,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
 
     model, _ = load_reward_model(arguments["model"], arguments["readout"])
     processor = load_processor(arguments["model"])
+    adapted = adapt(model.backbone, arguments)
     images, rows = read_training_set(Path(arguments["data"]))
 
     class PairTrainer(Trainer):
@@ -86,6 +87,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
     result = trainer.train()
     if trainer.is_world_process_zero():
         out = Path(arguments["out"])
-        save_trained(model.backbone, processor, out)
+        model.backbone = merged(adapted)
         model.save(out, arguments["settings"])
+        processor.save_pretrained(out)
     return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}

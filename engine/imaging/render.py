@@ -216,7 +216,8 @@ def _apply_voi(
 
 def default_window(values: np.ndarray, header: Dataset, padding: np.ndarray) -> Window:
     """The window for a file that has none: CT preset, 8-bit as is, else percentiles."""
-    if header.get("Modality") == "CT" and "RescaleSlope" in header:
+    in_hu = "RescaleSlope" in header and header.get("RescaleType", "HU") == "HU"
+    if header.get("Modality") == "CT" and in_hu:
         anatomy = anatomy_of(header)
         centre, width = CT_PRESETS.get(anatomy, CT_DEFAULT)
         return Window(centre, width, "LINEAR", f"preset {anatomy}")

@@ -38,10 +38,10 @@ DATE, TIME = "20000101", "120000"
 CT_INTERCEPT = -1024
 
 
-def uid(*parts: Any) -> str:
+def uid(*parts: Any) -> UID:
     """A UID under 2.25 (PS3.5 B.2) from the hash of `parts`: the same parts, the same UID."""
     digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def write_dicom(phantom: Phantom, path: Path, patient: str, uid_seed: str | int) -> None:

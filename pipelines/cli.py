@@ -1,0 +1,227 @@
+"""The `triptych` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import TriptychError
+
+app = typer.Typer(
+    help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+lineage = typer.Typer(help="Where rows and checkpoints came from.", no_args_is_help=True)
+app.add_typer(lineage, name="lineage")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The configuration, such as configs/demo.yaml.")]
+Folder = Annotated[
+    Path | None, typer.Option("--workspace", "-w", help="The workspace; default runs/<name>.")
+]
+Existing = Annotated[Path, typer.Option("--workspace", "-w", help="An existing workspace.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+
+
+@app.callback()
+def options(debug: Debug = False) -> None:
+    """Options before the command."""
+    if debug:
+        os.environ["TRIPTYCH_DEBUG"] = "1"
+
+
+def _workspace(config: Any, folder: Path | None) -> Path:
+    return folder or Path("runs") / config.name
+
+
+@app.command()
+def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
+    """Run the whole loop; run it again after an interruption and it goes on where it stopped."""
+    from engine.config import load
+    from pipelines import loop
+    from pipelines.context import opened
+    from pipelines.progress import summary
+
+    config = load(config_file, overrides)
+    root = _workspace(config, workspace)
+    with opened(config, root) as context:
+        loop.run(context)
+        context.display.console.print(summary(context.workspace.commits()))
+    print(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
+    print(f"a row    triptych lineage trace ID --workspace {root}")
+
+
+def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
+    """Run one stage in the first round that lacks it."""
+    from engine.config import build
+    from engine.workspace import Workspace
+    from pipelines import loop
+    from pipelines.context import opened
+
+    made_by = Workspace.existing(workspace).config
+    config = build(made_by, overrides or [], str(workspace / "workspace.json"))
+    with opened(config, workspace) as context:
+        loop.step(context, name, loop.next_round(context, name))
+
+
+def _add_stage(name: str, help: str) -> None:
+    def command(workspace: Existing, overrides: Overrides = None) -> None:
+        _stage(name, workspace, overrides)
+
+    app.command(name, help=help)(command)
+
+
+@app.command()
+def ingest(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
+    """Make a workspace from a configuration and read its images into it."""
+    from engine.config import load
+    from pipelines import loop
+    from pipelines.context import opened
+
+    config = load(config_file, overrides)
+    with opened(config, _workspace(config, workspace)) as context:
+        loop.step(context, "ingest")
+
+
+for _name, _help in {
+    "seed": "The expert's rows on the seed images.",
+    "tune": "Tune the generator on the expert's rows.",
+    "prefer": "Candidates, and the expert's preferences among them.",
+    "reward": "Train the judge on the preferences.",
+    "plan": "Decide what the next round asks for.",
+    "generate": "Generate a round's triplets.",
+    "judge": "Score a round's triplets.",
+    "select": "Keep or reject each triplet, with the reason.",
+    "sft": "Fine-tune the policy on what was kept.",
+    "grpo": "GRPO of the policy against the composite reward.",
+    "evaluate": "Score base and policy on the held-out images.",
+    "refine": "Train the judge further on the round's pairs.",
+}.items():
+    _add_stage(_name, _help)
+
+
+@app.command()
+def export(workspace: Existing) -> None:
+    """Write the dataset folder, for datasets.load_dataset."""
+    from engine.workspace import Workspace
+    from pipelines import export as leaving
+    from pipelines.progress import Display
+
+    leaving.export(Workspace.existing(workspace), Display())
+
+
+@app.command()
+def report(workspace: Existing) -> None:
+    """Write report/index.html."""
+    from engine.workspace import Workspace
+    from pipelines import export as leaving
+    from pipelines.progress import Display
+
+    leaving.report(Workspace.existing(workspace), Display())
+
+
+@app.command()
+def status(workspace: Existing) -> None:
+    """What has been done in a workspace, and what its rounds achieved."""
+    from engine.workspace import Workspace
+    from pipelines.progress import Display, stages_table, summary
+
+    commits = Workspace.existing(workspace).commits()
+    console = Display().console
+    console.print(stages_table(commits))
+    console.print(summary(commits))
+
+
+@app.command()
+def preview(
+    workspace: Existing,
+    rows: Annotated[int, typer.Option(help="How many questions to show.", min=1)] = 4,
+    overrides: Overrides = None,
+) -> None:
+    """A handful of triplets with their scores before a full run; nothing is recorded."""
+    from engine.config import build
+    from engine.workspace import Workspace
+    from pipelines.context import opened
+    from pipelines.preview import show
+
+    made_by = Workspace.existing(workspace).config
+    config = build(made_by, overrides or [], str(workspace / "workspace.json"))
+    with opened(config, workspace) as context:
+        show(context, rows)
+
+
+@app.command()
+def submit(
+    config_file: ConfigFile,
+    address: Annotated[str, typer.Option(help="Ray's dashboard, http://HEAD:8265.")],
+    workspace: Folder = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the loop on a Ray cluster as a Ray job, and follow its output.
+
+    The workspace must be a path that the whole cluster shares.
+    """
+    import shlex
+
+    from engine import cluster
+    from engine.config import load
+
+    config = load(config_file, overrides)
+    root = _workspace(config, workspace).resolve()
+    words = [sys.executable, "-m", "pipelines.cli", "run", str(config_file.resolve())]
+    words += ["--workspace", str(root)]
+    for override in overrides or []:
+        words += ["--set", override]
+    raise typer.Exit(cluster.submit(address, shlex.join(words)))
+
+
+@lineage.command()
+def trace(
+    row: Annotated[str, typer.Argument(help="A row's, image's or model's id, or its beginning.")],
+    workspace: Existing,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,
+) -> None:
+    """Everything that led to a row, and what became of it."""
+    from rich.console import Console
+
+    from engine.lineage import trace as tracing
+    from engine.workspace import Workspace
+
+    found = tracing.trace(Workspace.existing(workspace).ledger(), row)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        Console().print(tracing.render(found))
+
+
+@lineage.command()
+def rebuild(workspace: Existing) -> None:
+    """Make ledger.duckdb again from the Parquet record."""
+    from engine.workspace import Workspace
+
+    place = Workspace.existing(workspace)
+    print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
+
+
+def main() -> None:
+    """Entry point: an error of ours is one line and exit code 2."""
+    try:
+        app()
+    except TriptychError as error:
+        if os.environ.get("TRIPTYCH_DEBUG"):
+            raise
+        print(f"triptych: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
