@@ -1,14 +1,20 @@
-"""Everything that Ray does for Triptych: connect, map shards over model actors, train, submit."""
+"""Everything that Ray does for Triptych: connect, map shards over model actors, train, submit.
+
+With the address `inline` there is no Ray: the same functions run in this process, one after the
+other. It is for debuggers, and for benchmarks of the learning rather than of the machinery.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.config import Cluster
 from engine.errors import TriptychError
 
+INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
 _QUIET = {
@@ -32,6 +38,8 @@ def start(cluster: Cluster) -> None:
     Raises TriptychError where the address does not answer.
     """
     os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
+    if cluster.address == INLINE:
+        return
     import logging
 
     import ray
@@ -61,9 +69,16 @@ def start(cluster: Cluster) -> None:
 
 def stop() -> None:
     """Leave Ray; a local one ends with it."""
-    import ray
+    if _connected():
+        import ray
 
-    ray.shutdown()
+        ray.shutdown()
+
+
+def _connected() -> bool:
+    """Whether this process has joined a Ray cluster, found out without importing Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 class _ShardActor:
@@ -95,6 +110,11 @@ def map_shards(
     """
     if not shards:
         return
+    if not _connected():
+        worker = make(**arguments)
+        for name, rows in shards.items():
+            yield name, worker(name, rows)
+        return
     import pickle
 
     import ray
@@ -121,40 +141,42 @@ def train(
     cpus: int = 1,
     gpus: float = 0,
 ) -> dict[str, Any]:
-    """Run a training function on Ray Train's workers; returns what the first worker returned."""
+    """Run a training function on Ray Train's workers; returns what the first worker returned.
+
+    The function writes its weights under `arguments["out"]`, on a path that all nodes share; what
+    it returns travels beside them (Ray Train keeps metrics only with a checkpoint of its own).
+    """
+    if not _connected():
+        return loop(arguments)
     import json
-    import tempfile
     from pathlib import Path
 
-    import ray.exceptions
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    with tempfile.TemporaryDirectory() as storage:
+    beside = Path(arguments["out"] + ".result.json")
 
-        def wrapped(config: dict[str, Any]) -> None:
-            import ray.train
+    def wrapped(config: dict[str, Any]) -> None:
+        import ray.train
 
-            result = loop(config)
-            if ray.train.get_context().get_world_rank() == 0:
-                ray.train.report({"result": json.dumps(result)})
-            else:
-                ray.train.report({})
+        result = loop(config)
+        if ray.train.get_context().get_world_rank() == 0:
+            beside.write_text(json.dumps(result))
 
-        resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
-        trainer = TorchTrainer(
-            wrapped,
-            train_loop_config=arguments,
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
-            ),
-            run_config=ray.train.RunConfig(storage_path=str(Path(storage)), name="train"),
-        )
-        try:
-            metrics = trainer.fit().metrics or {}
-        except Exception as error:
-            raise TriptychError(f"training failed: {_cause(error)}") from error
-    return dict(json.loads(metrics["result"]))
+    resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        wrapped,
+        train_loop_config=arguments,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(storage_path=arguments["out"] + ".ray", name="train"),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        raise TriptychError(f"training failed: {_cause(error)}") from error
+    return dict(json.loads(beside.read_text()))
 
 
 def submit(address: str, entrypoint: str) -> int:

@@ -139,7 +139,7 @@ class Evaluate(Backend):
 
 
 class Cluster(_Section):
-    address: str | None = Field(None, description="of a running Ray; null starts one here")
+    address: str | None = Field(None, description="of a running Ray; null starts one; inline: none")
     cpus: int | None = Field(None, ge=1)
     threads: int = Field(2, ge=1, description="torch threads an actor or worker")
 

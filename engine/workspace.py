@@ -157,6 +157,8 @@ class Workspace:
 
     def commit(self, stage: Stage) -> dict[str, Any]:
         """Make the stage's shards part of the record, all or none."""
+        for scratch in [p for p in stage.folder.iterdir() if p.is_dir()]:
+            shutil.rmtree(scratch)
         shards = sorted(stage.folder.glob("*.parquet"))
         rows: dict[str, int] = {}
         for shard in shards:
