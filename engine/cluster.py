@@ -121,7 +121,7 @@ def map_shards(
 
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        _ShardActor,
+        _ShardActor,  # type: ignore[arg-type]
         fn_constructor_args=(make, arguments),
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(items))),
         num_cpus=cpus,

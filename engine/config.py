@@ -1,4 +1,4 @@
-"""The configuration of a run: one YAML file, checked; the laptop's and the cluster's differ in values only.
+"""The configuration of a run: one YAML file, checked. A laptop's and a cluster's differ in values.
 
 Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML.
 """

@@ -63,6 +63,34 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
+    """Let a trainer leave its step beside its weights, where `steps_done` reads it, and return it.
+
+    The trainer's own printing is taken off: the driver shows progress.
+    """
+    from transformers import PrinterCallback, TrainerCallback
+
+    path = Path(arguments["out"] + ".progress")
+
+    class Steps(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                path.write_text(f"{state.global_step} {state.max_steps}")
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Steps())
+    return trainer
+
+
+def steps_done(out: str) -> tuple[int, int] | None:
+    """(steps done, all steps) of a training under way; None before its first step."""
+    try:
+        done, total = Path(out + ".progress").read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return int(done), int(total)
+
+
 def last_checkpoint(arguments: dict[str, Any]) -> str | None:
     """The checkpoint that an interrupted training left, if there is one."""
     folder = Path(arguments["out"] + ".checkpoints")

@@ -1,4 +1,4 @@
-"""The simulated expert: knows a phantom's truth, writes rows, compares answers, errs at a stated rate."""
+"""The simulated expert: it knows a phantom's truth and writes rows and verdicts from it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def _task_fields(task: Task) -> dict[str, str]:
 
 
 def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[Triplet]:
-    """`plan.samples` triplets for each (image, task), or one row with a problem where asking failed."""
+    """`plan.samples` triplets for each pair, or one row with a problem where asking failed."""
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
     sampling = Sampling(1, plan.temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from engine.records import Image, Task
@@ -21,7 +24,7 @@ def uniform_mix(images: list[Image]) -> Mix:
 
 
 def draw_tasks(
-    images: list[Image], mix: Mix, styles: dict[str, float], number: int, seed: int
+    images: list[Image], mix: Mix, styles: Mapping[Any, float], number: int, seed: int
 ) -> list[tuple[Image, Task]]:
     """`number` (image, task) pairs: cells by the mix's weights, images evenly within a modality."""
     rng = np.random.default_rng(seed)

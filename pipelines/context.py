@@ -11,7 +11,15 @@ from typing import Any
 
 from engine.config import Config
 from engine.errors import TriptychError
-from engine.records import Consumption, Image, Model, Row, content_id
+from engine.records import (
+    Consumption,
+    Image,
+    Model,
+    Preference,
+    Row,
+    Triplet,
+    content_id,
+)
 from engine.vlm.weights import weights_id
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
@@ -72,7 +80,7 @@ class Context:
         folder: Path,
         parent: Model,
         metrics: str,
-        consumed: Iterable[Row],
+        consumed: Iterable[Triplet | Preference],
     ) -> Model:
         """Move trained weights into the workspace and record them with what they consumed."""
         model_id, path = self.workspace.add_model(folder)
@@ -90,7 +98,7 @@ class Context:
             Consumption(
                 id=content_id(model_id, row.id),
                 model_id=model_id,
-                row_id=row.id,  # type: ignore[attr-defined]
+                row_id=row.id,
                 row_table=row.table,
                 stage=stage.name,
             )

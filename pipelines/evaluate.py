@@ -40,7 +40,7 @@ def marked(
     round: int,
     text: str,
 ) -> Evaluation:
-    """One scored answer. An answer that does not parse, or names no option, is invalid and wrong."""
+    """One scored answer. An answer that does not parse or names no option is wrong."""
     parsed = parse_completion(text)
     valid = parsed.problem is None and is_valid(parsed.answer, question.options)
     return Evaluation(

@@ -214,7 +214,7 @@ class GoldExpert:
             row = gold[count % len(gold)]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
             worse = self._worse(row, tier, gold, rng)
-            if worse is None or worse.answer == row.answer and tier == "perturbed":
+            if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
             made += [row, worse]
             holdout = in_holdout(row.image_id, self.config.expert.holdout)

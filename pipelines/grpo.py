@@ -1,8 +1,8 @@
 """GRPO with TRL's GRPOTrainer on Ray Train, on rows that select kept.
 
 Reward of a completion = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from
-the configuration. The configuration is refused unless correct > judge + format, and an answer counts
-as right only in the right form, so a wrong answer never outscores a right one. MedGR2 has
+the configuration, which is refused unless correct > judge + format. An answer counts as right only
+in the right form, so a wrong answer never outscores a right one. MedGR2 has
 r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart from it.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from engine import cluster
 from engine.answers import is_correct, is_valid, parse_completion
 from engine.training import (
     common_arguments,
@@ -22,13 +21,20 @@ from engine.training import (
     lora,
     read_training_set,
     save_trained,
+    watched,
     write_training_set,
 )
 from engine.vlm import Request
 from engine.workspace import Stage
 from generators.prompts import answer_prompt
 from pipelines.context import Context
-from pipelines.sft import chat_dataset, kept_triplets, seed_triplets, training_arguments
+from pipelines.sft import (
+    chat_dataset,
+    kept_triplets,
+    seed_triplets,
+    train_on_cluster,
+    training_arguments,
+)
 from reward_model.criteria import judge_prompt
 from reward_model.scoring import Judge
 
@@ -59,7 +65,7 @@ class Reward:
     def __init__(self, judge: Judge, images: dict[str, bytes], weights: dict[str, float]) -> None:
         self.judge, self.images, self.weights = judge, images, weights
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
+    def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
         texts = [c if isinstance(c, str) else _text(c[0]["content"]) for c in completions]
         options = [tuple(o) for o in columns["options"]]
         judged = self._judged(texts, columns["image_id"], columns["question"], options)
@@ -118,7 +124,7 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
         processing_class=processor,
         peft_config=lora(arguments),
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(arguments))
+    watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
     if trainer.is_world_process_zero():
         save_trained(trainer.model, processor, Path(arguments["out"]))
     rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
@@ -145,17 +151,14 @@ def grpo(context: Context, stage: Stage) -> None:
         for row in rows
     ]
     pngs = context.pngs()
-    used = {q["image_id"]: pngs[q["image_id"]] for q in questions}
+    used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
     start = context.model("sft")
     arguments = training_arguments(context, stage, config.grpo, start) | {
         "judge": context.path_of(context.model("judge")),
         "max_tokens": config.evaluate.max_tokens,
     }
-    section = config.grpo
-    metrics = cluster.train(
-        train_grpo, arguments, section.workers, config.cluster.threads, section.gpus
-    )
+    metrics = train_on_cluster(context, train_grpo, arguments)
     stage.metrics = metrics | {"rows": len(rows)}
     folder = stage.folder / "weights"
     context.add_model(stage, "policy", folder, start, json.dumps(metrics), rows)

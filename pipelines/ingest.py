@@ -56,11 +56,11 @@ def draw_phantoms(context: Context, folder: Path) -> None:
 
 
 def labels_of(context: Context, folder: Path) -> dict[str, dict[str, str]]:
-    """What a benchmark knows of its images, by file name."""
+    """What a benchmark knows of its images, by path below its folder."""
     if context.config.expert.kind != "vqa-rad":
         return {}
     return {
-        q.image: {"modality": "radiology", "anatomy": q.anatomy, "patient": q.patient}
+        f"images/{q.image}": {"anatomy": q.anatomy, "patient": q.patient}
         for q in load_vqa_rad(folder)
     }
 
@@ -84,7 +84,7 @@ def ingest(context: Context, stage: Stage) -> None:
                 key,
                 source.frames,
                 lambda group: split_of_group(group, source.split),
-                labels.get(path.name),
+                labels,
             )
             images += found
             refusals += refused

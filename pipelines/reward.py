@@ -1,7 +1,7 @@
 """Train the judge on the expert's preferences, and refine it each round on newly judged pairs.
 
-A share of the expert's pairs, chosen by image, is frozen: never trained on. It calibrates the judge,
-and a refined judge that does worse on it is rolled back.
+A share of the expert's pairs, chosen by image, is frozen: never trained on. It calibrates the
+judge, and a refined judge that does worse on it is rolled back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import cluster
+from engine.errors import TriptychError
 from engine.records import Judgement, Model, Preference, Triplet, unique
 from engine.statistics import auc
 from engine.training import read_training_set, write_training_set
@@ -23,7 +23,7 @@ from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.expertise import open_expert
 from pipelines.select import answer_key
-from pipelines.sft import training_arguments
+from pipelines.sft import train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
 from reward_model.criteria import judge_prompt
 from reward_model.preferences import prefer
@@ -118,13 +118,16 @@ def _run(
         used = {p.image_id: pngs[p.image_id] for p in pairs}
         write_training_set(stage.folder / folder, used, pair_rows(pairs, triplets, prompts))
     section = config.reward
+    if not learned or not frozen:
+        raise TriptychError(
+            f"{stage.name}: {len(learned)} pairs to learn and {len(frozen)} frozen; "
+            "raise expert.pairs or expert.preference_images"
+        )
     arguments = training_arguments(context, stage, section, start) | {
         "holdout": str((stage.folder / "holdout").resolve()),
         "settings": {"criteria": section.criteria, "prompts": prompts, "calibration": [1.0, 0.0]},
     }
-    metrics = cluster.train(
-        train_and_measure, arguments, section.workers, config.cluster.threads, section.gpus
-    )
+    metrics = train_on_cluster(context, train_and_measure, arguments)
     return metrics, learned
 
 
@@ -185,7 +188,7 @@ def refine(context: Context, stage: Stage) -> None:
 
 
 def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Triplet]]:
-    """Pairs of this round's answers: the least certain go to the expert, the surest teach themselves.
+    """Pairs of this round: the expert decides the least certain, the surest teach themselves.
 
     The expert is asked where the judge wavers between two answers; where it is far apart and the
     samples agree with it, its own opinion is a pair.

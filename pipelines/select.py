@@ -1,4 +1,4 @@
-"""Select: of the answers to one question the best, of the questions the surest, each with its reason.
+"""Select: of the answers to a question the best, of the questions the surest, with the reason.
 
 1. A row that did not parse is out.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
@@ -153,7 +153,7 @@ def selection_metrics(
     kept = [d.triplet_id for d in decisions if d.keep]
     questions = {t.question_key for t in triplets if t.problem is None}
     before = [v for v in truths.values() if v is not None]
-    after = [truths[i] for i in kept if truths[i] is not None]
+    after = [v for i in kept if (v := truths[i]) is not None]
     return {
         "kept": len(kept),
         "rejected": len(decisions) - len(kept),

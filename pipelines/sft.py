@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with TRL's SFTTrainer on Ray Train: the policy of a round, and the generator.
+"""SFT with TRL's SFTTrainer on Ray Train: the policy of a round, and the generator.
 
 A row teaches answering its question in its own style; a share of rows also teaches asking it, so
 that the same weights can generate the next round.
@@ -7,6 +7,8 @@ that the same weights can generate the next round.
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from engine.training import (
     lora,
     read_training_set,
     save_trained,
+    steps_done,
+    watched,
     write_training_set,
 )
 from engine.workspace import Stage
@@ -110,7 +114,7 @@ def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
         processing_class=processor,
         peft_config=lora(arguments),
     )
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(arguments))
+    result = watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
     if trainer.is_world_process_zero():
         save_trained(trainer.model, processor, Path(arguments["out"]))
     return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
@@ -127,6 +131,28 @@ def training_arguments(
         "seed": context.config.seed + stage.round,
         "threads": context.config.cluster.threads,
     }
+
+
+def train_on_cluster(
+    context: Context, loop: Callable[[dict[str, Any]], dict[str, Any]], arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a training loop on Ray Train, its steps shown in the terminal."""
+
+    def show() -> None:
+        while not ended.wait(0.5):
+            steps = steps_done(arguments["out"])
+            if steps:
+                context.display.advance(*steps, "steps")
+
+    ended = threading.Event()
+    watcher = threading.Thread(target=show, daemon=True)
+    watcher.start()
+    try:
+        threads = context.config.cluster.threads
+        return cluster.train(loop, arguments, arguments["workers"], threads, arguments["gpus"])
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
@@ -156,10 +182,7 @@ def _train(
     used = {turn["image_id"]: pngs[turn["image_id"]] for turn in turns}
     write_training_set(stage.folder / "data", used, turns)
     arguments = training_arguments(context, stage, config.sft, model)
-    section = config.sft
-    metrics = cluster.train(
-        train_sft, arguments, section.workers, config.cluster.threads, section.gpus
-    )
+    metrics = train_on_cluster(context, train_sft, arguments)
     stage.metrics = metrics | {"rows": len(triplets), "turns": len(turns)}
     folder = stage.folder / "weights"
     context.add_model(stage, role, folder, model, json.dumps(metrics), triplets)

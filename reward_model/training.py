@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.training import adapt, arguments_of, merged, read_training_set
+from engine.training import adapt, arguments_of, merged, read_training_set, watched
 from engine.vlm import Request
 from engine.vlm.transformers import encode, load_processor
 from reward_model.criteria import CRITERIA
@@ -84,7 +84,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
         train_dataset=rows,
         data_collator=PairCollator(processor, images),
     )
-    result = trainer.train()
+    result = watched(trainer, arguments).train()
     if trainer.is_world_process_zero():
         out = Path(arguments["out"])
         model.backbone = merged(adapted)

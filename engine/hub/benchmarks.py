@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.answers import normalise
 from engine.errors import TriptychError
 
+VQA_RAD_ORGANS = {"HEAD": "head", "CHEST": "chest", "ABD": "abdomen"}
 # VQA-RAD's question types (Lau et al. 2018) in OmniMedVQA's five.
 VQA_RAD_TYPES = {
     "MODALITY": "modality",
@@ -55,7 +56,7 @@ def _vqa_rad(row: dict[str, object]) -> Question:
     return Question(
         image=str(row["image_name"]),
         patient=str(row["image_case_url"]),
-        anatomy=str(row["image_organ"]).strip().lower(),
+        anatomy=VQA_RAD_ORGANS.get(str(row["image_organ"]).strip(), "unknown"),
         question=" ".join(str(row["question"]).split()),
         options=("yes", "no") if closed else (),
         answer=normalise(answer) if closed else answer,

@@ -30,7 +30,7 @@ def columns_of(row_type: type[Row]) -> dict[str, str]:
 
 
 class Ledger:
-    """Reads and builds one `ledger.duckdb`; connections are short, so readers are never shut out."""
+    """Reads and builds one `ledger.duckdb`; connections are short."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

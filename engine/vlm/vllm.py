@@ -35,7 +35,7 @@ class VllmVLM:
             seed=0,
         )
         config: Any = self.engine.llm_engine.model_config.hf_config
-        self.banned = {i: -100.0 for i in vision_token_ids(config)}
+        self.banned = dict.fromkeys(vision_token_ids(config), -100.0)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
         from vllm import SamplingParams
@@ -48,7 +48,7 @@ class VllmVLM:
             logprobs=0,
             logit_bias=self.banned,
         )
-        prompts = []
+        prompts: list[Any] = []
         for request in requests:
             text = self.processor.apply_chat_template(
                 request.messages(), add_generation_prompt=True

@@ -20,7 +20,7 @@ MIN_CNR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the image shows, known exactly. `side`, `size` and `size_mm` are None without a finding."""
+    """What the image shows, exactly. Without a finding `side`, `size` and `size_mm` are None."""
 
     modality: str
     anatomy: str
@@ -40,9 +40,9 @@ class Truth:
 class Phantom:
     """One drawn image.
 
-    `pixels` is (H, W): int16 Hounsfield units for CT, uint16 for MR and X-ray, uint8 for ultrasound.
-    `mask` is (H, W) bool, true on the finding. `window` is (centre, width) in the units of `pixels`,
-    or None where the values are already for display.
+    `pixels` is (H, W): int16 Hounsfield units for CT, uint16 for MR and X-ray, uint8 for
+    ultrasound. `mask` is (H, W) bool, true on the finding. `window` is (centre, width) in the
+    units of `pixels`, or None where the values are already for display.
     """
 
     pixels: np.ndarray

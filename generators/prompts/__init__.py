@@ -1,4 +1,4 @@
-"""The words a model is prompted with, as named sets: `compact` for the tiny VLM, `full` for large ones.
+"""The words a model is prompted with, as named sets: `compact` (tiny VLM) and `full`.
 
 A set is a YAML file of `str.format` templates beside this module. What a prompt was is part of a
 triplet's id, so a changed template makes new rows.

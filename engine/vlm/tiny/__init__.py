@@ -35,7 +35,7 @@ CHAT_TEMPLATE = (
 def build_tokenizer(corpus: Iterable[str], vocab_size: int = 1024) -> Any:
     """Train a byte-level BPE tokenizer on `corpus`, with Qwen2.5-VL's special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen2TokenizerFast
+    from transformers import Qwen2Tokenizer
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -47,7 +47,7 @@ def build_tokenizer(corpus: Iterable[str], vocab_size: int = 1024) -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
-    tokenizer = Qwen2TokenizerFast(
+    tokenizer = Qwen2Tokenizer(
         tokenizer_object=bpe,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",

@@ -1,0 +1,62 @@
+"""Shared by the tests that run the real command on a small run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRIPTYCH = Path(sys.executable).with_name("triptych")
+# A round of everything on few rows: about a minute on two cores.
+SMALL = [
+    "rounds=1",
+    "source.phantoms={MR: 24, ultrasound: 24}",
+    "source.size=96",
+    "expert.images=10",
+    "expert.rows_per_image=3",
+    "expert.preference_images=12",
+    "expert.pairs=24",
+    "generator.tasks=24",
+    "generator.samples=3",
+    "generator.batch=12",
+    "sft.epochs=1",
+    "grpo.steps=2",
+    "grpo.batch=16",
+    "evaluate.questions=24",
+    "reward.epochs=1",
+    "reward.refine_pairs=12",
+    "reward.expert_pairs=8",
+]
+
+
+def small(*more: str) -> list[str]:
+    """`--set` arguments of the small run."""
+    return [word for value in [*SMALL, *more] for word in ("--set", value)]
+
+
+def triptych(
+    *arguments: object, env: dict[str, str] | None = None, timeout: int = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would; stdout and stderr come back as text."""
+    return subprocess.run(
+        [str(TRIPTYCH), *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small run of one round on a local Ray, made by the real command."""
+    workspace = tmp_path_factory.mktemp("small") / "run"
+    done = triptych("run", "configs/demo.yaml", "-w", workspace, *small())
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
+    return workspace

@@ -1,0 +1,142 @@
+"""Who imports whom, what is imported late, and that everything public says what it does."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "engine": {"engine"},
+    "generators": {"engine", "generators"},
+    "reward_model": {"engine", "reward_model"},
+    "pipelines": {"engine", "generators", "reward_model", "pipelines"},
+}
+OURS = {*ROOMS, "tests", "benchmarks", "tools"}
+NAMED_IN = {
+    "ray": {"engine/cluster.py"},
+    "trl": {"pipelines/sft.py", "pipelines/grpo.py"},
+    "vllm": {"engine/vlm/vllm.py"},
+}
+HEAVY = ("torch", "ray", "transformers", "datasets", "trl", "vllm")
+FILES = sorted(f for room in ROOMS for f in (ROOT / room).rglob("*.py"))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level names of every import of a file, those inside functions too."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield str(node.module).partition(".")[0]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+            "import_module",
+            "__import__",
+        ):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value).partition(".")[0]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way_only(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    assert {name for name in imported(path) if name in OURS} <= ROOMS[room]
+
+
+@pytest.mark.parametrize("library", NAMED_IN)
+def test_a_framework_is_named_in_its_place_only(library: str) -> None:
+    assert {name_of(f) for f in FILES if library in imported(f)} == NAMED_IN[library]
+
+
+def undocumented() -> Iterator[str]:
+    for path in FILES:
+        for node in tree_of(path).body:
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            if isinstance(node, kinds) and not node.name.startswith("_"):
+                if not ast.get_docstring(node):
+                    yield f"{name_of(path)}:{node.lineno} {node.name}"
+
+
+def test_every_public_function_and_class_has_a_docstring() -> None:
+    assert list(undocumented()) == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [
+        name_of(f) for f in FILES if f.stat().st_size and not ast.get_docstring(tree_of(f))
+    ] == []
+
+
+def commands() -> dict[str, typer.main.TyperCommand]:
+    """Every command of the CLI by its words."""
+    from pipelines.cli import app
+
+    found, waiting = {}, {"triptych": typer.main.get_command(app)}
+    while waiting:
+        words, command = waiting.popitem()
+        found[words] = command
+        waiting |= {f"{words} {k}": c for k, c in getattr(command, "commands", {}).items()}
+    return found
+
+
+@pytest.mark.parametrize("words", commands())
+def test_a_command_and_its_parameters_have_help(words: str) -> None:
+    command = commands()[words]
+    assert command.help
+    # An argument's help is kept by typer beside click's own, which has none.
+    assert [p.name for p in command.params if not getattr(p, "help", None)] == []
+
+
+def after(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+HELP = f"""
+import sys
+from pipelines.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+sys.stderr.write(" ".join(m for m in {HEAVY} if m in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["lineage", "trace", "--help"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    result = after(HELP, *words)
+    assert "Usage" in result.stdout
+    assert result.stderr == ""
+
+
+def test_help_answers_at_once() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", "--help"],
+            capture_output=True,
+            check=True,
+            cwd=ROOT,
+        )
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < (1.5 if os.environ.get("CI") else 0.5)

@@ -1,0 +1,219 @@
+"""The embedded VLM and the protocol: one meaning on every backend."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.answers import parse_completion, parse_question
+from engine.errors import TriptychError
+from engine.imaging.ingest import to_png
+from engine.vlm import Request, Sampling, open_vlm, tiny
+from engine.vlm.attention import NAME
+from engine.vlm.transformers import TransformersVLM, encode
+from generators import phantoms
+from generators.prompts import answer_prompt, ask_prompt
+from pipelines.pretrain import IGNORE, Packer, patchify
+from reward_model.criteria import judge_prompt
+from reward_model.model import load_reward_model
+
+MODEL = str(tiny.FOLDER)
+TURNS = [
+    (answer_prompt("compact", "Is there a cyst?", ("yes", "no"), "direct"), "<answer>no</answer>"),
+    ("Describe the image.", "CT head: none."),
+]
+
+
+@pytest.fixture(scope="module")
+def vlm() -> TransformersVLM:
+    return TransformersVLM(MODEL, threads=2)
+
+
+def png(seed: int, modality: str = "CT") -> bytes:
+    return to_png(phantoms.to_display(phantoms.draw(modality, seed, 128)))
+
+
+def requests(number: int = 4) -> list[Request]:
+    return [Request(png(seed), TURNS[0][0]) for seed in range(number)]
+
+
+def test_the_repository_holds_a_qwen2_5_vl_of_two_million_weights(vlm: TransformersVLM) -> None:
+    assert vlm.model.config.model_type == "qwen2_5_vl"
+    assert 1.5e6 < sum(p.numel() for p in vlm.model.parameters()) < 2.5e6
+    assert sum(f.stat().st_size for f in tiny.FOLDER.glob("*.safetensors")) <= 8 * 2**20
+
+
+def test_it_answers_and_asks_in_the_parsable_form(vlm: TransformersVLM) -> None:
+    answers = vlm.generate(requests(), Sampling(1, 0.0, 20))
+    assert all(parse_completion(a[0].text).problem is None for a in answers)
+    fields = {"modality": "CT", "question_type": "disease", "difficulty": "hard"}
+    ask = ask_prompt("compact", fields | {"answer_format": "choice"})
+    asked = vlm.generate([Request(png(s), ask) for s in range(4)], Sampling(1, 0.0, 48))
+    assert all(parse_question(a[0].text).problem is None for a in asked)
+
+
+def test_the_same_seed_gives_the_same_samples(vlm: TransformersVLM) -> None:
+    sampling = Sampling(3, 1.0, 12, seed=5)
+    assert vlm.generate(requests(), sampling) == vlm.generate(requests(), sampling)
+
+
+def test_a_batch_answers_as_its_rows_do_alone(vlm: TransformersVLM) -> None:
+    batch = [*requests(3), Request(png(9), "Describe the image.")]
+    together = vlm.generate(batch, Sampling(1, 0.0, 24))
+    alone = [vlm.generate([r], Sampling(1, 0.0, 24))[0] for r in batch]
+    for one, other in zip(together, alone):
+        assert one[0].text == other[0].text
+        assert one[0].logprob == pytest.approx(other[0].logprob, abs=1e-4)
+
+
+def test_log_probabilities_are_those_of_a_forward_pass(vlm: TransformersVLM) -> None:
+    request = requests(1)[0]
+    sample = vlm.generate([request], Sampling(1, 0.0, 12))[0][0]
+    inputs = encode(vlm.processor, [request])
+    prompt = inputs["input_ids"].shape[1]
+    reply = vlm.processor.tokenizer(sample.text + "<|im_end|>", return_tensors="pt")["input_ids"]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], reply], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["mm_token_type_ids"] = torch.cat(
+        [inputs["mm_token_type_ids"], torch.zeros_like(reply)], 1
+    )
+    with torch.no_grad():
+        logits = vlm.model(**inputs).logits[0, prompt - 1 : -1].log_softmax(-1)
+    expected = logits.gather(1, reply[0][:, None]).mean()
+    assert sample.tokens == reply.shape[1]
+    assert sample.logprob == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_vision_tokens_are_never_written(vlm: TransformersVLM) -> None:
+    with torch.no_grad():
+        before = vlm.model.lm_head.weight[vlm.banned[0]].clone()
+        vlm.model.lm_head.weight[vlm.banned[0]] *= 50  # it would win everywhere
+    try:
+        inputs = encode(vlm.processor, requests(2))
+        out = vlm.model.generate(**inputs, max_new_tokens=8, suppress_tokens=vlm.banned)
+        assert not np.isin(out[:, inputs["input_ids"].shape[1] :].numpy(), vlm.banned).any()
+    finally:
+        with torch.no_grad():
+            vlm.model.lm_head.weight[vlm.banned[0]] = before
+
+
+def test_batched_vision_attention_equals_the_loop(vlm: TransformersVLM) -> None:
+    inputs = encode(vlm.processor, requests(5))
+    visual = vlm.model.model.visual
+    grid = inputs["image_grid_thw"]
+
+    def features(implementation: str) -> torch.Tensor:
+        visual.config._attn_implementation = implementation
+        with torch.no_grad():
+            return torch.cat(list(visual(inputs["pixel_values"], grid_thw=grid).pooler_output))
+
+    try:
+        assert torch.allclose(features(NAME), features("sdpa"), atol=1e-5)
+    finally:
+        visual.config._attn_implementation = NAME
+
+
+def test_packed_turns_train_as_they_would_apart(vlm: TransformersVLM) -> None:
+    """The block mask and shared prefix give the logits of ordinary single-turn chats."""
+    packer = Packer(vlm.processor.tokenizer)
+    request = Request(png(3), TURNS[0][0])
+    pixels = encode(vlm.processor, [request])
+    batch = packer.batch([TURNS])
+    labels = batch.pop("labels")[0]
+    with torch.no_grad():
+        packed = vlm.model.model(
+            pixel_values=pixels["pixel_values"], image_grid_thw=pixels["image_grid_thw"], **batch
+        )[0]
+    end = 0
+    for user, assistant in TURNS:
+        inputs = encode(vlm.processor, [Request(request.png, user)])
+        reply = vlm.processor.tokenizer(assistant + "<|im_end|>", return_tensors="pt")["input_ids"]
+        whole = torch.cat([inputs["input_ids"], reply], 1)
+        kinds = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(reply)], 1)
+        with torch.no_grad():
+            alone = vlm.model.model(
+                input_ids=whole,
+                attention_mask=torch.ones_like(whole),
+                mm_token_type_ids=kinds,
+                pixel_values=inputs["pixel_values"],
+                image_grid_thw=inputs["image_grid_thw"],
+            )[0]
+        start = end + int((labels[end:] != IGNORE).nonzero()[0])
+        end = start + reply.shape[1]
+        assert torch.allclose(packed[0, start:end], alone[0, -reply.shape[1] :], atol=1e-3)
+
+
+def test_pretraining_patches_equal_the_processors(vlm: TransformersVLM) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    inputs = encode(vlm.processor, [Request(to_png(p), "x") for p in pixels])
+    assert torch.allclose(patchify(pixels), inputs["pixel_values"], atol=1e-5)
+
+
+def test_an_untrained_judge_is_the_yes_no_verifier(vlm: TransformersVLM) -> None:
+    """With readout `token` every criterion starts as the log-odds of yes (arXiv 2408.15240)."""
+    text = judge_prompt("compact", "Is there a cyst?", ("yes", "no"), "", "no")
+    judge, processor = load_reward_model(MODEL, "token")
+    inputs = encode(processor, [Request(png(1), text)])
+    tokenizer = processor.tokenizer
+    yes, no = (tokenizer(word)["input_ids"][0] for word in ("yes", "no"))
+    with torch.no_grad():
+        scores = judge.eval()(**inputs)[0]
+        logits = vlm.model(**inputs).logits[0, -1]
+    assert scores.tolist() == pytest.approx([float(logits[yes] - logits[no])] * 3, abs=1e-3)
+
+
+def test_a_missing_model_is_one_clear_line() -> None:
+    with pytest.raises(TriptychError, match="cannot load model") as refused:
+        open_vlm("nowhere/such-a-folder")
+    assert "\n" not in str(refused.value)
+
+
+class _Completions(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server of one answer, which keeps what it was asked."""
+
+    seen: list[dict[str, Any]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append(body)
+        choice = {
+            "message": {"content": "<answer>no</answer>"},
+            "logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.5}]},
+        }
+        reply = json.dumps({"choices": [choice] * body["n"]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the test's output stays readable."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _Completions)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{http.server_port}/v1"
+    http.shutdown()
+
+
+def test_an_endpoint_gives_texts_and_log_probabilities(server: str) -> None:
+    samples = open_vlm("any", "endpoint", server).generate(requests(2), Sampling(2, 1.0, 9))
+    assert [len(s) for s in samples] == [2, 2]
+    assert samples[0][0].text == "<answer>no</answer>"
+    assert samples[0][0].logprob == pytest.approx(-1.0)
+    image, text = _Completions.seen[-1]["messages"][0]["content"]
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    assert "cyst" in text["text"]
+
+
+def test_an_endpoint_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(TriptychError, match="does not answer"):
+        open_vlm("any", "endpoint", "http://127.0.0.1:9/v1").generate(requests(1), Sampling())
