@@ -18,7 +18,7 @@ _QUESTION = re.compile(
 )
 _TAG = re.compile(r"</?(?:question|options|think|answer)>")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
+_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]+|\s|$)")
 _NUMBERS = {
     word: str(n)
     for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
@@ -106,7 +106,8 @@ def render_question(text: str, options: tuple[str, ...]) -> str:
 
 def normalise(text: str) -> str:
     """Lower case, no articles, no punctuation at word ends, number words as digits."""
-    words = _ARTICLES.sub(" ", text.lower().translate(_STRIP)).split()
+    plain = text.lower().translate(_STRIP)
+    words = _ARTICLES.sub(" ", plain).split() or plain.split()  # the answer "A" is no article
     words = [w.strip(".") or w for w in words]
     return " ".join(_NUMBERS.get(w, w) for w in words)
 

@@ -6,7 +6,7 @@ Unknown keys are refused. `--set section.key=value` overrides a value; the value
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,18 +15,25 @@ from engine.errors import TriptychError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+Share = Annotated[float, Field(ge=0)]
 
 
 class Source(_Section):
     """Where images come from: a folder, or phantoms drawn into the workspace where path is null."""
 
     path: str | None = None
-    phantoms: dict[str, int] = Field(default={"MR": 300, "ultrasound": 300})
+    phantoms: dict[Literal["CT", "MR", "X-ray", "ultrasound"], Annotated[int, Field(ge=0)]] = Field(
+        default={"MR": 300, "ultrasound": 300}
+    )
     size: int = Field(128, ge=32, description="side of a drawn phantom in pixels")
     difficulty: float = Field(0.3, ge=0, le=1)
     frames: str = Field("middle", pattern=r"^(middle|all|every:[1-9]\d*)$")
-    split: dict[str, float] = Field(default={"train": 0.6, "val": 0.1, "test": 0.3})
+    split: dict[Literal["train", "val", "test"], Share] = Field(
+        default={"train": 0.6, "val": 0.1, "test": 0.3}
+    )
     key_file: str | None = Field(None, description="secret for patient groups; else TRIPTYCH_KEY")
     limit: int | None = Field(None, ge=1, description="use at most so many files")
 
@@ -60,7 +67,7 @@ class Generator(Backend):
     model: str | None = Field(None, description="null: the base, tuned on the expert seed")
     refresh: bool = Field(True, description="the round's policy generates the next round")
     prompts: Literal["compact", "full"] = "compact"
-    styles: dict[Literal["direct", "step", "meta"], float] = Field(
+    styles: dict[Literal["direct", "step", "meta"], Share] = Field(
         default={"direct": 0.34, "step": 0.33, "meta": 0.33}
     )
     tasks: int = Field(600, ge=1, description="questions asked a round")
@@ -89,7 +96,7 @@ class Reward(Optimiser):
     model: str | None = Field(None, description="backbone; null: the base")
     readout: Literal["token", "head"] = Field("token", description="start of the three heads")
     objective: Literal["bradley-terry", "tiers"] = "bradley-terry"
-    criteria: dict[Literal["factuality", "reasoning", "relevance"], float] = Field(
+    criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(
         default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
     )
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
@@ -107,38 +114,54 @@ class Select(_Section):
 
 
 class Sft(Optimiser):
+    """Supervised fine-tuning of the policy and of the generator."""
+
     ask_share: float = Field(0.3, ge=0, le=1, description="rows that also teach asking")
 
 
-class Grpo(Optimiser):
-    steps: int = Field(40, ge=0, description="0 skips GRPO")
-    group: int = Field(8, ge=2, description="completions a prompt")
-    temperature: float = Field(1.0, gt=0)
-    kl: float = Field(0.02, ge=0, description="beta of the KL penalty")
-    reward: dict[Literal["judge", "correct", "format"], float] = Field(
-        default={"judge": 0.3, "correct": 1.0, "format": 0.1}
-    )
+class RewardWeights(_Section):
+    """Parts of the policy's reward. `correct` outweighs the others together."""
+
+    judge: float = Field(0.3, ge=0)
+    correct: float = Field(1.0, ge=0)
+    format: float = Field(0.1, ge=0)
 
     @model_validator(mode="after")
-    def _right_beats_wrong(self) -> Grpo:
-        weights = {"judge": 0.0, "correct": 0.0, "format": 0.0} | self.reward
-        if min(weights.values()) < 0:
-            raise ValueError("reward weights must not be negative")
-        if weights["correct"] <= weights["judge"] + weights["format"]:
+    def _right_beats_wrong(self) -> RewardWeights:
+        if self.correct <= self.judge + self.format:
             raise ValueError(
-                "reward.correct must exceed reward.judge + reward.format, "
-                "or a wrong answer could outscore a right one"
+                "correct must exceed judge + format, or a wrong answer could outscore a right one"
             )
         return self
 
 
+class Grpo(Optimiser):
+    """Group relative policy optimisation of the policy."""
+
+    steps: int = Field(40, ge=0, description="0 skips GRPO")
+    group: int = Field(8, ge=2, description="completions a prompt")
+    temperature: float = Field(1.0, gt=0)
+    kl: float = Field(0.02, ge=0, description="beta of the KL penalty")
+    reward: RewardWeights = RewardWeights()
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Grpo:
+        if self.batch * self.accumulate * self.workers % self.group:
+            raise ValueError("batch x accumulate x workers must be a multiple of group")
+        return self
+
+
 class Evaluate(Backend):
+    """Held-out questions."""
+
     style: Literal["direct", "step", "meta"] = "direct"
     questions: int = Field(600, ge=1, description="held-out test questions")
     max_tokens: int = Field(40, ge=2)
 
 
 class Cluster(_Section):
+    """Where it runs."""
+
     address: str | None = Field(None, description="of a running Ray; null starts one; inline: none")
     cpus: int | None = Field(None, ge=1)
     threads: int = Field(2, ge=1, description="torch threads an actor or worker")
@@ -199,12 +222,16 @@ def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
         key, equals, text = override.partition("=")
         if not equals:
             raise TriptychError(f"--set {override}: write key=value, such as rounds=1")
-        _assign(values, key.strip().split("."), yaml.safe_load(text), override)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise TriptychError(f"--set {override}: {text!r} is not a YAML value") from None
+        _assign(values, key.strip().split("."), value, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         problems = [_problem(dict(e)) for e in error.errors()]
-        raise TriptychError(f"{where}: {'; '.join(problems)}") from None
+        raise TriptychError(" ".join(f"{where}: {'; '.join(problems)}".split())) from None
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

@@ -24,7 +24,7 @@ def canonical(value: Any) -> str:
 
 def content_id(*parts: Any) -> str:
     """32 hex digits (128 bits) of the SHA-256 of the canonical JSON of `parts`."""
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical(parts).encode(errors="replace")).hexdigest()[:32]
 
 
 def bytes_id(data: bytes) -> str:
@@ -277,4 +277,7 @@ def from_arrow(row_type: type[Row], table: pa.Table) -> list[Any]:
 
 def unique(rows: Sequence[Any]) -> list[Any]:
     """Rows without repeated ids, the first of each, in order."""
-    return list({row.id: row for row in reversed(rows)}.values())[::-1]
+    first: dict[str, Any] = {}
+    for row in rows:
+        first.setdefault(row.id, row)
+    return list(first.values())

@@ -24,6 +24,16 @@ def read_training_set(folder: Path) -> tuple[dict[str, bytes], list[dict[str, An
     return dict(zip(images["id"], images["png"])), rows
 
 
+def prepare(arguments: dict[str, Any]) -> None:
+    """Seed everything and cap torch's threads, before anything is drawn or loaded."""
+    import torch
+    from transformers import set_seed
+
+    set_seed(arguments["seed"])
+    if not torch.cuda.is_available():
+        torch.set_num_threads(arguments["threads"])
+
+
 def arguments_of(arguments: dict[str, Any]) -> Any:
     """transformers.TrainingArguments of a section of the configuration."""
     from transformers import TrainingArguments
@@ -36,8 +46,6 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        torch.set_num_threads(arguments["threads"])
     return {
         "output_dir": arguments["out"] + ".checkpoints",
         "per_device_train_batch_size": arguments["batch"],

@@ -135,7 +135,7 @@ def _candidates(truth: Truth, kind: str) -> tuple[str, ...]:
         return MODALITIES
     if kind == "anatomy":
         # "head" and "brain" are both true of a head image; never offer one against the other.
-        other = {"head": "brain", "brain": "head"}.get(truth.anatomy)
+        other = {"brain": "head"}.get(truth.anatomy, "brain")
         return tuple(a for a in ANATOMIES if a != other)
     if kind == "finding":
         return ("none", *FINDINGS[truth.modality])

@@ -47,11 +47,12 @@ def _workspace(config: Any, folder: Path | None) -> Path:
 def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
     """Run the whole loop; run it again after an interruption and it goes on where it stopped."""
     from engine.config import load
+
+    config = load(config_file, overrides)  # before the heavy imports: a typo answers at once
     from pipelines import loop
     from pipelines.context import opened
     from pipelines.progress import summary
 
-    config = load(config_file, overrides)
     root = _workspace(config, workspace)
     with opened(config, root) as context:
         loop.run(context)
@@ -84,10 +85,11 @@ def _add_stage(name: str, help: str) -> None:
 def ingest(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
     """Make a workspace from a configuration and read its images into it."""
     from engine.config import load
+
+    config = load(config_file, overrides)
     from pipelines import loop
     from pipelines.context import opened
 
-    config = load(config_file, overrides)
     with opened(config, _workspace(config, workspace)) as context:
         loop.step(context, "ingest")
 

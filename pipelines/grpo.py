@@ -19,6 +19,7 @@ from engine.training import (
     common_arguments,
     last_checkpoint,
     lora,
+    prepare,
     read_training_set,
     save_trained,
     watched,
@@ -49,7 +50,7 @@ def composite_reward(
     parsed = parse_completion(text)
     formed = parsed.problem is None and is_valid(parsed.answer, options)
     right = formed and is_correct(parsed.answer, gold, options)
-    opinion = 1 / (1 + np.exp(-np.clip(judged, -30, 30))) if formed else 0.0
+    opinion = 1 / (1 + np.exp(-np.clip(np.nan_to_num(judged), -30, 30))) if formed else 0.0
     return float(
         weights.get("correct", 0.0) * right
         + weights.get("judge", 0.0) * opinion
@@ -102,6 +103,7 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
 
     from engine.vlm.transformers import load_model, load_processor, vision_token_ids
 
+    prepare(arguments)
     processor = load_processor(arguments["model"])
     model = load_model(arguments["model"])
     images, _ = read_training_set(Path(arguments["data"]))

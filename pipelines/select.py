@@ -81,14 +81,19 @@ def decide(
             questions[triplet.question_key].append(triplet)
     choices = {key: choose(rows, judged, rules) for key, rows in questions.items()}
     sure = sorted((c.sureness for c in choices.values()), reverse=True)
-    threshold = sure[max(int(np.ceil(rules.keep * len(sure))) - 1, 0)] if sure else 0.0
+    kept = max(int(np.ceil(rules.keep * len(sure) - 1e-9)), 1)
+    threshold = sure[kept - 1] if sure else 0.0
     known = set(seen or ())
+    reasons: dict[str, str] = {}
+    for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
+        choice = choices.get(triplet.question_key) if triplet.problem is None else None
+        reasons[triplet.id] = _reason(triplet, choice, threshold, rules, known)
+        if reasons[triplet.id] == KEPT:
+            known.add(duplicate_key(triplet))
     decisions = []
     for triplet in triplets:
         choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        reason = _reason(triplet, choice, threshold, rules, known)
-        if reason == KEPT:
-            known.add(duplicate_key(triplet))
+        reason = reasons[triplet.id]
         decisions.append(
             Decision(
                 id=content_id("decision", triplet.id, rules_id, round),
@@ -102,6 +107,12 @@ def decide(
             )
         )
     return decisions
+
+
+def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
+    """Surer questions first, so that of duplicates the surest stays whatever the rows' order."""
+    choice = choices.get(triplet.question_key) if triplet.problem is None else None
+    return (-choice.sureness if choice else 0.0, triplet.id)
 
 
 def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:

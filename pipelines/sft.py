@@ -23,6 +23,7 @@ from engine.training import (
     common_arguments,
     last_checkpoint,
     lora,
+    prepare,
     read_training_set,
     save_trained,
     steps_done,
@@ -101,6 +102,7 @@ def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
 
     from engine.vlm.transformers import load_model, load_processor
 
+    prepare(arguments)
     processor = load_processor(arguments["model"])
     trainer = SFTTrainer(
         model=load_model(arguments["model"]),

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.training import adapt, arguments_of, merged, read_training_set, watched
+from engine.training import adapt, arguments_of, merged, prepare, read_training_set, watched
 from engine.vlm import Request
-from engine.vlm.transformers import encode, load_processor
+from engine.vlm.transformers import encode
 from reward_model.criteria import CRITERIA
 from reward_model.model import load_reward_model
 
@@ -60,8 +60,8 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     from transformers import Trainer
 
-    model, _ = load_reward_model(arguments["model"], arguments["readout"])
-    processor = load_processor(arguments["model"])
+    prepare(arguments)
+    model, processor = load_reward_model(arguments["model"], arguments["readout"])
     adapted = adapt(model.backbone, arguments)
     images, rows = read_training_set(Path(arguments["data"]))
 

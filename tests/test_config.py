@@ -191,7 +191,7 @@ def test_an_override_reaches_a_section_a_mapping_and_null() -> None:
     ]
     values = {"source": {"path": "x"}, "grpo": {"reward": {"judge": 0.2, "correct": 1.0}}}
     config = build(values, overrides, "x")
-    assert config.grpo.reward == {"judge": 0.1, "correct": 1.0}
+    assert (config.grpo.reward.judge, config.grpo.reward.correct) == (0.1, 1.0)
     assert config.source.path is None
     assert config.source.phantoms == {"CT": 4}
     assert config.sft.bf16 is True

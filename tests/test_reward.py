@@ -114,8 +114,9 @@ def test_among_right_answers_the_judge_decides(
 
 @given(weights)
 def test_weights_are_accepted_exactly_where_right_beats_wrong(values: dict[str, float]) -> None:
-    best_wrong = values.get("judge", 0) + values.get("format", 0)
-    assert (accepted(values) is not None) == (values.get("correct", 0) > best_wrong)
+    values = {"judge": 0.3, "correct": 1.0, "format": 0.1} | values  # the defaults
+    best_wrong = values["judge"] + values["format"]
+    assert (accepted(values) is not None) == (values["correct"] > best_wrong)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,6 @@ def test_weights_are_accepted_exactly_where_right_beats_wrong(values: dict[str, 
         {"judge": 0.5, "correct": 0.5},
         {"judge": -0.1, "correct": 1.0},
         {"correct": 1.0, "format": 1.0},
-        {"judge": 0.3},
-        {},
         {"correct": 1.0, "style": 0.1},
         {"correct": math.nan},
         {"correct": math.inf},

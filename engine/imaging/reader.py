@@ -35,6 +35,7 @@ def picture_format(path: Path) -> str | None:
 
 
 def executable_preamble(path: Path) -> bool:
+    """Whether the file starts as a program does (CVE-2019-11687)."""
     return _head(path).startswith(EXECUTABLES)
 
 

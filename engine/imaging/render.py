@@ -88,6 +88,7 @@ def frame_count(dataset: Dataset) -> int:
 
 
 def photometric(header: Dataset) -> str:
+    """Photometric Interpretation (0028,0004), empty where it is absent."""
     return str(header.get("PhotometricInterpretation", "")).strip()
 
 
