@@ -231,7 +231,7 @@ def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         problems = [_problem(dict(e)) for e in error.errors()]
-        raise TriptychError(" ".join(f"{where}: {'; '.join(problems)}".split())) from None
+        raise TriptychError(f"{where}: {'; '.join(problems)}") from None
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

@@ -2,4 +2,10 @@
 
 
 class TriptychError(Exception):
-    """Bad input or a state that a person has to resolve; the CLI prints it without a traceback."""
+    """Bad input or a state that a person has to resolve; the CLI prints it without a traceback.
+
+    The message is made one line, whatever was put into it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
