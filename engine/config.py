@@ -72,7 +72,8 @@ class Generator(Backend):
     )
     tasks: int = Field(600, ge=1, description="questions asked a round")
     samples: int = Field(8, ge=1, description="answers sampled for each question")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="of answers")
+    ask_temperature: float = Field(0.6, gt=0, description="of questions")
     max_tokens: int = Field(48, ge=4)
 
 

@@ -41,14 +41,18 @@ def reasons_truly(image: Image, triplet: Triplet) -> bool:
 
 
 def expert_row(
-    image: Image, qa: bank.QA, style: str, seed: int, number: int
+    image: Image, qa: bank.QA, style: str, seed: int, number: int, asked: str | None = None
 ) -> tuple[Triplet, Task]:
-    """A row as an expert would write it: question, options, reasoning in a style, true answer."""
+    """A row as an expert would write it: question, options, reasoning in a style, true answer.
+
+    `asked` is the question type that was asked for, where the image had nothing to ask of it.
+    """
     truth = truth_of(image)
     assert truth is not None
     rng = np.random.default_rng([seed, number, int(image.id[:8], 16)])
     rationale = bank.rationale(truth, style, rng)
-    task = Task.make(image.modality, qa.question_type, "medium", qa.answer_format, style)
+    kind = asked or qa.question_type
+    task = Task.make(image.modality, kind, "medium", qa.answer_format, style)
     raw = render_question(qa.question, qa.options) + render_completion(rationale, qa.answer)
     row = Triplet(
         id=content_id("triplet", image.id, EXPERT, task.id, seed, number, raw),
@@ -70,32 +74,23 @@ def expert_row(
 
 
 def write_rows(
-    image: Image, number: int, styles: list[str], seed: int
+    image: Image, number: int, styles: list[str], seed: int, as_asked: bool
 ) -> list[tuple[Triplet, Task]]:
-    """`number` different expert rows about one image, one a question."""
+    """`number` different expert rows about one image, one a question.
+
+    With `as_asked` a row stands under the type that was asked for, also where the image (a normal
+    one asked for a grade) made the expert write another: so a generator learns not to invent.
+    """
     truth = truth_of(image)
     assert truth is not None
     rng = np.random.default_rng([seed, int(image.id[:8], 16)])
     rows: dict[str, tuple[Triplet, Task]] = {}
-    for attempt in range(number * 6):
-        qa = compose_any(truth, rng)
+    for attempt in range(number * 8):
+        asked, qa = bank.compose_any(truth, rng)
         style = styles[attempt % len(styles)]
-        rows.setdefault(qa.question, expert_row(image, qa, style, seed, len(rows)))
+        kind = asked["question_type"] if as_asked else None
+        row = expert_row(image, qa, style, seed, len(rows), kind)
+        rows.setdefault(qa.question, row)
         if len(rows) == number:
             break
     return list(rows.values())
-
-
-def compose_any(truth: Truth, rng: np.random.Generator) -> bank.QA:
-    """A true question of any type, the easy types seldom; difficulty and format at random."""
-    while True:
-        kind = str(rng.choice(bank.QUESTION_TYPES, p=[0.06, 0.06, 0.32, 0.22, 0.34]))
-        qa = bank.compose(
-            truth,
-            kind,
-            rng,
-            str(rng.choice(bank.DIFFICULTIES)),
-            str(rng.choice(bank.ANSWER_FORMATS, p=[0.3, 0.6, 0.1])),
-        )
-        if qa:
-            return qa

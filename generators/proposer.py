@@ -23,6 +23,7 @@ class Plan:
     generator_id: str
     prompts: str
     samples: int
+    ask_temperature: float
     temperature: float
     max_tokens: int
     seed: int
@@ -41,7 +42,7 @@ def _task_fields(task: Task) -> dict[str, str]:
 def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[Triplet]:
     """`plan.samples` triplets for each pair, or one row with a problem where asking failed."""
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
-    sampling = Sampling(1, plan.temperature, plan.max_tokens, plan.seed)
+    sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
     questions = [parse_question(sample.text) for sample in asked]
     good = [k for k, question in enumerate(questions) if question.problem is None]

@@ -36,9 +36,9 @@ TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "anatomy": ("anatomy", ("Which body part is shown?", "What anatomy does the image show?")),
     "presence": ("disease", ("Is there {a} {f}?", "Does the image show {a} {f}?")),
     "finding": ("disease", ("Which finding is shown?", "What is the diagnosis?")),
-    "size": ("grading", ("How large is the {f}?", "What size is the {f}?")),
-    "larger": ("grading", ("Is the {f} larger than small?",)),
-    "side": ("attribute", ("On which side is the {f}?", "Where is the {f}, left or right?")),
+    "size": ("grading", ("How large is the {f}?", "How large is the lesion?")),
+    "larger": ("grading", ("Is the {f} larger than small?", "Is the lesion larger than small?")),
+    "side": ("attribute", ("On which side is the {f}?", "On which side is the lesion?")),
     "count": ("attribute", ("How many lesions are there?", "Count the lesions.")),
     "several": ("attribute", ("Is there more than one lesion?",)),
     "sequence": ("attribute", ("Which MR sequence is this?",)),
@@ -173,6 +173,28 @@ def compose(
     if answer_format == "open" and kind not in CLOSED:
         return QA(kind, question, (), answer)
     return QA(kind, question, options_for(truth, kind, answer, rng, difficulty), answer)
+
+
+TYPE_SHARES = (0.06, 0.06, 0.3, 0.26, 0.32)
+
+
+def compose_any(truth: Truth, rng: np.random.Generator) -> tuple[dict[str, str], QA]:
+    """What was asked for, drawn at random (the easy types seldom), and a true question.
+
+    It is of the type asked for where the image has such a question, else of type disease: asked to
+    grade what a normal image does not show, an expert asks what can be asked.
+    """
+    while True:
+        asked = {
+            "modality": truth.modality,
+            "question_type": str(rng.choice(QUESTION_TYPES, p=TYPE_SHARES)),
+            "difficulty": str(rng.choice(DIFFICULTIES)),
+            "answer_format": str(rng.choice(ANSWER_FORMATS, p=[0.3, 0.6, 0.1])),
+        }
+        how = (rng, asked["difficulty"], asked["answer_format"])
+        qa = compose(truth, asked["question_type"], *how) or compose(truth, "disease", *how)
+        if qa:
+            return asked | {"answer_format": qa.answer_format}, qa
 
 
 def options_for(

@@ -28,8 +28,11 @@ Pairs = tuple[list[Triplet], list[Preference]]  # rows made for the pairs, and t
 class Expert(Protocol):
     """Someone who can be asked about training and held-out images."""
 
-    def rows(self, image: Image, number: int) -> list[Exemplar]:
-        """Up to `number` true rows about an image, each with the task that it answers."""
+    def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
+        """Up to `number` true rows about an image, each with the task that it answers.
+
+        With `as_asked` that is the task that was given, else the one that the question fits.
+        """
         ...
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
@@ -55,8 +58,9 @@ class PhantomExpert:
         if any(i.truth is None for i in self.images.values()):
             raise TriptychError("expert.kind phantoms needs images with known truth")
 
-    def rows(self, image: Image, number: int) -> list[Exemplar]:
-        return write_rows(image, number, list(self.config.generator.styles), self.config.seed)
+    def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
+        styles = list(self.config.generator.styles)
+        return write_rows(image, number, styles, self.config.seed, as_asked)
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
         """Right before wrong answers of one question; else true before made-up rows."""
@@ -171,7 +175,7 @@ class GoldExpert:
                 for question in self.questions[Path(image.source).name]:
                     self.answers[question.question_type].append(question.answer)
 
-    def rows(self, image: Image, number: int) -> list[Exemplar]:
+    def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         asked = self.questions[Path(image.source).name]
         unique = list({normalise(q.question): q for q in asked}.values())
         return [self._row(image, q, n) for n, q in enumerate(unique[:number])]

@@ -74,6 +74,7 @@ def run_proposer(
         model.id,
         section.prompts,
         section.samples,
+        section.ask_temperature,
         section.temperature,
         section.max_tokens,
         config.seed * 1000 + stage.round,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,27 @@ from generators.phantoms.base import Truth
 from generators.prompts import answer_prompt, ask_prompt
 from reward_model.criteria import judge_prompt
 
-SHARES = {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training: its pool of phantoms by modality, and its optimiser steps.
+
+    Pools are phantoms with seeds from `pool` on; held-out phantoms have other seeds.
+    """
+
+    pool: int
+    steps: int
+    images: int
+    lr: float
+    shares: dict[str, float]
+
+
+PHASES = (
+    Phase(
+        1 * 10**6, 1700, 16000, 1.5e-3, {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
+    ),
+    Phase(2 * 10**7, 450, 6000, 8e-4, {"CT": 0.35, "X-ray": 0.35, "MR": 0.15, "ultrasound": 0.15}),
+)
 DESCRIBE = "Describe the image."
 DRAW_SIZE = 128
 IGNORE = -100
@@ -62,35 +83,19 @@ def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
         turns.append(_answering(truth, rng, ["direct", "direct", "step", "meta"]))
     for _ in range(2):
         turns.append(_verifying(truth, rng))
-    if rng.random() < 0.5:
-        turns.append(_asking(truth, rng))
+    turns.append(_asking(truth, rng))
     return turns
 
 
-def _question(truth: Truth, rng: np.random.Generator) -> tuple[bank.QA, dict[str, str]]:
-    while True:
-        task = {
-            "modality": truth.modality,
-            "question_type": str(rng.choice(bank.QUESTION_TYPES, p=[0.05, 0.05, 0.3, 0.2, 0.4])),
-            "difficulty": str(rng.choice(bank.DIFFICULTIES)),
-            "answer_format": str(rng.choice(bank.ANSWER_FORMATS)),
-        }
-        qa = bank.compose(
-            truth, task["question_type"], rng, task["difficulty"], task["answer_format"]
-        )
-        if qa:
-            return qa, task | {"answer_format": qa.answer_format}
-
-
 def _answering(truth: Truth, rng: np.random.Generator, styles: list[str]) -> Turn:
-    qa, _ = _question(truth, rng)
+    _, qa = bank.compose_any(truth, rng)
     style = str(rng.choice(styles))
     prompt = answer_prompt("compact", qa.question, qa.options, style)
     return prompt, render_completion(bank.rationale(truth, style, rng), qa.answer)
 
 
 def _asking(truth: Truth, rng: np.random.Generator) -> Turn:
-    qa, task = _question(truth, rng)
+    task, qa = bank.compose_any(truth, rng)
     return ask_prompt("compact", task), render_question(qa.question, qa.options)
 
 
@@ -100,7 +105,7 @@ def _verifying(truth: Truth, rng: np.random.Generator) -> Turn:
     One in four is a true row of another image, so that false premises are seen too.
     """
     source = bank.corrupt(truth, rng) if rng.random() < 0.25 else truth
-    qa, _ = _question(source, rng)
+    _, qa = bank.compose_any(source, rng)
     answer = qa.answer if rng.random() < 0.5 else bank.wrong_answer(source, qa, rng)
     if source is not truth:
         answer = qa.answer
@@ -269,7 +274,7 @@ def accuracy(model: Any, packer: Packer, seeds: range, modality: str) -> dict[st
     for low in range(0, len(truths), 50):
         turns, kinds = [], []
         for truth in truths[low : low + 50]:
-            pairs = [_question(truth, rng)[0] for _ in range(3)]
+            pairs = [bank.compose_any(truth, rng)[1] for _ in range(3)]
             kinds.append([p.kind for p in pairs] + ["verify"])
             asked = [
                 (
@@ -314,29 +319,46 @@ def corpus(truths: list[Truth], seed: int = 0) -> list[str]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Where the model is written.")] = tiny.FOLDER,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
     batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
-    images: Annotated[int, typer.Option(help="Phantoms in the training pool.")] = 16000,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    first: Annotated[int, typer.Option(help="Start with this phase, on the weights in OUT.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Steps a phase, to try it out.")] = None,
 ) -> None:
-    """Draw the pool, train, save in half precision, and print held-out figures as JSON."""
+    """Train through the phases, saving after each, and print held-out figures as JSON."""
+    for number, phase in enumerate(PHASES, 1):
+        if number >= first:
+            run_phase(number, phase, out, batch, seed, steps or phase.steps)
+    model, packer = load_trained(out)
+    held_out = range(2 * 10**6, 2 * 10**6 + 400)
+    figures = {m: accuracy(model, packer, held_out, m) for m in PHASES[0].shares}
+    print(json.dumps(figures), flush=True)
+
+
+def load_trained(folder: Path) -> tuple[Any, Packer]:
+    """The model and its packer from a folder."""
+    from engine.vlm.transformers import load_model, load_processor
+
+    return load_model(str(folder)), Packer(load_processor(str(folder)).tokenizer)
+
+
+def run_phase(number: int, phase: Phase, out: Path, batch: int, seed: int, steps: int) -> None:
+    """Draw a phase's pool, train on it, save in half precision."""
     import torch
 
     from engine.vlm.attention import batch_vision_attention
 
-    print(f"drawing {images} phantoms", flush=True)
-    pool = draw_pool(range(10**6, 10**6 + images), SHARES)
-    tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
-    model = batch_vision_attention(tiny.build_model(tokenizer, seed))
-    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
-    packer = Packer(tokenizer)
-    train(model, packer, pool, steps, batch, lr, seed, SHARES)
+    print(f"phase {number}: drawing {phase.images} phantoms", flush=True)
+    pool = draw_pool(range(phase.pool, phase.pool + phase.images), phase.shares)
+    if number == 1:
+        tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
+        model = batch_vision_attention(tiny.build_model(tokenizer, seed))
+        packer = Packer(tokenizer)
+        print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
+    else:
+        model, packer = load_trained(out)
+    train(model, packer, pool, steps, batch, phase.lr, seed + number, phase.shares)
     model.to(torch.float16).save_pretrained(out)
-    tiny.build_processor(tokenizer).save_pretrained(out)
-    model.to(torch.float32)
-    held_out = range(2 * 10**6, 2 * 10**6 + 400)
-    print(json.dumps({m: accuracy(model, packer, held_out, m) for m in SHARES}), flush=True)
+    tiny.build_processor(packer.tokenizer).save_pretrained(out)
 
 
 if __name__ == "__main__":

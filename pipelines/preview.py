@@ -27,6 +27,7 @@ def show(context: Context, number: int) -> None:
         model.id,
         section.prompts,
         section.samples,
+        section.ask_temperature,
         section.temperature,
         section.max_tokens,
         config.seed,

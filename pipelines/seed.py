@@ -17,7 +17,8 @@ def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
     expert = open_expert(context)
     images, _ = expert_images(context)
-    rows = [row for i in images for row in expert.rows(i, context.config.expert.rows_per_image)]
+    number = context.config.expert.rows_per_image
+    rows = [row for i in images for row in expert.rows(i, number, True)]
     if not rows:
         raise TriptychError("the expert has no rows: no training image has a question")
     stage.write(Triplet, unique([row for row, _ in rows]))
