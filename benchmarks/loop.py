@@ -100,7 +100,7 @@ def run_seed(seed: int, config_file: Path, overrides: list[str], root: Path) -> 
         questions = held_out(context, "test", context.config.evaluate.questions)
 
         def score(model: Model, arm: str) -> float:
-            rows = examine(context, model, questions, arm, 1)
+            rows = examine(context, {arm: (model, questions)}, 1)
             value = float(arm_metrics(rows, context)[arm]["accuracy"])
             print(f"seed {seed}: {arm:24s} {value:.1%}", flush=True)
             return value

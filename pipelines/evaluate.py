@@ -10,7 +10,7 @@ from engine import cluster
 from engine.answers import is_correct, is_valid, parse_completion
 from engine.records import Evaluation, Image, Model, Triplet, content_id
 from engine.statistics import cluster_bootstrap
-from engine.vlm import Request, Sampling, open_vlm
+from engine.vlm import VLM, Request, Sampling, open_vlm
 from engine.workspace import Stage
 from generators.prompts import answer_prompt
 from pipelines.context import Context
@@ -19,13 +19,22 @@ from pipelines.expertise import Exemplar, held_out
 VALIDATION_SHARE = 0.5  # of as many questions as the test has, for the planner
 
 
-def make_examinee(model: str, section: dict[str, Any], threads: int) -> cluster.Worker:
-    """A Ray Data worker: rows of {png, text} in, the greedy reply added."""
-    vlm = open_vlm(model, section["backend"], section["url"], section["max_model_len"], threads)
+def make_examinees(models: dict[str, str], section: dict[str, Any], threads: int) -> cluster.Worker:
+    """A Ray Data worker: rows of {key, png, text} in, greedy replies out.
+
+    One worker serves all arms, one model at a time; a shard's name begins with its arm.
+    """
     sampling = Sampling(1, 0.0, section["max_tokens"])
+    opened: dict[str, VLM] = {}
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
-        replies = vlm.generate([Request(r["png"], r["text"]) for r in rows], sampling)
+        arm = shard.partition("/")[0]
+        if arm not in opened:
+            opened.clear()
+            opened[arm] = open_vlm(
+                models[arm], section["backend"], section["url"], section["max_model_len"], threads
+            )
+        replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
         return [{"key": r["key"], "text": reply[0].text} for r, reply in zip(rows, replies)]
 
     return work
@@ -62,35 +71,44 @@ def marked(
 
 
 def examine(
-    context: Context, model: Model, questions: list[Exemplar], arm: str, round: int
+    context: Context, arms: dict[str, tuple[Model, list[Exemplar]]], round: int
 ) -> list[Evaluation]:
-    """Ask a model every question greedily, on Ray Data, and mark its answers."""
+    """Ask each arm's model its questions greedily, on Ray Data, and mark the answers."""
     section, config = context.config.evaluate, context.config
     images = {i.id: i for i in context.images()}
-    rows = [
-        {
-            "key": n,
-            "png": images[q.image_id].png,
-            "text": answer_prompt(config.generator.prompts, q.question, q.options, section.style),
-        }
-        for n, (q, _) in enumerate(questions)
-    ]
-    size = max(section.batch, 128)
-    shards = {f"{i:06d}": rows[i : i + size] for i in range(0, len(rows), size)}
+    shards: dict[str, cluster.Rows] = {}
+    for arm, (_, questions) in arms.items():
+        for low in range(0, len(questions), section.batch):
+            shards[f"{arm}/{low:06d}"] = [
+                {
+                    "key": number,
+                    "png": images[q.image_id].png,
+                    "text": answer_prompt(
+                        config.generator.prompts, q.question, q.options, section.style
+                    ),
+                }
+                for number, (q, _) in enumerate(questions[low : low + section.batch], low)
+            ]
     arguments = {
-        "model": context.path_of(model),
+        "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
         "section": section.model_dump(),
         "threads": config.cluster.threads,
     }
-    texts: dict[int, str] = {}
-    for _, replies in cluster.map_shards(
-        make_examinee, arguments, shards, section.actors, config.cluster.threads, section.gpus
-    ):
-        texts |= {r["key"]: r["text"] for r in replies}
-        context.display.advance(len(texts), len(rows), f"answers ({arm})")
+    texts: dict[tuple[str, int], str] = {}
+    total = sum(len(questions) for _, questions in arms.values())
+    # A vLLM engine does not give its memory back, so there each arm has workers of its own.
+    together = [list(arms)] if section.backend == "transformers" else [[arm] for arm in arms]
+    for group in together:
+        mine = {name: rows for name, rows in shards.items() if name.partition("/")[0] in group}
+        for shard, replies in cluster.map_shards(
+            make_examinees, arguments, mine, section.actors, config.cluster.threads, section.gpus
+        ):
+            texts |= {(shard.partition("/")[0], r["key"]): r["text"] for r in replies}
+            context.display.advance(len(texts), total, "answers")
     return [
-        marked(q, task.question_type, images[q.image_id], model, arm, round, texts[n])
-        for n, (q, task) in enumerate(questions)
+        marked(q, task.question_type, images[q.image_id], model, arm, round, texts[arm, number])
+        for arm, (model, questions) in arms.items()
+        for number, (q, task) in enumerate(questions)
     ]
 
 
@@ -99,11 +117,13 @@ def evaluate(context: Context, stage: Stage) -> None:
     test = held_out(context, "test", context.config.evaluate.questions)
     number = int(context.config.evaluate.questions * VALIDATION_SHARE)
     validation = held_out(context, "val", number)
-    rows: list[Evaluation] = []
+    arms = {
+        "sft": (context.model("sft"), test),
+        "policy": (context.model("policy"), test + validation),
+    }
     if stage.round == 1:
-        rows += examine(context, context.base(), test, "base", stage.round)
-    rows += examine(context, context.model("sft"), test, "sft", stage.round)
-    rows += examine(context, context.model("policy"), test + validation, "policy", stage.round)
+        arms = {"base": (context.base(), test), **arms}
+    rows = examine(context, arms, stage.round)
     stage.write(Evaluation, rows)
     stage.metrics = {"arms": arm_metrics(rows, context)}
 

@@ -43,11 +43,11 @@ class Phase:
     shares: dict[str, float]
 
 
+TAUGHT = {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
+MIXED = {"CT": 0.35, "X-ray": 0.35, "MR": 0.15, "ultrasound": 0.15}
 PHASES = (
-    Phase(
-        1 * 10**6, 1700, 16000, 1.5e-3, {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
-    ),
-    Phase(2 * 10**7, 450, 6000, 8e-4, {"CT": 0.35, "X-ray": 0.35, "MR": 0.15, "ultrasound": 0.15}),
+    Phase(1 * 10**6, 1700, 16000, 1.5e-3, TAUGHT),
+    Phase(2 * 10**7, 450, 6000, 8e-4, MIXED),
 )
 DESCRIBE = "Describe the image."
 DRAW_SIZE = 128
