@@ -15,7 +15,7 @@ from engine.errors import TriptychError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 Share = Annotated[float, Field(ge=0)]
@@ -100,6 +100,7 @@ class Reward(Optimiser):
     criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(
         default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
     )
+    refine_epochs: float = Field(1, gt=0, description="over all pairs so far, in refinement")
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
     expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")
     tolerance: float = Field(0.01, ge=0, description="holdout AUC may fall by this in refinement")

@@ -102,6 +102,7 @@ def _run(
     stage: Stage,
     start: Model,
     preferences: list[Preference],
+    epochs: float,
     made: Sequence[Triplet] = (),
 ) -> tuple[dict[str, Any], list[Preference]]:
     """Train from `start` on all pairs that are not frozen; returns (metrics, pairs trained on).
@@ -124,6 +125,7 @@ def _run(
             "raise expert.pairs or expert.preference_images"
         )
     arguments = training_arguments(context, stage, section, start) | {
+        "epochs": epochs,
         "holdout": str((stage.folder / "holdout").resolve()),
         "settings": {"criteria": section.criteria, "prompts": prompts, "calibration": [1.0, 0.0]},
     }
@@ -137,7 +139,7 @@ def reward(context: Context, stage: Stage) -> None:
     if context.config.reward.model:
         start = replace(start, path=context.config.reward.model)
     preferences = context.rows(Preference, "prefer")
-    metrics, learned = _run(context, stage, start, preferences)
+    metrics, learned = _run(context, stage, start, preferences, context.config.reward.epochs)
     metrics["confidence_auc"] = confidence_auc(context, preferences)
     stage.metrics = metrics
     folder = stage.folder / "weights"
@@ -170,9 +172,11 @@ def refine(context: Context, stage: Stage) -> None:
     if not pairs:
         stage.metrics = {"accepted": False, "why": "no new pairs"}
         return
-    metrics, learned = _run(context, stage, current, context.rows(Preference) + pairs, made)
+    section = context.config.reward
+    everything = context.rows(Preference) + pairs
+    metrics, learned = _run(context, stage, current, everything, section.refine_epochs, made)
     before, after = metrics["auc_before"], metrics["auc"]
-    accepted = after >= before - context.config.reward.tolerance
+    accepted = after >= before - section.tolerance
     stage.metrics = {
         "auc_before": before,
         "auc_after": after if accepted else before,
