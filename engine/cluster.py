@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from engine.config import Cluster
@@ -40,13 +41,15 @@ def start(cluster: Cluster) -> None:
     os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
     if cluster.address == INLINE:
         return
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _authenticate()
     import logging
 
     import ray
 
     if ray.is_initialized():
         return
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {}
     if address is None:
         local = {"num_cpus": cluster.cpus, "include_dashboard": False}
@@ -60,11 +63,28 @@ def start(cluster: Cluster) -> None:
             **local,
         )
     except ConnectionError as error:
-        raise TriptychError(f"no Ray at {address}: {error}") from None
+        raise TriptychError(
+            f"no Ray at {address}: {error} (if it runs, compare RAY_AUTH_MODE and the token)"
+        ) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+
+def _authenticate() -> None:
+    """Join with the token where this machine has one, as `ray start` does; before Ray is imported.
+
+    Ray turns token authentication on for a new head where a token exists, but not for clients.
+    RAY_AUTH_MODE, where it is set, decides.
+    """
+    has_token = (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or (Path.home() / ".ray" / "auth_token").is_file()
+    )
+    if has_token:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def stop() -> None:
@@ -149,7 +169,6 @@ def train(
     if not _connected():
         return loop(arguments)
     import json
-    from pathlib import Path
 
     import ray.train
     from ray.train.torch import TorchTrainer
@@ -181,6 +200,7 @@ def train(
 
 def submit(address: str, entrypoint: str) -> int:
     """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded."""
+    _authenticate()
     import asyncio
 
     from ray.job_submission import JobStatus, JobSubmissionClient
