@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,9 @@ def test_an_untrained_judge_is_the_yes_no_verifier(vlm: TransformersVLM) -> None
     assert scores.tolist() == pytest.approx([float(logits[yes] - logits[no])] * 3, abs=1e-3)
 
 
-def test_a_missing_model_is_one_clear_line() -> None:
+def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match="cannot load model") as refused:
-        open_vlm("nowhere/such-a-folder")
+        open_vlm(str(tmp_path / "no-such-folder"))
     assert "\n" not in str(refused.value)
 
 
