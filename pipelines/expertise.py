@@ -214,8 +214,9 @@ class GoldExpert:
             ("reasoning", "incoherent"),
             ("relevance", "irrelevant"),
         ]
+        order = rng.permutation(len(gold))
         for count in range(number if gold else 0):
-            row = gold[count % len(gold)]
+            row = gold[order[count % len(gold)]]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
