@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.answers import is_correct, render_completion, render_question
@@ -74,7 +76,7 @@ def expert_row(
 
 
 def write_rows(
-    image: Image, number: int, styles: list[str], seed: int, as_asked: bool
+    image: Image, number: int, styles: Sequence[str], seed: int, as_asked: bool
 ) -> list[tuple[Triplet, Task]]:
     """`number` different expert rows about one image, one a question.
 

@@ -46,10 +46,9 @@ def group_key(context: Context) -> bytes:
 def draw_phantoms(context: Context, folder: Path) -> None:
     """Write the configured phantoms as DICOM; those already there are not drawn again."""
     source = context.config.source
+    counts: list[tuple[str, int]] = list(source.phantoms.items())
     total = sum(source.phantoms.values())
-    done = write_cohort(
-        folder, source.phantoms, source.size, context.config.seed, source.difficulty
-    )
+    done = write_cohort(folder, dict(counts), source.size, context.config.seed, source.difficulty)
     for number, _ in enumerate(done, 1):
         if number % 20 == 0:
             context.display.advance(number, total, "phantoms")
@@ -71,6 +70,7 @@ def ingest(context: Context, stage: Stage) -> None:
     folder = source_folder(context)
     if source.path is None:
         draw_phantoms(context, folder)
+    shares: list[tuple[str, float]] = list(source.split.items())
     files = list_files(folder)[: source.limit]
     labels, key = labels_of(context, folder), group_key(context)
     images: list[Image] = []
@@ -83,7 +83,7 @@ def ingest(context: Context, stage: Stage) -> None:
                 path,
                 key,
                 source.frames,
-                lambda group: split_of_group(group, source.split),
+                lambda group: split_of_group(group, dict(shares)),
                 labels,
             )
             images += found
