@@ -180,11 +180,6 @@ class Workspace:
         self.ledger().sync(self.events)
         return commit
 
-    def discard_unfinished(self) -> None:
-        """Drop shards of stages whose fingerprint no longer applies."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir()
-
     def read(
         self, row_type: type[Row], stage: str | None = None, round: int | None = None
     ) -> list[Any]:

@@ -52,6 +52,7 @@ def loads(module: str) -> bool:
 
 
 def main() -> None:
+    """Uninstall or mend what does not load; exits with a message where that is not enough."""
     for module in ("torchaudio", "torchcodec"):
         if importlib.util.find_spec(module) and not loads(module):
             subprocess.run([sys.executable, "-m", "pip", "uninstall", "-qy", module], check=True)
