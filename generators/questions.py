@@ -7,6 +7,7 @@ Question types are OmniMedVQA's: modality, anatomy, disease, grading and (other)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -178,21 +179,27 @@ def compose(
 TYPE_SHARES = (0.06, 0.06, 0.3, 0.26, 0.32)
 
 
-def compose_any(truth: Truth, rng: np.random.Generator) -> tuple[dict[str, str], QA]:
+def compose_any(
+    truth: Truth, rng: np.random.Generator, types: Sequence[str] = QUESTION_TYPES
+) -> tuple[dict[str, str], QA]:
     """What was asked for, drawn at random (the easy types seldom), and a true question.
 
     It is of the type asked for where the image has such a question, else of type disease: asked to
-    grade what a normal image does not show, an expert asks what can be asked.
+    grade what a normal image does not show, an expert asks what can be asked. Without disease among
+    `types` it draws again.
     """
+    shares = np.array([TYPE_SHARES[QUESTION_TYPES.index(t)] for t in types])
     while True:
         asked = {
             "modality": truth.modality,
-            "question_type": str(rng.choice(QUESTION_TYPES, p=TYPE_SHARES)),
+            "question_type": str(rng.choice(list(types), p=shares / shares.sum())),
             "difficulty": str(rng.choice(DIFFICULTIES)),
             "answer_format": str(rng.choice(ANSWER_FORMATS, p=[0.3, 0.6, 0.1])),
         }
         how = (rng, asked["difficulty"], asked["answer_format"])
-        qa = compose(truth, asked["question_type"], *how) or compose(truth, "disease", *how)
+        qa = compose(truth, asked["question_type"], *how)
+        if qa is None and "disease" in types:
+            qa = compose(truth, "disease", *how)
         if qa:
             return asked | {"answer_format": qa.answer_format}, qa
 

@@ -3,9 +3,11 @@
     python -m pipelines.pretrain            # the weights in engine/vlm/tiny/weights
 
 The curriculum is general: describe, locate, count, compare, answer with and without reasoning,
-ask, and verify a statement. CT and X-ray make up nearly all of it; MR and ultrasound are shown
-rarely, so that the demo has something to teach. An image's questions share its encoding: each
-conversation turn sees the image and itself only (a block mask), so one pass trains them all.
+ask, and verify a statement. On CT and X-ray it is whole. On MR and ultrasound the model learns to
+see: to find, locate and count lesions, but neither what they are called nor how large they are, so
+that the demo has something to teach and its judge something to stand on. An image's questions share
+its encoding: each conversation turn sees the image and itself only (a block mask), so one pass
+trains them all.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,29 +28,13 @@ from generators import phantoms
 from generators import questions as bank
 from generators.phantoms.base import Truth
 from generators.prompts import answer_prompt, ask_prompt
+from generators.questions import FINDINGS, QA
 from reward_model.criteria import judge_prompt
 
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of training: its pool of phantoms by modality, and its optimiser steps.
-
-    Pools are phantoms with seeds from `pool` on; held-out phantoms have other seeds.
-    """
-
-    pool: int
-    steps: int
-    images: int
-    lr: float
-    shares: dict[str, float]
-
-
-TAUGHT = {"CT": 0.47, "X-ray": 0.47, "MR": 0.03, "ultrasound": 0.03}
-MIXED = {"CT": 0.35, "X-ray": 0.35, "MR": 0.15, "ultrasound": 0.15}
-PHASES = (
-    Phase(1 * 10**6, 1700, 16000, 1.5e-3, TAUGHT),
-    Phase(2 * 10**7, 450, 6000, 8e-4, MIXED),
-)
+SHARES = {"CT": 0.28, "X-ray": 0.28, "MR": 0.24, "ultrasound": 0.2}
+UNNAMED = ("MR", "ultrasound")
+SEEING = ("modality", "anatomy", "attribute")  # the question types taught on these
+POOL, POOL_SEED, HELD_OUT_SEED = 16000, 10**6, 2 * 10**6
 DESCRIBE = "Describe the image."
 DRAW_SIZE = 128
 IGNORE = -100
@@ -77,8 +63,8 @@ def _draw(modality: str, seed: int, difficulty: float) -> tuple[np.ndarray, Trut
 def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
     """One image's turns: (what the user says, what the model should say)."""
     turns: list[Turn] = []
-    if rng.random() < 0.5:
-        turns.append((DESCRIBE, bank.describe(truth)))
+    if truth.modality in UNNAMED or rng.random() < 0.5:
+        turns.append((DESCRIBE, _describe(truth)))
     for _ in range(3):
         turns.append(_answering(truth, rng, ["direct", "direct", "step", "meta"]))
     for _ in range(2):
@@ -87,15 +73,45 @@ def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
     return turns
 
 
+def _compose(truth: Truth, rng: np.random.Generator) -> QA:
+    """A question of the curriculum; on unnamed modalities it speaks of lesions."""
+    if truth.modality not in UNNAMED:
+        return bank.compose_any(truth, rng)[1]
+    return _unnamed(bank.compose_any(truth, rng, SEEING)[1], truth)
+
+
+def _unnamed(qa: QA, truth: Truth) -> QA:
+    return replace(qa, question=qa.question.replace(f"the {truth.finding}", "the lesion"))
+
+
+def _describe(truth: Truth) -> str:
+    """The bank's description; on unnamed modalities without name and size."""
+    told = bank.describe(truth)
+    if truth.modality in UNNAMED:
+        told = told.replace(f"{truth.size} {truth.finding}", "lesion")
+    return told
+
+
+def _rationale(truth: Truth, style: str, rng: np.random.Generator) -> str:
+    if truth.modality not in UNNAMED or style == "direct":
+        return bank.rationale(truth, style, rng)
+    return _describe(truth) + (" Not sure." if style == "meta" else "")
+
+
 def _answering(truth: Truth, rng: np.random.Generator, styles: list[str]) -> Turn:
-    _, qa = bank.compose_any(truth, rng)
+    qa = _compose(truth, rng)
     style = str(rng.choice(styles))
     prompt = answer_prompt("compact", qa.question, qa.options, style)
-    return prompt, render_completion(bank.rationale(truth, style, rng), qa.answer)
+    return prompt, render_completion(_rationale(truth, style, rng), qa.answer)
 
 
 def _asking(truth: Truth, rng: np.random.Generator) -> Turn:
+    """A question to ask. On unnamed modalities any finding is named, whatever is shown."""
+    if truth.modality in UNNAMED and truth.finding != "none":
+        truth = replace(truth, finding=str(rng.choice(FINDINGS[truth.modality])))
     task, qa = bank.compose_any(truth, rng)
+    if truth.modality in UNNAMED:
+        qa = _unnamed(qa, truth)
     return ask_prompt("compact", task), render_question(qa.question, qa.options)
 
 
@@ -105,7 +121,7 @@ def _verifying(truth: Truth, rng: np.random.Generator) -> Turn:
     One in four is a true row of another image, so that false premises are seen too.
     """
     source = bank.corrupt(truth, rng) if rng.random() < 0.25 else truth
-    _, qa = bank.compose_any(source, rng)
+    qa = _compose(source, rng)
     answer = qa.answer if rng.random() < 0.5 else bank.wrong_answer(source, qa, rng)
     if source is not truth:
         answer = qa.answer
@@ -113,7 +129,7 @@ def _verifying(truth: Truth, rng: np.random.Generator) -> Turn:
     shown = ""
     if rng.random() < 0.3:
         told = source if source is not truth else truth if right else bank.corrupt(truth, rng)
-        shown = bank.describe(told)
+        shown = _describe(told)
     prompt = judge_prompt("compact", qa.question, qa.options, shown, answer)
     return prompt, "yes" if right else "no"
 
@@ -217,16 +233,12 @@ def train(
     batch: int,
     lr: float,
     seed: int,
-    shares: dict[str, float],
 ) -> None:
     """AdamW with warm-up and linear decay. Every draw comes from `seed`."""
     import torch
 
     pixels, truths = pool
     rng = np.random.default_rng(seed)
-    weights = np.array([shares[t.modality] for t in truths])
-    present = {m: sum(t.modality == m for t in truths) for m in shares}
-    weights = weights / np.array([present[t.modality] for t in truths])
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / (0.05 * steps), (steps - s) / (0.95 * steps))
@@ -236,7 +248,7 @@ def train(
     started = time.time()
     model.train()
     for step in range(steps):
-        chosen = rng.choice(len(truths), size=batch, p=weights / weights.sum())
+        chosen = rng.choice(len(truths), size=batch)
         inputs = packer.batch([curriculum(truths[i], rng) for i in chosen])
         images = patchify(augment(pixels[chosen], rng))
         labels = inputs.pop("labels")
@@ -319,46 +331,35 @@ def corpus(truths: list[Truth], seed: int = 0) -> list[str]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Where the model is written.")] = tiny.FOLDER,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
     batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-    first: Annotated[int, typer.Option(help="Start with this phase, on the weights in OUT.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Steps a phase, to try it out.")] = None,
 ) -> None:
-    """Train through the phases, saving after each, and print held-out figures as JSON."""
-    for number, phase in enumerate(PHASES, 1):
-        if number >= first:
-            run_phase(number, phase, out, batch, seed, steps or phase.steps)
-    model, packer = load_trained(out)
-    held_out = range(2 * 10**6, 2 * 10**6 + 400)
-    figures = {m: accuracy(model, packer, held_out, m) for m in PHASES[0].shares}
-    print(json.dumps(figures), flush=True)
-
-
-def load_trained(folder: Path) -> tuple[Any, Packer]:
-    """The model and its packer from a folder."""
-    from engine.vlm.transformers import load_model, load_processor
-
-    return load_model(str(folder)), Packer(load_processor(str(folder)).tokenizer)
-
-
-def run_phase(number: int, phase: Phase, out: Path, batch: int, seed: int, steps: int) -> None:
-    """Draw a phase's pool, train on it, save in half precision."""
+    """Train from nothing, save in half precision, and print held-out figures as JSON."""
     import torch
 
     from engine.vlm.attention import batch_vision_attention
 
-    print(f"phase {number}: drawing {phase.images} phantoms", flush=True)
-    pool = draw_pool(range(phase.pool, phase.pool + phase.images), phase.shares)
-    if number == 1:
-        tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
-        model = batch_vision_attention(tiny.build_model(tokenizer, seed))
-        packer = Packer(tokenizer)
-        print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
-    else:
-        model, packer = load_trained(out)
-    train(model, packer, pool, steps, batch, phase.lr, seed + number, phase.shares)
+    print(f"drawing {POOL} phantoms", flush=True)
+    pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
+    tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
+    model = batch_vision_attention(tiny.build_model(tokenizer, seed))
+    packer = Packer(tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
+    train(model, packer, pool, steps, batch, lr, seed)
     model.to(torch.float16).save_pretrained(out)
-    tiny.build_processor(packer.tokenizer).save_pretrained(out)
+    tiny.build_processor(tokenizer).save_pretrained(out)
+    print(json.dumps(held_out_figures(out)), flush=True)
+
+
+def held_out_figures(folder: Path, number: int = 400) -> dict[str, dict[str, float]]:
+    """`accuracy` by modality, of a model in a folder on phantoms that it was not trained on."""
+    from engine.vlm.transformers import load_model, load_processor
+
+    model, packer = load_model(str(folder)), Packer(load_processor(str(folder)).tokenizer)
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + number)
+    return {modality: accuracy(model, packer, seeds, modality) for modality in SHARES}
 
 
 if __name__ == "__main__":
