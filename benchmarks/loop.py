@@ -5,9 +5,11 @@
 For each seed one run of two rounds on phantoms, and beside it the arms that the loop does not
 need: SFT on unfiltered rows, on as many random rows, and on truth-labelled rows (the ceiling). The
 expert seed is part of every arm but the base. Arms differ in data only: every SFT of a round takes
-as many optimiser steps as the filtered one. Figures are means over seeds with their standard
-deviation; a seed draws new phantoms, expert rows, preferences and samples. Ends with one line of
-JSON. Runs in one process without Ray: it measures learning, not machinery.
+as many optimiser steps as the filtered one. The judge is also trained in the three ways that the
+configuration does not take: read from the yes/no token or from fresh heads, on pairs or on tiers.
+Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
+preferences and samples. Ends with one line of JSON. Runs in one process without Ray: it measures
+learning, not machinery.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ import typer
 
 from engine.answers import render_completion
 from engine.config import load
-from engine.records import Model, Task, Triplet
+from engine.records import Judgement, Model, Preference, Task, Triplet
+from engine.statistics import auc
 from engine.training import write_training_set
 from engine.workspace import Stage
 from generators.expert import is_true, truth_of
@@ -34,6 +37,7 @@ from pipelines.context import Context, opened
 from pipelines.evaluate import arm_metrics, examine
 from pipelines.expertise import held_out
 from pipelines.loop import ONCE, ROUND, step
+from pipelines.reward import fit_judge
 from pipelines.sft import kept_triplets, seed_triplets, train_sft, training_arguments, turns_of
 
 ARMS = (
@@ -46,6 +50,15 @@ ARMS = (
     "round two, SFT",
     "round two, SFT + GRPO",
     "truth-labelled",
+)
+ROUND_FIGURES = (
+    "purity_before",
+    "purity_after",
+    "kept_fraction",
+    "judge_auc",
+    "judge_pairwise",
+    "triplet_auc_judge",
+    "triplet_auc_confidence",
 )
 
 
@@ -109,7 +122,8 @@ def run_seed(seed: int, config_file: Path, overrides: list[str], root: Path) -> 
             "base": score(context.base(), "base"),
             "expert seed": score(context.model("generator"), "expert seed"),
         }
-        rounds = [run_round(context, number) for number in (1,)]
+        judges = judge_variants(context, root / f"seed{seed}")
+        rounds = [run_round(context, 1)]
         accuracy |= named(rounds[0], ("filtered", "filtered + GRPO"))
         generated = context.rows(Triplet, "generate", 1)
         parsed = [t for t in generated if t.problem is None]
@@ -135,9 +149,45 @@ def run_seed(seed: int, config_file: Path, overrides: list[str], root: Path) -> 
             "accuracy": accuracy,
             "rounds": rounds,
             "judge": commits["reward", 0],
+            "judges": judges,
             "purity_of_random": purity(context, arms["random, as many"]),
             "questions": len(questions),
         }
+
+
+def judge_variants(context: Context, folder: Path) -> dict[str, dict[str, float]]:
+    """AUC and pairwise accuracy on the frozen pairs, by how the judge is read and trained."""
+    found = {}
+    for readout in ("token", "head"):
+        for objective in ("bradley-terry", "tiers"):
+            name = f"{readout}, {objective}"
+            section = context.config.reward.model_copy(
+                update={"readout": readout, "objective": objective}
+            )
+            config = context.config.model_copy(update={"reward": section})
+            stage = Stage("reward", 0, "", folder / name.replace(", ", "-"))
+            metrics, _ = fit_judge(
+                replace(context, config=config),
+                stage,
+                context.base(),
+                context.rows(Preference, "prefer"),
+                section.epochs,
+            )
+            found[name] = {"auc": metrics["auc"], "pairwise": metrics["pairwise"]}
+            print(f"judge, {name}: {found[name]}", flush=True)
+    return found
+
+
+def triplet_auc(context: Context, number: int) -> dict[str, float]:
+    """AUC for a generated row being true: of the judge's score, and of the generator's own."""
+    images = {i.id: i for i in context.images()}
+    judged = {j.triplet_id: j.overall for j in context.rows(Judgement, "judge", number)}
+    rows = [t for t in context.rows(Triplet, "generate", number) if t.id in judged]
+    true = np.array([bool(is_true(images[t.image_id], t)) for t in rows])
+    return {
+        "triplet_auc_judge": round(auc(np.array([judged[t.id] for t in rows]), true), 4),
+        "triplet_auc_confidence": round(auc(np.array([t.logprob for t in rows]), true), 4),
+    }
 
 
 def purity(context: Context, rows: list[Triplet]) -> float:
@@ -156,6 +206,7 @@ def run_round(context: Context, number: int) -> dict[str, Any]:
         "kept_fraction": select["kept_fraction"],
         "judge_auc": refine.get("auc_after"),
         "judge_pairwise": refine.get("pairwise"),
+        **triplet_auc(context, number),
         "accepted": refine["accepted"],
         "arms": {arm: m["accuracy"] for arm, m in metrics["evaluate"]["arms"].items()},
     }
@@ -194,12 +245,16 @@ def report(results: list[dict[str, Any]]) -> None:
     print("\nRows and judge, by round")
     for number in (0, 1):
         rows = [r["rounds"][number] for r in results]
-        for key in ("purity_before", "purity_after", "kept_fraction", "judge_auc"):
+        for key in ROUND_FIGURES:
             known = [row[key] for row in rows if row[key] is not None]
-            print(f"  round {number + 1} {key:15s} {spread(known)}")
+            print(f"  round {number + 1} {key:22s} {spread(known)}")
     for key in ("auc", "pairwise", "confidence_auc"):
         known = [r["judge"][key] for r in results if r["judge"][key] is not None]
         print(f"  first judge, {key:15s} {spread(known)}")
+    for name in results[0]["judges"]:
+        figures = [r["judges"][name] for r in results]
+        area, pairwise = (spread([f[key] for f in figures]) for key in ("auc", "pairwise"))
+        print(f"  judge, {name:22s} AUC {area}   pairwise {pairwise}")
     print(json.dumps({"benchmark": "loop", "results": results}))
 
 

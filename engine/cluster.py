@@ -41,6 +41,7 @@ def start(cluster: Cluster) -> None:
     os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
     if cluster.address == INLINE:
         return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: its C++ warnings
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None:
         _authenticate()
@@ -66,8 +67,8 @@ def start(cluster: Cluster) -> None:
         raise TriptychError(
             f"no Ray at {address}: {error} (if it runs, compare RAY_AUTH_MODE and the token)"
         ) from None
+    context = ray.data.DataContext.get_current()  # imports ray.data, which sets up its logging
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 

@@ -143,7 +143,8 @@ class Grpo(Optimiser):
     steps: int = Field(40, ge=0, description="0 skips GRPO")
     group: int = Field(8, ge=2, description="completions a prompt")
     temperature: float = Field(1.0, gt=0)
-    kl: float = Field(0.02, ge=0, description="beta of the KL penalty")
+    max_tokens: int = Field(40, ge=2, description="of a completion")
+    kl: float = Field(0.02, ge=0, description="beta of the KL penalty; 0 keeps no reference")
     reward: RewardWeights = RewardWeights()
 
     @model_validator(mode="after")

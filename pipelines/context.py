@@ -25,6 +25,19 @@ from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
 
 
+def outside_model(role: str, path: str) -> Model:
+    """A folder or Hub id that no stage of this workspace trained."""
+    return Model(
+        id=weights_id(path),
+        role=role,
+        stage=role,
+        round=0,
+        parent_id=None,
+        path=path,
+        metrics="{}",
+    )
+
+
 @dataclass
 class Context:
     """Given to every stage function."""
@@ -57,16 +70,7 @@ class Context:
         return trained[-1] if trained else self.base()
 
     def base(self) -> Model:
-        path = self.config.base_model()
-        return Model(
-            id=weights_id(path),
-            role="base",
-            stage="base",
-            round=0,
-            parent_id=None,
-            path=path,
-            metrics="{}",
-        )
+        return outside_model("base", self.config.base_model())
 
     def path_of(self, model: Model) -> str:
         """Where a model's weights are: in the workspace, or a folder or Hub id outside."""

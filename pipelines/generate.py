@@ -14,7 +14,7 @@ from engine.workspace import Stage
 from generators import planner, proposer
 from generators.proposer import Plan
 from generators.tasks import draw_tasks, uniform_mix
-from pipelines.context import Context
+from pipelines.context import Context, outside_model
 from pipelines.sft import training_images
 
 
@@ -57,6 +57,27 @@ def make_proposer(
     return work
 
 
+def proposer_arguments(context: Context, model: Model, round: int) -> dict[str, Any]:
+    """What `make_proposer` is given in a round."""
+    config, section = context.config, context.config.generator
+    plan = Plan(
+        model.id,
+        section.prompts,
+        section.samples,
+        section.ask_temperature,
+        section.temperature,
+        section.max_tokens,
+        config.seed * 1000 + round,
+        round,
+    )
+    return {
+        "model": context.path_of(model),
+        "section": section.model_dump(),
+        "plan": plan,
+        "threads": config.cluster.threads,
+    }
+
+
 def run_proposer(
     context: Context, stage: Stage, model: Model, pairs: list[tuple[Image, Task]]
 ) -> list[Triplet]:
@@ -70,22 +91,7 @@ def run_proposer(
     }
     done = {name.rpartition("-")[2] for name in stage.done() if name.startswith("triplets-")}
     todo = {name: rows for name, rows in shards.items() if name not in done}
-    plan = Plan(
-        model.id,
-        section.prompts,
-        section.samples,
-        section.ask_temperature,
-        section.temperature,
-        section.max_tokens,
-        config.seed * 1000 + stage.round,
-        stage.round,
-    )
-    arguments = {
-        "model": context.path_of(model),
-        "section": section.model_dump(),
-        "plan": plan,
-        "threads": config.cluster.threads,
-    }
+    arguments = proposer_arguments(context, model, stage.round)
     finished = len(done)
     for name, rows in cluster.map_shards(
         make_proposer, arguments, todo, section.actors, config.cluster.threads, section.gpus
@@ -114,17 +120,7 @@ def generator_of(context: Context) -> Model:
     """Who generates: the model named in the configuration, else the tuned one, later the policy."""
     named = context.config.generator.model
     if named:
-        from engine.vlm.weights import weights_id
-
-        return Model(
-            id=weights_id(named),
-            role="generator",
-            stage="named",
-            round=0,
-            parent_id=None,
-            path=named,
-            metrics="{}",
-        )
+        return outside_model("generator", named)
     if context.config.generator.refresh and context.has("sft"):
         return context.model("policy")
     return context.model("generator")

@@ -158,7 +158,6 @@ def grpo(context: Context, stage: Stage) -> None:
     start = context.model("sft")
     arguments = training_arguments(context, stage, config.grpo, start) | {
         "judge": context.path_of(context.model("judge")),
-        "max_tokens": config.evaluate.max_tokens,
     }
     metrics = train_on_cluster(context, train_grpo, arguments)
     stage.metrics = metrics | {"rows": len(rows)}

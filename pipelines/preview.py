@@ -6,11 +6,10 @@ from rich.panel import Panel
 
 from engine import cluster
 from engine.answers import render_completion
-from engine.records import Triplet
-from generators.proposer import Plan
+from engine.records import Judgement, Triplet
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.generate import generator_of, make_proposer
+from pipelines.generate import generator_of, make_proposer, proposer_arguments
 from pipelines.judge import make_judge
 from pipelines.select import choose
 from pipelines.sft import training_images
@@ -23,38 +22,25 @@ def show(context: Context, number: int) -> None:
     images = training_images(context)
     pairs = draw_tasks(images, uniform_mix(images), section.styles, number, config.seed)
     model, judge = generator_of(context), context.model("judge")
-    plan = Plan(
-        model.id,
-        section.prompts,
-        section.samples,
-        section.ask_temperature,
-        section.temperature,
-        section.max_tokens,
-        config.seed,
-        0,
-    )
-    threads = config.cluster.threads
-    propose = make_proposer(context.path_of(model), section.model_dump(), plan, threads)
+    propose = make_proposer(**proposer_arguments(context, model, 0))
     rows = propose("preview", [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs])
     triplets = [Triplet.from_dict(r) for r in rows]
     pngs = context.pngs()
-    score = make_judge(context.path_of(judge), judge.id, threads)
+    score = make_judge(context.path_of(judge), judge.id, config.cluster.threads)
     parsed: cluster.Rows = [
         {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets if t.problem is None
     ]
-    from engine.records import Judgement
-
     judged = {j["triplet_id"]: Judgement.from_dict(j) for j in score("preview", parsed)}
     _print(context, triplets, judged)
 
 
-def _print(context: Context, triplets: list[Triplet], judged: dict[str, object]) -> None:
+def _print(context: Context, triplets: list[Triplet], judged: dict[str, Judgement]) -> None:
     groups: dict[str, list[Triplet]] = {}
     for triplet in triplets:
         if triplet.problem is None:
             groups.setdefault(triplet.question_key, []).append(triplet)
     for rows in groups.values():
-        choice = choose(rows, judged, context.config.select)  # type: ignore[arg-type]
+        choice = choose(rows, judged, context.config.select)
         row = choice.triplet
         said = render_completion(row.rationale, row.answer)
         options = f"\noptions: {' | '.join(row.options)}" if row.options else ""

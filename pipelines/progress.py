@@ -32,6 +32,7 @@ class Display:
         self._progress: Progress | None = None
         self._task: Any = None
         self._said = 0.0
+        self._first = (0.0, 0)  # when the first progress of the stage came, and how far it was
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False)
@@ -59,7 +60,7 @@ class Display:
         ) as progress:
             self._progress = progress
             self._task = progress.add_task(label, total=None, rate="")
-            self._started = time.time()
+            self._first = (0.0, 0)
             try:
                 yield
             finally:
@@ -67,14 +68,17 @@ class Display:
 
     def advance(self, done: int, total: int, unit: str = "rows") -> None:
         """So much of the stage is done; without a terminal, a line every 30 seconds."""
-        elapsed = max(time.time() - self._started, 1e-3)
-        rate = f"{done / elapsed:.1f} {unit}/s"
+        now = time.time()
+        if not self._first[0]:
+            self._first = (now, done)
+        # Loading a model takes as long as many rows: the rate counts from the first row on.
+        speed = (done - self._first[1]) / max(now - self._first[0], 1e-3)
+        rate = f"{speed:.1f} {unit}/s" if speed else ""
         if self._progress is not None:
             self._progress.update(self._task, completed=done, total=total, rate=rate)
-        if not self.console.is_terminal and time.time() - self._said > 30:
-            self._said = time.time()
-            left = elapsed / max(done, 1) * (total - done)
-            self.say(f"  {done}/{total} {unit}, {rate}, {left:.0f} s left")
+        if not self.console.is_terminal and speed and now - self._said > 30:
+            self._said = now
+            self.say(f"  {done}/{total} {unit}, {rate}, {(total - done) / speed:.0f} s left")
 
     def committed(self, commit: dict[str, Any]) -> None:
         rows = ", ".join(f"{n} {table}" for table, n in commit["rows"].items())
@@ -85,10 +89,13 @@ class Display:
 def summary(commits: list[dict[str, Any]]) -> Table:
     """One row a round: what was made, kept, and what the policy then could do."""
     table = Table(title="Triptych: what the rounds did", title_justify="left")
-    for column in ("round", "triplets", "kept", "purity before → after", "judge AUC"):
-        table.add_column(column)
-    for column in ("base", "SFT", "SFT + GRPO (test accuracy)"):
-        table.add_column(column)
+    for column in ("round", "triplets", "kept", "purity", "judge", "base", "SFT", "+ GRPO"):
+        table.add_column(column, no_wrap=True)
+    table.caption = (
+        "kept: of the questions. purity: true rows before → after select (phantoms only). judge: "
+        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
+    )
+    table.caption_justify = "left"
     by_round: dict[int, dict[str, dict[str, Any]]] = {}
     for commit in commits:
         by_round.setdefault(commit["round"], {})[commit["stage"]] = commit
@@ -103,11 +110,11 @@ def _cells(stages: dict[str, Any], by_round: dict[int, Any]) -> list[str]:
     judge = (stages.get("refine") or by_round.get(0, {}).get("reward") or {}).get("metrics", {})
     arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
     before, after = select.get("purity_before"), select.get("purity_after")
-    purity = f"{before:.3f} → {after:.3f}" if before is not None and after is not None else "–"
+    purity = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
     auc = judge.get("auc_after", judge.get("auc"))
     return [
         str(stages.get("generate", {}).get("rows", {}).get("triplets", "–")),
-        f"{select['kept']} ({select['kept_fraction']:.0%})" if select else "–",
+        f"{select['kept']}\n{select['kept_fraction']:.0%}" if select else "–",
         purity,
         f"{auc:.3f}" if auc is not None else "–",
         *(_accuracy(arms.get(arm)) for arm in ("base", "sft", "policy")),
@@ -117,7 +124,8 @@ def _cells(stages: dict[str, Any], by_round: dict[int, Any]) -> list[str]:
 def _accuracy(arm: dict[str, Any] | None) -> str:
     if not arm:
         return "–"
-    return f"{arm['accuracy']:.1%} [{arm['low']:.1%}, {arm['high']:.1%}]"
+    value, low, high = (100 * arm[key] for key in ("accuracy", "low", "high"))
+    return f"{value:.1f}\n[{low:.1f}, {high:.1f}]"
 
 
 def stages_table(commits: list[dict[str, Any]]) -> Table:

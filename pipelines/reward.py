@@ -97,7 +97,7 @@ def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _run(
+def fit_judge(
     context: Context,
     stage: Stage,
     start: Model,
@@ -139,7 +139,7 @@ def reward(context: Context, stage: Stage) -> None:
     if context.config.reward.model:
         start = replace(start, path=context.config.reward.model)
     preferences = context.rows(Preference, "prefer")
-    metrics, learned = _run(context, stage, start, preferences, context.config.reward.epochs)
+    metrics, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
     metrics["confidence_auc"] = confidence_auc(context, preferences)
     stage.metrics = metrics
     folder = stage.folder / "weights"
@@ -174,7 +174,7 @@ def refine(context: Context, stage: Stage) -> None:
         return
     section = context.config.reward
     everything = context.rows(Preference) + pairs
-    metrics, learned = _run(context, stage, current, everything, section.refine_epochs, made)
+    metrics, learned = fit_judge(context, stage, current, everything, section.refine_epochs, made)
     before, after = metrics["auc_before"], metrics["auc"]
     accepted = after >= before - section.tolerance
     stage.metrics = {
