@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no defect.
+settings.register_profile("triptych", deadline=None)
+settings.load_profile("triptych")
 
 ROOT = Path(__file__).parents[1]
 TRIPTYCH = Path(sys.executable).with_name("triptych")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,14 +129,20 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
 
 
 def test_help_answers_at_once() -> None:
+    """Within 0.5 s of processor time: a busy machine does not count against it."""
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = used()
         subprocess.run(
             [sys.executable, "-m", "pipelines.cli", "--help"],
             capture_output=True,
             check=True,
             cwd=ROOT,
         )
-        seconds.append(time.perf_counter() - started)
+        seconds.append(used() - before)
     assert min(seconds) < (1.5 if os.environ.get("CI") else 0.5)

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import Select
@@ -154,7 +154,6 @@ def test_a_share_of_a_hundred_questions_is_that_many(percent: int) -> None:
 
 
 @given(rounds(), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_the_triplets_does_not_matter(case: tuple, random: object) -> None:
     triplets, opinions, rules = case
     shuffled = list(triplets)

@@ -78,7 +78,7 @@ triplets = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(triplets, max_size=5))
 def test_rows_come_back_from_parquet_as_they_were(rows: list[Triplet]) -> None:
     with tempfile.TemporaryDirectory() as folder:
