@@ -214,6 +214,51 @@ def rebuild(workspace: Existing) -> None:
     print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
 
 
+@lineage.command()
+def chain(
+    workspace: Existing,
+    head: Annotated[str | None, typer.Option(help="A head noted earlier, to look for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+) -> None:
+    """Check the record's hash chain; exit code 1 where something was changed or removed."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    place = Workspace.existing(workspace)
+    findings = chaining.check(place, head)
+    if as_json:
+        shown = [{"folder": f.folder, "kind": f.kind, "what": f.what} for f in findings]
+        print(json.dumps({"head": chaining.head(place), "findings": shown}, indent=1))
+    else:
+        print("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
+    if any(f.kind == "broken" for f in findings):
+        raise typer.Exit(1)
+
+
+@lineage.command()
+def sign(
+    workspace: Existing,
+    key: Annotated[Path, typer.Option(help="An SSH private key.")],
+) -> None:
+    """Sign the head of the record's hash chain with an SSH key."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    print(chaining.sign(Workspace.existing(workspace), key))
+
+
+@lineage.command("verify-signature")
+def verify_signature(
+    workspace: Existing,
+    key: Annotated[Path, typer.Option(help="The signer's SSH public key.")],
+) -> None:
+    """Check the newest signature, and that the record is as it was signed."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    print(chaining.verify_signature(Workspace.existing(workspace), key))
+
+
 def main() -> None:
     """Entry point: an error of ours is one line and exit code 2."""
     try:
