@@ -112,13 +112,24 @@ for _name, _help in {
 
 
 @app.command()
-def export(workspace: Existing) -> None:
-    """Write the dataset folder, for datasets.load_dataset."""
+def export(
+    workspace: Existing,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Publish it as a dataset on the Hub.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only in a private one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what --push would send, and send nothing.")
+    ] = False,
+) -> None:
+    """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
+    if push is None and (private or dry_run):
+        raise TriptychError("--private and --dry-run go with --push OWNER/NAME")
     from engine.workspace import Workspace
     from pipelines import export as leaving
     from pipelines.progress import Display
 
-    leaving.export(Workspace.existing(workspace), Display())
+    leaving.export(Workspace.existing(workspace), Display(), push, private, dry_run)
 
 
 @app.command()
