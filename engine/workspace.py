@@ -47,9 +47,9 @@ def _replace(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
-def _utc(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(seconds, UTC)
+def utc(seconds: float | None = None) -> str:
+    """Seconds since the epoch, or now, as RFC 3339 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -181,8 +181,8 @@ class Workspace:
             "round": stage.round,
             "fingerprint": stage.fingerprint,
             "seconds": round(time.time() - stage.started, 2),
-            "started": _utc(stage.started),
-            "ended": _utc(time.time()),
+            "started": utc(stage.started),
+            "ended": utc(),
             "rows": rows,
             "metrics": stage.metrics,
             "shards": {shard.name: chain.file_hash(shard) for shard in shards},
