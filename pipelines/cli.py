@@ -133,6 +133,25 @@ def export(
 
 
 @app.command()
+def card(
+    workspace: Existing,
+    model: Annotated[str | None, typer.Argument(help="A model's id; else the dataset's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file instead of the terminal.")] = None,
+) -> None:
+    """The card of the dataset or of a model, from the ledger alone."""
+    from engine.hub.card import card as dataset_card
+    from engine.hub.model_card import model_card
+    from engine.workspace import Workspace
+
+    place = Workspace.existing(workspace)
+    text = model_card(place, model) if model else dataset_card(place, place.config["name"])
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+@app.command()
 def report(workspace: Existing) -> None:
     """Write report/index.html."""
     from engine.workspace import Workspace
@@ -223,6 +242,23 @@ def rebuild(workspace: Existing) -> None:
 
     place = Workspace.existing(workspace)
     print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
+
+
+@lineage.command()
+def prov(
+    workspace: Existing,
+    row: Annotated[str | None, typer.Argument(help="A row's id; without it, all rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file instead of the terminal.")] = None,
+) -> None:
+    """The record, or what one row goes back to, as W3C PROV-JSON."""
+    from engine.lineage import prov as standard
+    from engine.workspace import Workspace
+
+    text = standard.write(Workspace.existing(workspace), row)
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 @lineage.command()

@@ -129,9 +129,7 @@ class Context:
         """Tells of the run's stages in OpenLineage's words; the same one every time."""
         if self._emitter is None:
             url = self.config.lineage.openlineage_url
-            self._emitter = Emitter(
-                self.workspace, self.config.name, url, lambda text: self.display.say(text)
-            )
+            self._emitter = Emitter(self.workspace, self.config.name, url, self.display.warn)
         return self._emitter
 
 

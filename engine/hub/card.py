@@ -48,14 +48,15 @@ def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int]) -> 
     return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=True))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     """A Markdown table; numbers to the right."""
     numeric = [bool(rows) and isinstance(rows[0][i], int | float) for i in range(len(head))]
     lines = [head, tuple("---:" if n else "---" for n in numeric), *rows]
     return "\n".join(f"| {' | '.join(str(c).replace('|', '/') for c in line)} |" for line in lines)
 
 
-def _section(title: str, *blocks: str) -> str:
+def section(title: str, *blocks: str) -> str:
+    """A heading and what stands below it."""
     return "\n\n".join([f"## {title}", *blocks])
 
 
@@ -72,17 +73,17 @@ def _intro(ledger: Ledger, counts: Counts) -> str:
 def _counts(ledger: Ledger, counts: Counts) -> list[str]:
     by_split = counts["split"]
     splits = {hub: by_split[ours] for ours, hub in SPLITS.items() if ours in by_split}
-    blocks = [_table(("split", "rows"), list(splits.items()))]
+    blocks = [table(("split", "rows"), list(splits.items()))]
     for column, title in (("modality", "modality"), ("question_type", "question type")):
-        blocks.append(_table((title, "rows"), list(counts[column].items())))
-    blocks.append(_table(("origin", "rows"), list(counts["origin"].items())))
+        blocks.append(table((title, "rows"), list(counts[column].items())))
+    blocks.append(table(("origin", "rows"), list(counts["origin"].items())))
     blocks.append("Splits are made by patient or study: no group is in two of them.")
     reasons = ledger.sql(
         "SELECT round, CASE WHEN keep THEN 'kept' ELSE 'rejected' END AS decision, reason, "
         "count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
     )
     decided = [(r["round"], r["decision"], r["reason"], r["n"]) for r in reasons]
-    table = _table(("round", "decision", "reason", "rows"), decided)
+    reasons_table = table(("round", "decision", "reason", "rows"), decided)
     withdrawn = ledger.sql(f"SELECT count(*) AS n FROM ({WITHDRAWN})")[0]["n"]
     if withdrawn:
         blocks.append(
@@ -90,8 +91,8 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
         )
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
-        _section("Counts", *blocks),
-        _section("Kept and rejected", table if decided else "No decision yet.", rejects),
+        section("Counts", *blocks),
+        section("Kept and rejected", reasons_table if decided else "No decision yet.", rejects),
     ]
 
 
@@ -109,8 +110,8 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles
     ]
     return [
-        _section("Made by", _table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
-        _section("De-identification", _table(("profile", "synthetic", "images"), kinds)),
+        section("Made by", table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
+        section("De-identification", table(("profile", "synthetic", "images"), kinds)),
     ]
 
 
@@ -124,4 +125,4 @@ def _use(counts: Counts) -> str:
     )
     if counts["is_synthetic"].get(False):
         text += " Names of source files stay with the maker, since they can identify a patient."
-    return _section("Intended use", text)
+    return section("Intended use", text)

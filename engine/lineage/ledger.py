@@ -54,7 +54,9 @@ class Ledger:
         fresh.path.replace(self.path)
         return count
 
-    def sql(self, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+    def sql(
+        self, query: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Rows of a read-only query, as dictionaries."""
         with duckdb.connect(str(self.path), read_only=True) as db:
             cursor = db.execute(query, parameters or [])
