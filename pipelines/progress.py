@@ -38,7 +38,7 @@ class Display:
         self.console.print(text, highlight=False)
 
     def warn(self, text: str) -> None:
-        """A line that nobody must act on; what is in it is not markup."""
+        """A line in yellow; brackets in it are text, not markup."""
         self.say(f"[yellow]{escape(text)}[/yellow]")
 
     def skipped(self, name: str, round: int, commit: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -76,6 +77,19 @@ def test_a_changed_shard_is_noticed_in_any_event(place: Workspace, number: int) 
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     assert broken(place) == [f"{event(place, number).name}: refusals-000.parquet was changed"]
+
+
+def test_any_flipped_bit_of_any_file_is_noticed(place: Workspace) -> None:
+    kept, random = head(place), Random(0)
+    files = sorted(path for path in place.events.rglob("*") if path.is_file())
+    for path in files * 20:
+        before = path.read_bytes()
+        after = bytearray(before)
+        after[random.randrange(len(after))] ^= 1 << random.randrange(8)
+        path.write_bytes(after)
+        assert broken(place, kept), path
+        path.write_bytes(before)
+    assert check(place, kept) == []
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -211,6 +225,16 @@ def test_a_signature_vouches_for_what_was_there(place: Workspace, keys: Path) ->
     with Workspace.writing(place.root, "w", CONFIG) as workspace:
         committed(workspace, 5)
     assert verify_signature(place, keys / "ours.pub").endswith("1 are newer")
+
+
+def test_a_signature_does_not_claim_what_is_older_than_the_chain(
+    place: Workspace, keys: Path
+) -> None:
+    for number in range(5):
+        strip(event(place, number))
+    sign(place, keys / "ours")
+    said = verify_signature(place, keys / "ours.pub")
+    assert said.endswith("; 5 are older than the hash chain, which does not cover them")
 
 
 def test_a_signature_notices_what_the_chain_alone_cannot(place: Workspace, keys: Path) -> None:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import mlcroissant
 import pyarrow.parquet as pq
 import pytest
@@ -212,6 +213,19 @@ def test_withdrawn_rows_leave_the_export_and_its_rejects(
     learned = model_card(workspace, content_id("judge2"))  # itself trained on no row
     assert "**This model learned, itself or through a parent" in learned
     assert f"| judge | {content_id('judge')} | 2 |" in learned
+
+
+def test_a_ledger_of_an_older_version_is_one_line_with_the_remedy(
+    full: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(full.root, tmp_path / "w")
+    workspace = Workspace.existing(tmp_path / "w")
+    with duckdb.connect(str(workspace.ledger().path)) as db:
+        db.execute("DROP TABLE withdrawals")
+    with pytest.raises(TriptychError, match=r"withdrawals does not exist.*lineage rebuild"):
+        export(workspace, tmp_path / "out", "demo")
+    workspace.ledger().rebuild(workspace.events)
+    assert export(workspace, tmp_path / "out", "demo")
 
 
 def test_images_of_patients_are_said_to_be_so(tmp_path: Path) -> None:

@@ -227,11 +227,15 @@ def verify_signature(workspace: Workspace, public_key: Path) -> str:
     if done.returncode:
         why = _last_line(done.stderr) or _last_line(done.stdout)
         raise TriptychError(f"{signed[-1].name}.sig is not {public_key}'s: {why}")
-    broken = [f for f in check(workspace) if f.kind == "broken"]
+    findings = check(workspace)
+    broken = [f for f in findings if f.kind == "broken"]
     if broken:
         raise TriptychError(f"the signature is good, the record is not as signed: {broken[0]}")
     later = len(links(workspace)) - int(said["events"])
-    return f"{said['events']} events up to {said['folder']} are as signed; {later} are newer"
+    line = f"{said['events']} events up to {said['folder']} are as signed; {later} are newer"
+    if findings:
+        line += f"; {len(findings)} are older than the hash chain, which does not cover them"
+    return line
 
 
 def _ssh_keygen(words: list[str], stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
