@@ -170,6 +170,16 @@ class Cluster(_Section):
     threads: int = Field(2, ge=1, description="torch threads an actor or worker")
 
 
+class Lineage(_Section):
+    """Who is told of a run while it goes on."""
+
+    openlineage_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="of a server; else OPENLINEAGE_URL; else a file only",
+    )
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -189,6 +199,7 @@ class Config(_Section):
     grpo: Grpo = Grpo()
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
+    lineage: Lineage = Lineage()
 
     def base_model(self) -> str:
         """The base as something transformers can load."""
@@ -199,8 +210,8 @@ class Config(_Section):
         return str(FOLDER)
 
     def recorded(self) -> dict[str, Any]:
-        """What decides the rows: all but where it runs."""
-        return self.model_dump(exclude={"cluster"})
+        """What decides the rows: all but where it runs and who is told."""
+        return self.model_dump(exclude={"cluster", "lineage"})
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Config:

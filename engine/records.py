@@ -229,6 +229,19 @@ class Refusal(Row):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal(Row):
+    """A patient, or whoever speaks for one, took back an image or all images of a group."""
+
+    table: ClassVar[str] = "withdrawals"
+    id: str
+    subject_kind: str  # image or group
+    subject_id: str
+    reason: str
+    requested_by: str
+    at: str  # RFC 3339, UTC
+
+
 ROW_TYPES: tuple[type[Row], ...] = (
     Image,
     Task,
@@ -240,6 +253,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Consumption,
     Evaluation,
     Refusal,
+    Withdrawal,
 )
 TYPES_BY_TABLE = {t.table: t for t in ROW_TYPES}
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

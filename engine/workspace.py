@@ -8,7 +8,8 @@
 
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
 its work folder into events/, then one DuckDB transaction; a ledger that missed the second step
-catches up when the workspace is opened. So `kill -9` costs at most the shards in flight.
+catches up when the workspace is opened. So `kill -9` costs at most the shards in flight. Commits
+form a hash chain: `engine.lineage.chain`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.lineage import chain
 from engine.lineage.ledger import Ledger
 from engine.records import Row, canonical, from_arrow, to_arrow
 
@@ -42,6 +45,12 @@ def _replace(path: Path, data: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
+
+
+def utc(seconds: float | None = None) -> str:
+    """Seconds since the epoch, or now, as RFC 3339 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
@@ -63,6 +72,7 @@ class Stage:
     folder: Path
     started: float = field(default_factory=time.time)
     metrics: dict[str, Any] = field(default_factory=dict)
+    redactions: list[dict[str, Any]] = field(default_factory=list)  # engine.lineage.chain
 
     def done(self) -> set[str]:
         """Names of the shards that are already whole."""
@@ -171,9 +181,15 @@ class Workspace:
             "round": stage.round,
             "fingerprint": stage.fingerprint,
             "seconds": round(time.time() - stage.started, 2),
+            "started": utc(stage.started),
+            "ended": utc(),
             "rows": rows,
             "metrics": stage.metrics,
+            "shards": {shard.name: chain.file_hash(shard) for shard in shards},
+            "previous": chain.head(self),
         }
+        if stage.redactions:
+            commit["redactions"] = stage.redactions
         _replace(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
         target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
         stage.folder.rename(target)

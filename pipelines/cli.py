@@ -112,13 +112,43 @@ for _name, _help in {
 
 
 @app.command()
-def export(workspace: Existing) -> None:
-    """Write the dataset folder, for datasets.load_dataset."""
+def export(
+    workspace: Existing,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Publish it as a dataset on the Hub.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only in a private one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what --push would send, and send nothing.")
+    ] = False,
+) -> None:
+    """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
+    if push is None and (private or dry_run):
+        raise TriptychError("--private and --dry-run go with --push OWNER/NAME")
     from engine.workspace import Workspace
     from pipelines import export as leaving
     from pipelines.progress import Display
 
-    leaving.export(Workspace.existing(workspace), Display())
+    leaving.export(Workspace.existing(workspace), Display(), push, private, dry_run)
+
+
+@app.command()
+def card(
+    workspace: Existing,
+    model: Annotated[str | None, typer.Argument(help="A model's id; else the dataset's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file instead of the terminal.")] = None,
+) -> None:
+    """The card of the dataset or of a model, from the ledger alone."""
+    from engine.hub.card import card as dataset_card
+    from engine.hub.model_card import model_card
+    from engine.workspace import Workspace
+
+    place = Workspace.existing(workspace)
+    text = model_card(place, model) if model else dataset_card(place, place.config["name"])
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 @app.command()
@@ -212,6 +242,68 @@ def rebuild(workspace: Existing) -> None:
 
     place = Workspace.existing(workspace)
     print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
+
+
+@lineage.command()
+def prov(
+    workspace: Existing,
+    row: Annotated[str | None, typer.Argument(help="A row's id; without it, all rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file instead of the terminal.")] = None,
+) -> None:
+    """The record, or what one row goes back to, as W3C PROV-JSON."""
+    from engine.lineage import prov as standard
+    from engine.workspace import Workspace
+
+    text = standard.write(Workspace.existing(workspace), row)
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+@lineage.command()
+def chain(
+    workspace: Existing,
+    head: Annotated[str | None, typer.Option(help="A head noted earlier, to look for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+) -> None:
+    """Check the record's hash chain; exit code 1 where something was changed or removed."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    place = Workspace.existing(workspace)
+    findings = chaining.check(place, head)
+    if as_json:
+        shown = [{"folder": f.folder, "kind": f.kind, "what": f.what} for f in findings]
+        print(json.dumps({"head": chaining.head(place), "findings": shown}, indent=1))
+    else:
+        print("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
+    if any(f.kind == "broken" for f in findings):
+        raise typer.Exit(1)
+
+
+@lineage.command()
+def sign(
+    workspace: Existing,
+    key: Annotated[Path, typer.Option(help="An SSH private key.")],
+) -> None:
+    """Sign the head of the record's hash chain with an SSH key."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    print(chaining.sign(Workspace.existing(workspace), key))
+
+
+@lineage.command("verify-signature")
+def verify_signature(
+    workspace: Existing,
+    key: Annotated[Path, typer.Option(help="The signer's SSH public key.")],
+) -> None:
+    """Check the newest signature, and that the record is as it was signed."""
+    from engine.lineage import chain as chaining
+    from engine.workspace import Workspace
+
+    print(chaining.verify_signature(Workspace.existing(workspace), key))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.config import Config
 from engine.errors import TriptychError
+from engine.lineage.openlineage import Emitter
 from engine.records import (
     Consumption,
     Image,
@@ -46,6 +47,7 @@ class Context:
     config: Config
     display: Display = field(default_factory=Display)
     _cache: dict[str, list[Any]] = field(default_factory=dict)
+    _emitter: Emitter | None = None
 
     def images(self, split: str | None = None) -> list[Image]:
         """Ingested images, of one split where named. Kept in memory: PNG bytes are read once."""
@@ -123,9 +125,16 @@ class Context:
                 where = f" (round {round})" if round else ""
                 raise TriptychError(f"{stage} needs {name}{where} first: run `triptych {name}`")
 
-    def _inputs(self, needed: list[tuple[str, int]]) -> list[str]:
+    def _inputs(self, needed: list[tuple[str, int]]) -> list[dict[str, Any]]:
         commits = self.workspace.commits()
-        return [c["fingerprint"] for c in commits if (c["stage"], c["round"]) in needed]
+        return [c for c in commits if (c["stage"], c["round"]) in needed]
+
+    def emitter(self) -> Emitter:
+        """Tells of the run's stages in OpenLineage's words; the same one every time."""
+        if self._emitter is None:
+            url = self.config.lineage.openlineage_url
+            self._emitter = Emitter(self.workspace, self.config.name, url, self.display.warn)
+        return self._emitter
 
 
 Body = Callable[[Context, Stage], None]
@@ -144,15 +153,22 @@ def run_stage(
     The fingerprint is of the code's version, the settings and the commits it builds on.
     """
     context.require(name, needs)
+    inputs = context._inputs(needs)
     fingerprint = content_id(
-        version("triptych"), name, round, settings, context.config.seed, context._inputs(needs)
+        version("triptych"),
+        name,
+        round,
+        settings,
+        context.config.seed,
+        [commit["fingerprint"] for commit in inputs],
     )
     done = context.workspace.committed(fingerprint)
     if done:
         context.display.skipped(name, round, done)
         return done
     stage = context.workspace.begin(name, round, fingerprint)
-    with context.display.stage(name, round, resumed=bool(stage.done())):
+    shown = context.display.stage(name, round, resumed=bool(stage.done()))
+    with context.emitter().run(stage, inputs), shown:
         body(context, stage)
         commit = context.workspace.commit(stage)
     context.display.committed(commit)

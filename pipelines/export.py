@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from engine.hub import push as hub
 from engine.hub.export import export as export_dataset
+from engine.lineage.withdrawals import withdrawn_ids
 from engine.workspace import Workspace
 from pipelines.progress import Display
 from pipelines.report import write_report
 
 
-def export(workspace: Workspace, display: Display) -> None:
-    """Write `dataset/`: Parquet by split and a card, for `datasets.load_dataset(folder)`."""
+def export(
+    workspace: Workspace,
+    display: Display,
+    repo: str | None = None,
+    private: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Write `dataset/`: Parquet by split, a card and Croissant metadata; publish it where asked."""
+    if repo:
+        hub.check_name(repo)
     folder = workspace.root / "dataset"
-    counts = export_dataset(workspace, folder, workspace.config["name"])
+    url = hub.url_of(repo) if repo else None
+    counts = export_dataset(workspace, folder, workspace.config["name"], url)
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
     display.say(f"[green]✓[/green] dataset: {rows} in {folder}")
+    if repo and dry_run:
+        _would_push(hub.release(folder, repo), display)
+    elif repo:
+        _push(workspace, folder, repo, private, display)
+
+
+def _would_push(release: hub.Release, display: Display) -> None:
+    for path, size in release.files.items():
+        display.say(f"{size:12,} B  {path}")
+    display.say(f"would push {release.tag} to {hub.url_of(release.repo)}: {release.content}")
+
+
+def _push(workspace: Workspace, folder: Path, repo: str, private: bool, display: Display) -> None:
+    release, others = hub.push(folder, repo, private)
+    display.say(f"[green]✓[/green] pushed {release.tag} to {hub.url_of(repo)}: {release.content}")
+    withdrawn = len(withdrawn_ids(workspace))
+    if withdrawn and others:
+        display.say(
+            f"[yellow]{withdrawn} images were withdrawn, and {len(others)} other versions are on "
+            "the Hub: delete their tags and squash its history if they hold them[/yellow]"
+        )
 
 
 def report(workspace: Workspace, display: Display) -> None:

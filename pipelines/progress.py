@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -36,6 +37,10 @@ class Display:
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """A line in yellow; brackets in it are text, not markup."""
+        self.say(f"[yellow]{escape(text)}[/yellow]")
 
     def skipped(self, name: str, round: int, commit: dict[str, Any]) -> None:
         self.say(f"[dim]{_label(name, round)}: done before, skipped ({commit['folder']})[/dim]")

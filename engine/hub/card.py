@@ -6,37 +6,31 @@ from typing import Any
 
 import yaml
 
-from engine.hub.export import SELECTED, SPLITS
+from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
 from engine.lineage.ledger import Ledger
+from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
 
+Counts = dict[str, dict[Any, int]]
 SYNTHETIC_NOTE = (
     "The images are synthetic phantoms, drawn by a program and not taken of patients: "
     "results on them validate the engine, not medicine."
 )
-_UNKNOWN = "not stated"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 def card(workspace: Workspace, name: str) -> str:
     """The README.md of the exported dataset; equal workspaces give equal text."""
     ledger = workspace.ledger()
-    parts = [f"# {name}", _intro(ledger), *_counts(ledger), *_origin(ledger), _use(ledger)]
-    return f"---\n{_front_matter(workspace, name)}---\n\n" + "\n\n".join(parts) + "\n"
+    counts = counted(ledger)
+    parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
+    parts += [*_origin(ledger, counts), _use(counts)]
+    front = _front_matter(workspace, name, counts["split"])
+    return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _count(ledger: Ledger, column: str) -> dict[Any, int]:
-    rows = ledger.sql(
-        f"SELECT {column} AS key, count(*) AS n FROM ({SELECTED}) GROUP BY ALL ORDER BY ALL"
-    )
-    return {_UNKNOWN if row["key"] is None else row["key"]: row["n"] for row in rows}
-
-
-def _front_matter(workspace: Workspace, name: str) -> str:
-    by_split = _count(workspace.ledger(), "split")
+def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int]) -> str:
     total = sum(by_split.values())
-    settings = workspace.config.get("export")
-    chosen = settings.get("license") if isinstance(settings, dict) else None
     files = [
         {"split": hub, "path": f"data/{hub}-*.parquet"}
         for ours, hub in SPLITS.items()
@@ -44,7 +38,7 @@ def _front_matter(workspace: Workspace, name: str) -> str:
     ]
     front = {
         "pretty_name": name,
-        "license": chosen or "apache-2.0",
+        "license": workspace.config.get("licence", "apache-2.0"),
         "language": ["en"],
         "task_categories": ["visual-question-answering"],
         "tags": ["medical", "synthetic", "vqa", "triptych"],
@@ -54,55 +48,60 @@ def _front_matter(workspace: Workspace, name: str) -> str:
     return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=True))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     """A Markdown table; numbers to the right."""
     numeric = [bool(rows) and isinstance(rows[0][i], int | float) for i in range(len(head))]
     lines = [head, tuple("---:" if n else "---" for n in numeric), *rows]
     return "\n".join(f"| {' | '.join(str(c).replace('|', '/') for c in line)} |" for line in lines)
 
 
-def _section(title: str, *blocks: str) -> str:
+def section(title: str, *blocks: str) -> str:
+    """A heading and what stands below it."""
     return "\n\n".join([f"## {title}", *blocks])
 
 
-def _intro(ledger: Ledger) -> str:
-    total = sum(_count(ledger, "split").values())
+def _intro(ledger: Ledger, counts: Counts) -> str:
+    total = sum(counts["split"].values())
     images = ledger.sql(f"SELECT count(DISTINCT image_id) AS n FROM ({SELECTED})")[0]["n"]
     text = (
         f"{total} triplets of image, question and answer about {images} images, made by Triptych: "
         "proposed by a vision-language model, scored by a reward model, kept or rejected by rule."
     )
-    synthetic = _count(ledger, "is_synthetic")
-    return f"{text}\n\n**{SYNTHETIC_NOTE}**" if synthetic.get(True) else text
+    return f"{text}\n\n**{SYNTHETIC_NOTE}**" if counts["is_synthetic"].get(True) else text
 
 
-def _counts(ledger: Ledger) -> list[str]:
-    by_split = _count(ledger, "split")
+def _counts(ledger: Ledger, counts: Counts) -> list[str]:
+    by_split = counts["split"]
     splits = {hub: by_split[ours] for ours, hub in SPLITS.items() if ours in by_split}
-    blocks = [_table(("split", "rows"), list(splits.items()))]
+    blocks = [table(("split", "rows"), list(splits.items()))]
     for column, title in (("modality", "modality"), ("question_type", "question type")):
-        blocks.append(_table((title, "rows"), list(_count(ledger, column).items())))
-    blocks.append(_table(("origin", "rows"), list(_count(ledger, "origin").items())))
+        blocks.append(table((title, "rows"), list(counts[column].items())))
+    blocks.append(table(("origin", "rows"), list(counts["origin"].items())))
     blocks.append("Splits are made by patient or study: no group is in two of them.")
     reasons = ledger.sql(
         "SELECT round, CASE WHEN keep THEN 'kept' ELSE 'rejected' END AS decision, reason, "
         "count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
     )
     decided = [(r["round"], r["decision"], r["reason"], r["n"]) for r in reasons]
-    table = _table(("round", "decision", "reason", "rows"), decided)
+    reasons_table = table(("round", "decision", "reason", "rows"), decided)
+    withdrawn = ledger.sql(f"SELECT count(*) AS n FROM ({WITHDRAWN})")[0]["n"]
+    if withdrawn:
+        blocks.append(
+            f"{withdrawn} withdrawn images are left out, with all that derives from them."
+        )
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
-        _section("Counts", *blocks),
-        _section("Kept and rejected", table if decided else "No decision yet.", rejects),
+        section("Counts", *blocks),
+        section("Kept and rejected", reasons_table if decided else "No decision yet.", rejects),
     ]
 
 
-def _origin(ledger: Ledger) -> list[str]:
-    models = [("generator", k, n) for k, n in _count(ledger, "generator_id").items()]
+def _origin(ledger: Ledger, counts: Counts) -> list[str]:
+    models = [("generator", k, n) for k, n in counts["generator_id"].items()]
     models += [
-        ("judge", "none" if k == _UNKNOWN else k, n) for k, n in _count(ledger, "judge_id").items()
+        ("judge", "none" if k == NOT_STATED else k, n) for k, n in counts["judge_id"].items()
     ]
-    rounds = ", ".join(str(k) for k in _count(ledger, "round"))
+    rounds = ", ".join(str(k) for k in counts["round"])
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
         f"WHERE id IN (SELECT image_id FROM ({SELECTED})) GROUP BY ALL ORDER BY ALL"
@@ -111,12 +110,12 @@ def _origin(ledger: Ledger) -> list[str]:
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles
     ]
     return [
-        _section("Made by", _table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
-        _section("De-identification", _table(("profile", "synthetic", "images"), kinds)),
+        section("Made by", table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
+        section("De-identification", table(("profile", "synthetic", "images"), kinds)),
     ]
 
 
-def _use(ledger: Ledger) -> str:
+def _use(counts: Counts) -> str:
     text = (
         "For research on synthetic data for medical visual question answering. The answers were "
         "written by a model and accepted by another: they are no medical advice, and no device "
@@ -124,6 +123,6 @@ def _use(ledger: Ledger) -> str:
         "`probability` its calibrated estimate that an expert accepts the row; both are empty on "
         "rows that no judge has seen."
     )
-    if _count(ledger, "is_synthetic").get(False):
+    if counts["is_synthetic"].get(False):
         text += " Names of source files stay with the maker, since they can identify a patient."
-    return _section("Intended use", text)
+    return section("Intended use", text)

@@ -3,6 +3,7 @@
     data/train-00000-of-00001.parquet   one file a split, sorted by id, image bytes inside
     rejects.parquet                     what was thrown out, and why
     README.md                           the card
+    croissant.json                      the same for machines
 
 Written with pyarrow and the Hub's schema metadata rather than through `datasets`, which imports
 torch: equal workspaces give equal bytes, and a small export takes no seconds to start.
@@ -21,16 +22,28 @@ import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
+from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
 from engine.workspace import Workspace
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
+NOT_STATED = "not stated"
+COUNTED = (
+    "split",
+    "modality",
+    "question_type",
+    "origin",
+    "is_synthetic",
+    "round",
+    "generator_id",
+    "judge_id",
+)
 ROW_GROUP = 100  # rows with images: what the Hub's viewer asks for
 
-# One row an exported triplet. A row's reward is from the judgement that its decision stood on;
-# an expert's row needs no decision, but a decision against it counts.
-SELECTED = """
-WITH latest AS (
+# One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
+# its decision stood on; an expert's row needs no decision, but a decision against it counts.
+SELECTED = f"""
+WITH withdrawn AS ({WITHDRAWN}), latest AS (
     SELECT * FROM decisions
     QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
 ), judged AS (
@@ -53,11 +66,13 @@ FROM written t JOIN pictures i ON i.id = t.image_id
 LEFT JOIN wanted k ON k.id = t.task_id
 LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
 WHERE coalesce(d.keep, t.generator_id = 'expert')
+    AND t.image_id NOT IN (SELECT id FROM withdrawn)
 """
 # `source` of a real image stays in the workspace: file names carry names of patients.
 
-_REJECTED = """
+_REJECTED = f"""
 SELECT triplet_id AS id, reason, score, threshold, round, rules_id FROM decisions
+WHERE triplet_id IN (SELECT id FROM triplets WHERE image_id NOT IN ({WITHDRAWN}))
 QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1 AND NOT keep
 ORDER BY id
 """
@@ -121,12 +136,30 @@ def check_splits(ledger: Ledger) -> None:
             )
 
 
-def export(workspace: Workspace, out: Path, name: str) -> dict[str, int]:
+def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:
+    """Exported rows by the values of each of `COUNTED`, in one pass; values in order."""
+    sets = ", ".join(f"({column})" for column in COUNTED)
+    rows = ledger.sql(
+        f"SELECT {', '.join(COUNTED)}, grouping({', '.join(COUNTED)}) AS rolled_up, count(*) AS n "
+        f"FROM ({SELECTED}) GROUP BY GROUPING SETS ({sets}) ORDER BY ALL"
+    )
+    counts: dict[str, dict[Any, int]] = {column: {} for column in COUNTED}
+    for row in rows:  # a bit is 0 for the column that a row counts, the first column's is highest
+        bits = f"{row['rolled_up']:0{len(COUNTED)}b}"
+        column = COUNTED[bits.index("0")]
+        value = row[column]
+        counts[column][NOT_STATED if value is None else value] = row["n"]
+    return counts
+
+
+def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -> dict[str, int]:
     """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
 
-    Raises TriptychError where nothing was kept, or a group is in more than one split.
+    `url` is where it will be published, if anywhere. Raises TriptychError where nothing was kept,
+    or a group is in more than one split.
     """
-    from engine.hub.card import card  # the card counts what SELECTED selects
+    from engine.hub.card import card  # both count what SELECTED selects
+    from engine.hub.croissant import write_croissant
 
     ledger = workspace.ledger()
     check_splits(ledger)
@@ -141,6 +174,7 @@ def export(workspace: Workspace, out: Path, name: str) -> dict[str, int]:
     counts = _write_splits(workspace, rows, partial / "data")
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
     (partial / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    write_croissant(workspace, partial, name, url)
     _swap(partial, out)
     return counts
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from engine.errors import TriptychError
 from engine.records import ROW_TYPES, Row, schema_of
 
 _SQL_TYPE = {
@@ -54,10 +55,19 @@ class Ledger:
         fresh.path.replace(self.path)
         return count
 
-    def sql(self, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-        """Rows of a read-only query, as dictionaries."""
+    def sql(
+        self, query: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of a read-only query, as dictionaries.
+
+        Raises TriptychError where the file was made by a version that had fewer tables.
+        """
         with duckdb.connect(str(self.path), read_only=True) as db:
-            cursor = db.execute(query, parameters or [])
+            try:
+                cursor = db.execute(query, parameters or [])
+            except duckdb.CatalogException as error:
+                what = str(error).splitlines()[0]
+                raise TriptychError(f"{self.path}: {what} Try `triptych lineage rebuild`") from None
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
