@@ -9,17 +9,21 @@
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
 its work folder into events/, then one DuckDB transaction; a ledger that missed the second step
 catches up when the workspace is opened. So `kill -9` costs at most the shards in flight.
+
+commit.json holds the SHA-256 of each shard. Only a withdrawal writes a committed shard again, and
+its redaction rows name the old hash and the new one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -28,10 +32,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage.ledger import Ledger
+from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -42,6 +46,31 @@ def _replace(path: Path, data: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
+    _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits of a file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_whole(shard: Path) -> bool:
+    """Whether a Parquet file can be read; a disk that was full or failed may have torn it."""
+    try:
+        pq.read_metadata(shard)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
@@ -65,8 +94,12 @@ class Stage:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def done(self) -> set[str]:
-        """Names of the shards that are already whole."""
-        return {path.stem for path in self.folder.glob("*.parquet")}
+        """Names of the shards that are already whole; a torn one is thrown away."""
+        shards = list(self.folder.glob("*.parquet"))
+        for shard in shards:
+            if not _is_whole(shard):
+                shard.unlink()
+        return {path.stem for path in shards if path.exists()}
 
     def write(self, row_type: type[Row], rows: Iterable[Row], shard: str = "000") -> None:
         """Write one shard of a table; writing it again replaces it."""
@@ -102,21 +135,62 @@ class Workspace:
         workspace = cls(root)
         for folder in (workspace.events, workspace.work, workspace.models):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".lock").open("w")
+        with workspace._locked():
+            workspace._claim(name, config)
+            workspace._open()
+            yield workspace
+
+    @classmethod
+    @contextmanager
+    def maintaining(cls, root: Path) -> Iterator[Workspace]:
+        """Open an existing workspace as its one writer, whatever configuration made it."""
+        workspace = cls.existing(root)
+        with workspace._locked():
+            workspace._open()
+            yield workspace
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = (self.root / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             raise TriptychError(
-                f"workspace {root} is in use by another run: wait for it, or choose --workspace"
+                f"workspace {self.root} is in use by another run: wait for it, or choose "
+                "--workspace"
             ) from None
-        workspace._lock = lock
+        self._lock = lock
         try:
-            workspace._claim(name, config)
-            workspace.ledger().sync(workspace.events)
-            yield workspace
+            yield
         finally:
             lock.close()
+
+    def _open(self) -> None:
+        """Bring the record to this version, finish a withdrawal that was cut short, catch up."""
+        from engine.lineage import redaction
+
+        self._migrate()
+        if not redaction.finish(self):
+            self.ledger().sync(self.events)
+
+    def _migrate(self) -> None:
+        """Take the record from the version that it is of to ours, one version after the other.
+
+        Each step may be run again where it was cut short. Raises TriptychError where the record is
+        newer than this code.
+        """
+        path = self.root / "workspace.json"
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA_VERSION:
+            raise TriptychError(
+                f"workspace {self.root} is of version {content['schema']}, made by a newer "
+                f"Triptych than this one (version {SCHEMA_VERSION}): update Triptych"
+            )
+        for version in range(content["schema"], SCHEMA_VERSION):
+            MIGRATIONS[version](self)
+            content["schema"] = version + 1
+            _replace(path, json.dumps(content, indent=1).encode())
 
     def _claim(self, name: str, config: dict[str, Any]) -> None:
         path = self.root / "workspace.json"
@@ -159,6 +233,7 @@ class Workspace:
         """Make the stage's shards part of the record, all or none."""
         for scratch in [p for p in stage.folder.iterdir() if p.is_dir()]:
             shutil.rmtree(scratch)
+        stage.done()
         shards = sorted(stage.folder.glob("*.parquet"))
         rows: dict[str, int] = {}
         for shard in shards:
@@ -173,11 +248,15 @@ class Workspace:
             "seconds": round(time.time() - stage.started, 2),
             "rows": rows,
             "metrics": stage.metrics,
+            "schema": SCHEMA_VERSION,
+            "shards": {shard.name: file_sha256(shard) for shard in shards},
         }
         _replace(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
         target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
         stage.folder.rename(target)
-        self.ledger().sync(self.events)
+        _flush(self.events)
+        with suppress(LedgerBusy):  # a reader that will not let go costs the ledger a stage's delay
+            self.ledger().sync(self.events)
         return commit
 
     def read(
@@ -204,3 +283,19 @@ class Workspace:
         else:
             source.rename(target)
         return model_id, target
+
+
+def _record_hashes(workspace: Workspace) -> None:
+    """Version 1 to 2: commits say what their shards are, as they are found now.
+
+    Columns that version 2 added are read as empty from shards that do not have them.
+    """
+    for path in sorted(workspace.events.glob("*/commit.json")):
+        commit = json.loads(path.read_text())
+        shards = sorted(path.parent.glob("*.parquet"))
+        if "shards" not in commit:
+            commit |= {"schema": 1, "shards": {s.name: file_sha256(s) for s in shards}}
+            _replace(path, json.dumps(commit, indent=1).encode())
+
+
+MIGRATIONS: dict[int, Callable[[Workspace], None]] = {1: _record_hashes}

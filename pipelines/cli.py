@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import TriptychError
+from pipelines.lineage import app as lineage
 
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
@@ -18,7 +18,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-lineage = typer.Typer(help="Where rows and checkpoints came from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The configuration, such as configs/demo.yaml.")]
@@ -118,7 +117,8 @@ def export(workspace: Existing) -> None:
     from pipelines import export as leaving
     from pipelines.progress import Display
 
-    leaving.export(Workspace.existing(workspace), Display())
+    with Workspace.maintaining(workspace) as place:
+        leaving.export(place, Display())
 
 
 @app.command()
@@ -184,34 +184,6 @@ def submit(
     for override in overrides or []:
         words += ["--set", override]
     raise typer.Exit(cluster.submit(address, shlex.join(words)))
-
-
-@lineage.command()
-def trace(
-    row: Annotated[str, typer.Argument(help="A row's, image's or model's id, or its beginning.")],
-    workspace: Existing,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,
-) -> None:
-    """Everything that led to a row, and what became of it."""
-    from rich.console import Console
-
-    from engine.lineage import trace as tracing
-    from engine.workspace import Workspace
-
-    found = tracing.trace(Workspace.existing(workspace).ledger(), row)
-    if as_json:
-        print(json.dumps(found, indent=1))
-    else:
-        Console().print(tracing.render(found))
-
-
-@lineage.command()
-def rebuild(workspace: Existing) -> None:
-    """Make ledger.duckdb again from the Parquet record."""
-    from engine.workspace import Workspace
-
-    place = Workspace.existing(workspace)
-    print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
 
 
 def main() -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from engine.config import Config
 from engine.errors import TriptychError
+from engine.lineage.runs import this_run
 from engine.records import (
     Consumption,
     Image,
     Model,
     Preference,
     Row,
+    Run,
     Triplet,
     content_id,
 )
@@ -33,6 +35,7 @@ class Context:
     config: Config
     display: Display = field(default_factory=Display)
     _cache: dict[str, list[Any]] = field(default_factory=dict)
+    _run: Run | None = None
 
     def images(self, split: str | None = None) -> list[Image]:
         """Ingested images, of one split where named. Kept in memory: PNG bytes are read once."""
@@ -73,6 +76,24 @@ class Context:
         inside = self.workspace.root / model.path
         return str(inside.resolve()) if inside.is_dir() else model.path
 
+    def outside_models(self) -> list[Model]:
+        """Models that no stage makes: the base, and what the configuration names beside it.
+
+        Their paths are as configured, so that the record names no machine.
+        """
+        config = self.config
+        named = [m for m in (config.generator.model, config.reward.model) if m]
+        return [
+            replace(self.base(), path=config.model),
+            *(replace(self.base(), id=weights_id(m), path=m, stage="named") for m in named),
+        ]
+
+    def run(self) -> Run:
+        """This invocation, for the stages that it commits."""
+        if self._run is None:
+            self._run = this_run(self.config.recorded())
+        return self._run
+
     def add_model(
         self,
         stage: Stage,
@@ -80,9 +101,15 @@ class Context:
         folder: Path,
         parent: Model,
         metrics: str,
-        consumed: Iterable[Triplet | Preference],
+        consumed: Iterable[Triplet | Preference | Model],
+        steps: int | None = None,
+        use: tuple[int | None, int | None] = (None, None),
     ) -> Model:
-        """Move trained weights into the workspace and record them with what they consumed."""
+        """Move trained weights into the workspace and record them with what they consumed.
+
+        `steps` is how many the training took; `use` bounds the step of first use
+        (`engine.training.first_use`).
+        """
         model_id, path = self.workspace.add_model(folder)
         model = Model(
             id=model_id,
@@ -92,6 +119,7 @@ class Context:
             parent_id=parent.id,
             path=str(path.relative_to(self.workspace.root)),
             metrics=metrics,
+            step=steps,
         )
         stage.write(Model, [model])
         seen = [
@@ -101,6 +129,8 @@ class Context:
                 row_id=row.id,
                 row_table=row.table,
                 stage=stage.name,
+                first_step=use[0],
+                by_step=use[1],
             )
             for row in consumed
         ]
@@ -148,8 +178,11 @@ def run_stage(
         context.display.skipped(name, round, done)
         return done
     stage = context.workspace.begin(name, round, fingerprint)
-    with context.display.stage(name, round, resumed=bool(stage.done())):
+    resumed = bool(stage.done())
+    with context.display.stage(name, round, resumed):
         body(context, stage)
+        # A stage that was taken up again keeps the runs before: each has a shard of its own.
+        stage.write(Run, [context.run()], context.run().id[:8])
         commit = context.workspace.commit(stage)
     context.display.committed(commit)
     return commit

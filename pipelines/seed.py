@@ -8,7 +8,7 @@ from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.expertise import expert_images, open_expert
-from pipelines.generate import run_proposer
+from pipelines.generate import run_proposer, write_tasks
 
 ALL = 10**6  # rows an image: every question that a benchmark has
 
@@ -48,7 +48,7 @@ def prefer(context: Context, stage: Stage) -> None:
         draws = int(content_id(config.seed, "prefer")[:8], 16)
         mix = uniform_mix(images)
         pairs = draw_tasks(images, mix, config.generator.styles, number, draws)
-        stage.write(Task, unique([task for _, task in pairs]))
+        write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
         rows = run_proposer(context, stage, context.model("generator"), pairs)
     else:
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]

@@ -1,0 +1,135 @@
+"""Taking rows out of the record for good, so that an interruption at any point is made good.
+
+    redacting/<fingerprint>/<folder>/<shard>   committed shards, written again without the rows
+    redacting/<fingerprint>/remove.json        other files of the workspace that hold the data
+
+1. The new shards are written aside. Cut short here, nothing was withdrawn: they are thrown away.
+2. The withdrawal is committed: tombstones, and redactions that name old and new hashes.
+3. The new shards take their places, the ledger is made again from them (a deletion would leave the
+   rows in the file's free blocks), the export is written again, and the folder goes. Cut short
+   here, it is finished when the workspace is next opened for writing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.records import Redaction, Tombstone, Withdrawal, content_id
+
+if TYPE_CHECKING:
+    from engine.workspace import Workspace
+
+
+def redact(
+    workspace: Workspace,
+    withdrawal: Withdrawal,
+    rows: dict[str, list[str]],
+    remove: list[str],
+) -> None:
+    """Take rows (ids by table) out of every shard, and files (relative paths) out of the workspace.
+
+    The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
+    """
+    fingerprint = content_id("withdraw", withdrawal.id)
+    aside = workspace.root / "redacting" / fingerprint
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    redactions = [
+        r for t, ids in rows.items() for r in _rewrite(workspace, aside, withdrawal, t, ids)
+    ]
+    (aside / "remove.json").write_text(json.dumps(remove))
+    stage = workspace.begin("withdraw", 0, fingerprint)
+    stage.write(Withdrawal, [withdrawal])
+    stage.write(
+        Tombstone,
+        [
+            Tombstone(
+                id=content_id("tombstone", withdrawal.id, table, row_id),
+                withdrawal_id=withdrawal.id,
+                row_id=row_id,
+                row_table=table,
+            )
+            for table, ids in rows.items()
+            for row_id in sorted(ids)
+        ],
+    )
+    stage.write(Redaction, redactions)
+    workspace.commit(stage)
+    finish(workspace)
+
+
+def _rewrite(
+    workspace: Workspace, aside: Path, withdrawal: Withdrawal, table: str, ids: list[str]
+) -> list[Redaction]:
+    """Shards of a table that hold any of the rows, written aside without them."""
+    from engine.workspace import file_sha256, write_shard
+
+    gone = pa.array(sorted(ids), pa.string())
+    found = []
+    for shard in sorted(workspace.events.glob(f"*/{table}-*.parquet")):
+        held = pc.is_in(pq.read_table(shard, columns=["id"])["id"], gone)
+        if not pc.any(held).as_py():
+            continue
+        folder = aside / shard.parent.name
+        folder.mkdir(exist_ok=True)
+        kept = pq.read_table(shard).filter(pc.invert(held))
+        new = write_shard(folder, shard.stem, kept)
+        hashes = file_sha256(shard), file_sha256(new)
+        found.append(
+            Redaction(
+                id=content_id("redaction", withdrawal.id, shard.parent.name, shard.name),
+                withdrawal_id=withdrawal.id,
+                folder=shard.parent.name,
+                shard=shard.name,
+                old_sha256=hashes[0],
+                new_sha256=hashes[1],
+            )
+        )
+    return found
+
+
+def finish(workspace: Workspace) -> bool:
+    """Carry out withdrawals that are committed, drop those that are not; whether there were any.
+
+    The workspace is open for writing.
+    """
+    pending = [p for p in (workspace.root / "redacting").glob("*") if p.is_dir()]
+    committed = [p for p in pending if workspace.committed(p.name)]
+    for folder in committed:
+        _carry_out(workspace, folder)
+    if committed:
+        workspace.ledger().rebuild(workspace.events)
+        _export_again(workspace)
+    shutil.rmtree(workspace.root / "redacting", ignore_errors=True)
+    return bool(committed)
+
+
+def _carry_out(workspace: Workspace, aside: Path) -> None:
+    for new in sorted(aside.glob("*/*.parquet")):
+        new.replace(workspace.events / new.parent.name / new.name)
+    for relative in json.loads((aside / "remove.json").read_text()):
+        path = workspace.root / relative
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in workspace.work.glob("*"):
+        shutil.rmtree(folder)
+
+
+def _export_again(workspace: Workspace) -> None:
+    """An export holds the rows too: write it without them, or remove it where nothing is left."""
+    from engine.hub.publish import publish
+
+    folder = workspace.root / "dataset"
+    if not folder.exists():
+        return
+    try:
+        publish(workspace)
+    except TriptychError:
+        shutil.rmtree(folder)

@@ -1,0 +1,36 @@
+"""Withdraw images: what that reaches, then the data is gone and the fact of it stays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from engine.lineage import withdraw as asking
+from engine.lineage.redaction import redact
+from engine.records import Image, Withdrawal, content_id
+from engine.workspace import Workspace
+
+
+def withdraw(workspace: Workspace, target: str) -> asking.Answer:
+    """Take the images that `target` names, and every row that derives from them, out for good.
+
+    The workspace is open for writing. Weights stay: the answer says which must not be used.
+    """
+    answer = asking.withdraw(workspace.ledger(), target)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    withdrawal = Withdrawal(
+        id=content_id("withdrawal", answer.target, answer.images, when),
+        target=answer.target,
+        withdrawn=when,
+        images=len(answer.images),
+        answer=asking.recorded(answer),
+    )
+    redact(workspace, withdrawal, answer.rows, files_of(workspace, answer.images))
+    return answer
+
+
+def files_of(workspace: Workspace, images: list[str]) -> list[str]:
+    """Files of the workspace, relative to it, that hold the images or name their sources."""
+    gone = set(images)
+    sources = {i.source for i in workspace.read(Image) if i.id in gone}
+    drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json")]
+    return [*drawn, "report", "ingest-report.csv"]
