@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from engine.lineage import withdraw as asking
-from engine.lineage.redaction import redact
+from engine.lineage.redaction import Rule, redact
 from engine.records import Image, Withdrawal, content_id
 from engine.workspace import Workspace
 
@@ -24,8 +24,21 @@ def withdraw(workspace: Workspace, target: str) -> asking.Answer:
         images=len(answer.images),
         answer=asking.recorded(answer),
     )
-    redact(workspace, withdrawal, answer.rows, files_of(workspace, answer.images))
+    redact(workspace, withdrawal, rules_of(answer), files_of(workspace, answer.images))
     return answer
+
+
+def rules_of(answer: asking.Answer) -> list[Rule]:
+    """Which rows go: tier 1's, with what was judged, decided and answered about them."""
+    images, triplets = answer.ids["images"], answer.ids["triplets"]
+    return [
+        ("images", "id", images),
+        ("triplets", "id", triplets),
+        ("judgements", "triplet_id", triplets),
+        ("decisions", "triplet_id", triplets),
+        ("preferences", "id", answer.ids["preferences"]),
+        ("evaluations", "image_id", images),
+    ]
 
 
 def files_of(workspace: Workspace, images: list[str]) -> list[str]:

@@ -274,15 +274,15 @@ def random_history(rng: random.Random) -> History:
     """Stages in any order, rows that name any earlier row, checkpoints within a training."""
     images = [
         make_image(n, f"g{n // 2}") if n < 6 else make_image(n, f"g{n}")
-        for n in range(rng.randint(2, 8))
+        for n in range(rng.randint(4, 10))
     ]
     history = History([("ingest", 0, list(images))])
     triplets: list[Triplet] = []
     preferences: list[Preference] = []
     models: list[Model] = [make_model("base", "base", None, 0, None)]
     history.commits.append(("base", 0, list(models)))
-    for number in range(rng.randint(4, 16)):
-        round = rng.randint(0, 3)
+    for number in range(rng.randint(8, 24)):
+        round = rng.randint(0, 1)
         writer = rng.choice(models)
         kind = rng.choice(["generate", "judge", "select", "prefer", "train", "train", "evaluate"])
         rows: list[Any] = []

@@ -1,4 +1,4 @@
-"""Questions to the record: trace, why-not, diff, sql, verify; rebuild; versions; the schema page."""
+"""Questions to the record: trace, why-not, diff, sql, verify; rebuild, versions, schema page."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_diff_tells_rows_decisions_and_metrics(original: Workspace, tmp_path: Pa
 def test_a_sound_workspace_has_no_problem(original: Workspace) -> None:
     report = verify(original)
     assert report.problems == []
-    assert report.rows > 300
+    assert report.rows == sum(sum(c["rows"].values()) for c in original.commits())
     assert "no problems" in cli("verify", "-w", original.root)
 
 
@@ -272,7 +272,7 @@ def test_a_migration_that_was_cut_short_is_taken_up(
     with Workspace.maintaining(copy.root):
         pass
     assert verify(copy).problems == []
-    assert all(len(c["shards"]) for c in copy.commits())
+    assert all("shards" in c for c in copy.commits())
 
 
 def test_a_workspace_of_a_newer_version_is_refused_in_one_line(copy: Workspace) -> None:

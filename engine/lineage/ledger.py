@@ -4,8 +4,10 @@ The file is built from the Parquet shards under events/ and can be made again fr
 time. Only the driver writes it; readers open it read-only. Image bytes stay in the shards.
 
 Beside the row types' tables it holds what makes questions quick at ten million rows:
-`index_<table>_<column>`, sorted hashes with the rows they are in; `makers`, which models wrote the
-rows of a stage; and `uses`, which stages' rows a training stood on.
+`index_<table>_<column>`, hashes sorted within each sync, with the rows they are in; and summaries:
+`makers`, which models wrote the rows of a stage; `derivations`, which rows were made from others;
+`uses`, which stages' rows a training stood on. Summaries follow the index, so two ids of one
+64-bit hash could join there: a withdrawal's second tier may then name too much, never too little.
 
 DuckDB lets a file be open for writing, or by any number of readers, but not both. Each side holds
 it for as long as a stage's commit or a question takes, and waits for the other.
@@ -46,10 +48,11 @@ INDEXED = (
     ("membership", "triplet_id"),
 )
 _SUPPORT = """
-CREATE TABLE meta (version VARCHAR);
+CREATE TABLE meta (version VARCHAR, summarised BIGINT);
 CREATE TABLE commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, stage VARCHAR,
     round BIGINT, fingerprint VARCHAR, seconds DOUBLE, metrics VARCHAR, schema BIGINT);
 CREATE TABLE makers (sequence BIGINT, row_table VARCHAR, maker VARCHAR, rows BIGINT);
+CREATE TABLE derivations (id VARCHAR, source VARCHAR, sequence BIGINT);
 CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARCHAR,
     first_step BIGINT, rows BIGINT);
 """
@@ -66,6 +69,10 @@ UNION ALL SELECT sequence, 'decisions', NULL, count(*) FROM decisions
 UNION ALL SELECT sequence, 'preferences', NULL, count(*) FROM preferences
     WHERE sequence >= $1 GROUP BY ALL
 """
+_DERIVATIONS = """
+INSERT INTO derivations SELECT id, unnest(derived_from), sequence FROM triplets
+WHERE sequence >= $1 AND len(derived_from) > 0
+"""
 
 # What a training stood on: the stages of the rows it saw, who wrote these, and the decisions that
 # let them through. A row made from another row counts for both writers.
@@ -74,26 +81,26 @@ INSERT INTO uses
 WITH RECURSIVE seen AS (
     SELECT sequence, row_id, row_table, coalesce(first_step, 0) AS first_step
     FROM consumption WHERE sequence >= $1
-), derived AS (
-    SELECT id, unnest(derived_from) AS source FROM triplets WHERE len(derived_from) > 0
 ), line AS (
-    SELECT id, source FROM derived
-    UNION SELECT line.id, derived.source FROM line JOIN derived ON derived.id = line.source
+    SELECT id, source FROM derivations
+    UNION SELECT line.id, d.source FROM line JOIN derivations d ON d.id = line.source
 ), pairs AS (
     SELECT s.sequence, p.sequence AS source, p.expert, p.chosen_id, p.rejected_id, s.first_step
     FROM seen s JOIN preferences p ON p.id = s.row_id WHERE s.row_table = 'preferences'
-), rows AS (
+), direct AS (
     SELECT sequence, row_id, first_step FROM seen WHERE row_table = 'triplets'
     UNION ALL SELECT sequence, unnest([chosen_id, rejected_id]), first_step FROM pairs
-), every AS (
-    SELECT * FROM rows
-    UNION ALL SELECT r.sequence, line.source, r.first_step
-        FROM rows r JOIN line ON line.id = r.row_id
+), every AS MATERIALIZED (
+    SELECT sequence, hash(row_id) AS key, first_step FROM direct
+    UNION ALL SELECT d.sequence, hash(line.source), d.first_step
+        FROM direct d JOIN line ON line.id = d.row_id
 ), found AS (
     SELECT e.sequence, 'triplets' AS row_table, t.sequence AS source, t.generator_id AS maker,
-        first_step FROM every e JOIN triplets t ON t.id = e.row_id
+        first_step FROM every e JOIN index_triplets_id i USING (key)
+        JOIN triplets t ON t.rowid = i.row
     UNION ALL SELECT e.sequence, 'decisions', d.sequence, NULL, first_step
-        FROM every e JOIN decisions d ON d.triplet_id = e.row_id WHERE d.sequence < e.sequence
+        FROM every e JOIN index_decisions_triplet_id i USING (key)
+        JOIN decisions d ON d.rowid = i.row WHERE d.sequence < e.sequence
     UNION ALL SELECT sequence, 'preferences', source, expert, first_step FROM pairs
     UNION ALL SELECT sequence, 'models', NULL, row_id, first_step FROM seen
         WHERE row_table = 'models'
@@ -199,6 +206,17 @@ class Ledger:
                 [list(values)],
             )
 
+    def summarised(self) -> None:
+        """Raise TriptychError where a commit was cut short before it was summarised."""
+        behind = self.sql(
+            "SELECT max(sequence) >= any_value(summarised) AS behind FROM commits, meta"
+        )
+        if behind[0]["behind"]:
+            raise TriptychError(
+                f"{self.path} misses the end of a commit that was cut short: "
+                "`triptych lineage rebuild` completes it"
+            )
+
     def _places(self, table: str, column: str, values: Sequence[str]) -> list[int]:
         listed = ", ".join("hash(?)" for _ in values)
         found = self.sql(
@@ -248,26 +266,25 @@ class Ledger:
         ]
 
     def _add(self, db: duckdb.DuckDBPyConnection, events: Path) -> int:
-        """Load what is missing in one transaction, then index it: a find reads the rest by scan."""
+        """Load what is missing in one transaction, then index and summarise it.
+
+        A process that dies in between leaves rows without an index, which `find` reads by scan,
+        and without a summary, which `summarised` tells; the next sync makes both.
+        """
         have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
         missing = [p.parent for p in sorted(events.glob("*/commit.json"))]
         missing = [folder for folder in missing if folder.name not in have]
         if missing:
             db.begin()
-            first = min(self._load(db, folder) for folder in missing)
-            db.execute(_MAKERS, [first])
-            db.execute(_USES, [first])
+            for folder in missing:
+                self._load(db, folder)
             db.commit()
-        for table, column in INDEXED:
-            db.execute(
-                f"INSERT INTO index_{table}_{column} SELECT hash({column}), rowid FROM {table} "
-                f"WHERE rowid >= (SELECT count(*) FROM index_{table}_{column}) ORDER BY 1"
-            )
+        bring_up_to_date(db)
         return len(missing)
 
     @staticmethod
-    def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> int:
-        """Insert a committed stage's rows; returns its sequence."""
+    def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        """Insert a committed stage's rows."""
         commit = json.loads((folder / "commit.json").read_text())
         shards: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("*.parquet")):
@@ -289,19 +306,41 @@ class Ledger:
                 commit.get("schema", 1),
             ],
         )
-        return int(commit["sequence"])
 
 
 def _create(db: duckdb.DuckDBPyConnection) -> None:
     """Empty tables, all or none."""
     db.begin()
     db.execute(_SUPPORT)
-    db.execute("INSERT INTO meta VALUES (?)", [f"{VERSION} {duckdb.__version__}"])
+    db.execute("INSERT INTO meta VALUES (?, 0)", [f"{VERSION} {duckdb.__version__}"])
     for row_type in ROW_TYPES:
         columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
         db.execute(f"CREATE TABLE {row_type.table} ({columns}, sequence BIGINT)")
     for table, column in INDEXED:
         db.execute(f"CREATE TABLE index_{table}_{column} (key UBIGINT, row BIGINT)")
+    db.commit()
+
+
+def bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
+    """Index and summarise the rows that were loaded since this was last done."""
+    for table, column in INDEXED:
+        index = f"index_{table}_{column}"
+        done = db.execute(f"SELECT count(*) FROM {index}").fetchall()[0][0]
+        if db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] > done:
+            db.execute(
+                f"INSERT INTO {index} SELECT hash({column}), rowid FROM {table} "
+                f"WHERE rowid >= {done} ORDER BY 1"
+            )
+    first = db.execute("SELECT summarised FROM meta").fetchall()[0][0]
+    last = db.execute("SELECT max(sequence) FROM commits").fetchall()[0][0]
+    if last is None or last < first:
+        return
+    db.begin()
+    db.execute(_MAKERS, [first])
+    db.execute(_DERIVATIONS, [first])
+    if db.execute("SELECT 1 FROM consumption WHERE sequence >= ? LIMIT 1", [first]).fetchall():
+        db.execute(_USES, [first])
+    db.execute("UPDATE meta SET summarised = ?", [last + 1])
     db.commit()
 
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from engine.workspace import Workspace
 
 
+Rule = tuple[str, str, list[str]]  # a table, a column, the ids whose rows go
+
+
 def redact(
-    workspace: Workspace,
-    withdrawal: Withdrawal,
-    rows: dict[str, list[str]],
-    remove: list[str],
+    workspace: Workspace, withdrawal: Withdrawal, rules: list[Rule], remove: list[str]
 ) -> None:
-    """Take rows (ids by table) out of every shard, and files (relative paths) out of the workspace.
+    """Take rows out of every shard, and files (relative paths) out of the workspace.
 
     The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
     """
@@ -42,58 +42,61 @@ def redact(
     aside = workspace.root / "redacting" / fingerprint
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    redactions = [
-        r for t, ids in rows.items() for r in _rewrite(workspace, aside, withdrawal, t, ids)
-    ]
+    gone: dict[str, set[str]] = {}
+    redactions = []
+    for table, column, ids in rules:
+        for shard in sorted(workspace.events.glob(f"*/{table}-*.parquet")):
+            taken = _rewrite(aside, shard, column, ids)
+            if taken:
+                gone.setdefault(table, set()).update(taken)
+                redactions.append(_redaction(aside, shard, withdrawal.id))
     (aside / "remove.json").write_text(json.dumps(remove))
     stage = workspace.begin("withdraw", 0, fingerprint)
     stage.write(Withdrawal, [withdrawal])
-    stage.write(
-        Tombstone,
-        [
-            Tombstone(
-                id=content_id("tombstone", withdrawal.id, table, row_id),
-                withdrawal_id=withdrawal.id,
-                row_id=row_id,
-                row_table=table,
-            )
-            for table, ids in rows.items()
-            for row_id in sorted(ids)
-        ],
-    )
+    stage.write(Tombstone, _tombstones(withdrawal.id, gone))
     stage.write(Redaction, redactions)
     workspace.commit(stage)
     finish(workspace)
 
 
-def _rewrite(
-    workspace: Workspace, aside: Path, withdrawal: Withdrawal, table: str, ids: list[str]
-) -> list[Redaction]:
-    """Shards of a table that hold any of the rows, written aside without them."""
-    from engine.workspace import file_sha256, write_shard
+def _rewrite(aside: Path, shard: Path, column: str, ids: list[str]) -> list[str]:
+    """Write a shard aside without the rows whose column is one of `ids`; the ids of these rows."""
+    from engine.workspace import write_shard
 
-    gone = pa.array(sorted(ids), pa.string())
-    found = []
-    for shard in sorted(workspace.events.glob(f"*/{table}-*.parquet")):
-        held = pc.is_in(pq.read_table(shard, columns=["id"])["id"], gone)
-        if not pc.any(held).as_py():
-            continue
-        folder = aside / shard.parent.name
-        folder.mkdir(exist_ok=True)
-        kept = pq.read_table(shard).filter(pc.invert(held))
-        new = write_shard(folder, shard.stem, kept)
-        hashes = file_sha256(shard), file_sha256(new)
-        found.append(
-            Redaction(
-                id=content_id("redaction", withdrawal.id, shard.parent.name, shard.name),
-                withdrawal_id=withdrawal.id,
-                folder=shard.parent.name,
-                shard=shard.name,
-                old_sha256=hashes[0],
-                new_sha256=hashes[1],
-            )
+    keys = pq.read_table(shard, columns=["id", column] if column != "id" else ["id"])
+    held = pc.is_in(keys[column], pa.array(ids, pa.string()))
+    if not pc.any(held).as_py():
+        return []
+    folder = aside / shard.parent.name
+    folder.mkdir(exist_ok=True)
+    write_shard(folder, shard.stem, pq.read_table(shard).filter(pc.invert(held)))
+    return [str(name) for name in keys["id"].filter(held).to_pylist()]
+
+
+def _redaction(aside: Path, shard: Path, withdrawal_id: str) -> Redaction:
+    from engine.workspace import file_sha256
+
+    return Redaction(
+        id=content_id("redaction", withdrawal_id, shard.parent.name, shard.name),
+        withdrawal_id=withdrawal_id,
+        folder=shard.parent.name,
+        shard=shard.name,
+        old_sha256=file_sha256(shard),
+        new_sha256=file_sha256(aside / shard.parent.name / shard.name),
+    )
+
+
+def _tombstones(withdrawal_id: str, gone: dict[str, set[str]]) -> list[Tombstone]:
+    return [
+        Tombstone(
+            id=content_id("tombstone", withdrawal_id, table, row_id),
+            withdrawal_id=withdrawal_id,
+            row_id=row_id,
+            row_table=table,
         )
-    return found
+        for table, ids in gone.items()
+        for row_id in sorted(ids)
+    ]
 
 
 def finish(workspace: Workspace) -> bool:

@@ -47,7 +47,8 @@ class Answer:
 
     target: str
     images: list[str]
-    rows: dict[str, list[str]]  # tier 1: ids by table
+    ids: dict[str, list[str]]  # tier 1's images, triplets and preferences
+    rows: dict[str, int]  # tier 1: how many of each table
     derived_models: list[dict[str, Any]] = field(default_factory=list)
     influenced_models: list[dict[str, Any]] = field(default_factory=list)
     influenced_rows: dict[str, int] = field(default_factory=dict)
@@ -57,9 +58,8 @@ class Answer:
     seconds: float = 0.0  # what these took
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; ids of images and counts of other rows."""
-        counts = {table: len(ids) for table, ids in self.rows.items()}
-        return asdict(self) | {"rows": counts}
+        """As JSON; of rows other than images only how many."""
+        return {k: v for k, v in asdict(self).items() if k != "ids"}
 
 
 def withdraw(ledger: Ledger, target: str) -> Answer:
@@ -69,8 +69,9 @@ def withdraw(ledger: Ledger, target: str) -> Answer:
     """
     with ledger.reading():
         name, images = resolve(ledger, target)
+        ledger.summarised()
         rows = derived_rows(ledger, images)
-        answer = Answer(name, images, rows)
+        answer = Answer(name, images, rows, _counts(ledger, rows))
         _follow(ledger, answer)
         return answer
 
@@ -101,7 +102,7 @@ def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
 
 
 def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
-    """Tier 1's rows: ids by table. All of them are taken away by a withdrawal."""
+    """Tier 1's images, triplets and preferences: ids by table."""
 
     def ids(query: str, *parameters: Any) -> list[str]:
         return [row["id"] for row in ledger.sql(query, list(parameters))]
@@ -109,10 +110,8 @@ def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
     triplets = ids(
         "WITH RECURSIVE line AS ("
         "SELECT DISTINCT id FROM triplets WHERE image_id IN (SELECT unnest($1)) "
-        "UNION SELECT id FROM (SELECT id, unnest(derived_from) AS source FROM triplets "
-        "WHERE len(derived_from) > 0) WHERE source IN (SELECT unnest($1)) "
-        "UNION SELECT d.id FROM (SELECT id, unnest(derived_from) AS source FROM triplets "
-        "WHERE len(derived_from) > 0) d JOIN line ON line.id = d.source) "
+        "UNION SELECT id FROM derivations WHERE source IN (SELECT unnest($1)) "
+        "UNION SELECT d.id FROM derivations d JOIN line ON line.id = d.source) "
         "SELECT id FROM line ORDER BY id",
         images,
     )
@@ -122,18 +121,24 @@ def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
         images,
         triplets,
     )
-    judged = "SELECT DISTINCT id FROM {} WHERE triplet_id IN (SELECT unnest($1)) ORDER BY id"
-    return {
-        "images": images,
-        "triplets": triplets,
-        "judgements": ids(judged.format("judgements"), triplets),
-        "decisions": ids(judged.format("decisions"), triplets),
-        "preferences": preferences,
-        "evaluations": ids(
-            "SELECT DISTINCT id FROM evaluations WHERE image_id IN (SELECT unnest($1)) ORDER BY id",
-            images,
-        ),
-    }
+    return {"images": images, "triplets": triplets, "preferences": preferences}
+
+
+def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
+    """Tier 1's rows by table, those included that go with an image or a triplet."""
+    counts = {table: len(ids) for table, ids in rows.items()}
+    for table in ("judgements", "decisions"):
+        found = ledger.sql(
+            "WITH gone AS (SELECT unnest($1) AS id) SELECT count(*) AS n FROM gone "
+            f"JOIN index_{table}_triplet_id ON key = hash(id)",
+            [rows["triplets"]],
+        )
+        counts[table] = found[0]["n"]
+    found = ledger.sql(
+        "SELECT count(*) AS n FROM evaluations WHERE image_id IN (SELECT unnest($1))",
+        [rows["images"]],
+    )
+    return counts | {"evaluations": found[0]["n"]}
 
 
 def _follow(ledger: Ledger, answer: Answer) -> None:
@@ -151,9 +156,9 @@ def _follow(ledger: Ledger, answer: Answer) -> None:
     commits = {row["sequence"]: row for row in ledger.sql("SELECT * FROM commits")}
     rounds = {sequence: row["round"] for sequence, row in commits.items()}
     makers = ledger.sql("SELECT sequence, row_table, maker, rows FROM makers")
-    seen = _first_uses(ledger, answer.rows)
+    seen = _first_uses(ledger, answer.ids)
     derived = closure(models, [m for m in models if _saw(m, seen.get((m.sequence, "triplets")))])
-    frozen = _frozen(ledger, answer.rows["preferences"])
+    frozen = _frozen(ledger, answer.ids["preferences"])
     taught = [
         m
         for m in models
@@ -167,7 +172,7 @@ def _follow(ledger: Ledger, answer: Answer) -> None:
     for row in touched:
         table = row["row_table"]
         answer.influenced_rows[table] = answer.influenced_rows.get(table, 0) + row["rows"]
-    answer.datasets = _datasets(ledger, answer.rows["triplets"])
+    answer.datasets = _datasets(ledger, answer.ids["triplets"])
     answer.restart_from = clean_ancestor(models, tainted)
     stages = {row["sequence"] for row in touched} | {m.sequence for m in models if m.id in tainted}
     answer.repeat = [commits[s]["folder"] for s in sorted(stages) if s in commits]
@@ -177,11 +182,10 @@ def _follow(ledger: Ledger, answer: Answer) -> None:
 def _first_uses(ledger: Ledger, rows: dict[str, list[str]]) -> dict[tuple[int, str], int]:
     """The first step at which a training (by its stage) saw a row of tier 1, by the row's table."""
     found = ledger.sql(
-        "WITH gone AS (SELECT unnest($1) AS id), places AS (SELECT row FROM gone "
-        "JOIN index_consumption_row_id ON key = hash(id) UNION ALL SELECT rowid FROM consumption "
-        "WHERE rowid >= (SELECT count(*) FROM index_consumption_row_id)) "
+        "WITH gone AS (SELECT unnest($1) AS id) "
         "SELECT sequence, row_table, min(coalesce(first_step, 0)) AS step FROM consumption "
-        "WHERE rowid IN (SELECT row FROM places) AND row_id IN (SELECT id FROM gone) GROUP BY ALL",
+        "WHERE rowid IN (SELECT row FROM gone JOIN index_consumption_row_id ON key = hash(id)) "
+        "GROUP BY ALL",
         [rows["triplets"] + rows["preferences"]],
     )
     return {(row["sequence"], row["row_table"]): row["step"] for row in found}
@@ -303,7 +307,8 @@ def _told(models: list[Checkpoint], ids: set[str]) -> list[dict[str, Any]]:
 def _datasets(ledger: Ledger, triplets: list[str]) -> list[str]:
     """Exports that hold any of the triplets."""
     found = ledger.sql(
-        "SELECT DISTINCT dataset_id FROM membership WHERE triplet_id IN (SELECT unnest($1)) "
+        "WITH gone AS (SELECT unnest($1) AS id) SELECT DISTINCT dataset_id FROM membership "
+        "WHERE rowid IN (SELECT row FROM gone JOIN index_membership_triplet_id ON key = hash(id)) "
         "ORDER BY dataset_id",
         [triplets],
     )
@@ -312,8 +317,7 @@ def _datasets(ledger: Ledger, triplets: list[str]) -> list[str]:
 
 def summary(answer: Answer) -> str:
     """The answer in a few lines for the terminal."""
-    told = answer.to_dict()
-    rows = ", ".join(f"{n} {table}" for table, n in told["rows"].items() if n)
+    rows = ", ".join(f"{n} {table}" for table, n in answer.rows.items() if n)
     influenced_by = ", ".join(f"{n} {table}" for table, n in answer.influenced_rows.items())
 
     def named(models: list[dict[str, Any]]) -> str:
