@@ -26,7 +26,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.records import ROW_TYPES, TYPES_BY_TABLE, Row, schema_of
+from engine.records import ROW_TYPES, Row, schema_of
 
 VERSION = "2"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
@@ -114,9 +114,8 @@ def columns_of(row_type: type[Row]) -> dict[str, str]:
     return {f.name: _SQL_TYPE[str(f.type)] for f in schema_of(row_type) if str(f.type) != "binary"}
 
 
-def _selected(row_type: type[Row], shard: Path) -> str:
-    """Columns to read from a shard; one that an older version did not write is its default."""
-    there = set(pq.read_schema(shard).names)
+def _selected(row_type: type[Row], there: frozenset[str]) -> str:
+    """Columns to read from shards; one that an older version did not write is its default."""
     return ", ".join(
         f'"{name}"' if name in there else ("[]" if kind.endswith("[]") else "NULL")
         for name, kind in columns_of(row_type).items()
@@ -276,36 +275,40 @@ class Ledger:
         missing = [folder for folder in missing if folder.name not in have]
         if missing:
             db.begin()
-            for folder in missing:
-                self._load(db, folder)
+            for row_type in ROW_TYPES:
+                _load(db, row_type, missing)
+            db.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _lines(missing))
             db.commit()
         bring_up_to_date(db)
         return len(missing)
 
-    @staticmethod
-    def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
-        """Insert a committed stage's rows."""
-        commit = json.loads((folder / "commit.json").read_text())
-        shards: dict[str, list[Path]] = {}
-        for path in sorted(folder.glob("*.parquet")):
-            shards.setdefault(path.stem.rpartition("-")[0], []).append(path)
-        for table, paths in shards.items():
-            if table not in TYPES_BY_TABLE:
-                continue
-            columns = _selected(TYPES_BY_TABLE[table], paths[0])
-            db.execute(
-                f"INSERT INTO {table} SELECT {columns}, ? FROM read_parquet(?)",
-                [commit["sequence"], [str(p) for p in paths]],
-            )
+
+def _load(db: duckdb.DuckDBPyConnection, row_type: type[Row], folders: list[Path]) -> None:
+    """Insert committed stages' rows of a type; a stage's number is in its folder's name."""
+    alike: dict[frozenset[str], list[str]] = {}
+    for folder in folders:
+        shards = sorted(folder.glob(f"{row_type.table}-*.parquet"))
+        if shards:
+            columns = frozenset(pq.read_schema(shards[0]).names)
+            alike.setdefault(columns, []).extend(map(str, shards))
+    for columns, paths in alike.items():
         db.execute(
-            "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                folder.name,
-                *(commit[k] for k in ("sequence", "stage", "round", "fingerprint", "seconds")),
-                json.dumps(commit["metrics"]),
-                commit.get("schema", 1),
-            ],
+            f"INSERT INTO {row_type.table} SELECT {_selected(row_type, columns)}, "
+            "regexp_extract(filename, '(\\d+)-[^/]*/[^/]*$', 1)::BIGINT "
+            "FROM read_parquet(?, filename = true)",
+            [paths],
         )
+
+
+def _lines(folders: list[Path]) -> list[list[Any]]:
+    """Rows of the table `commits`."""
+    keys = ("sequence", "stage", "round", "fingerprint", "seconds")
+    found = []
+    for folder in folders:
+        commit = json.loads((folder / "commit.json").read_text())
+        values = [folder.name, *(commit[k] for k in keys)]
+        found.append([*values, json.dumps(commit["metrics"]), commit.get("schema", 1)])
+    return found
 
 
 def _create(db: duckdb.DuckDBPyConnection) -> None:
