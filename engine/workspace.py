@@ -64,7 +64,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _is_whole(shard: Path) -> bool:
+def is_whole(shard: Path) -> bool:
     """Whether a Parquet file can be read; a disk that was full or failed may have torn it."""
     try:
         pq.read_metadata(shard)
@@ -97,7 +97,7 @@ class Stage:
         """Names of the shards that are already whole; a torn one is thrown away."""
         shards = list(self.folder.glob("*.parquet"))
         for shard in shards:
-            if not _is_whole(shard):
+            if not is_whole(shard):
                 shard.unlink()
         return {path.stem for path in shards if path.exists()}
 
@@ -167,10 +167,11 @@ class Workspace:
             lock.close()
 
     def _open(self) -> None:
-        """Bring the record to this version, finish a withdrawal that was cut short, catch up."""
-        from engine.lineage import redaction
+        """Bring the record to this version, mend it, finish a withdrawal cut short, catch up."""
+        from engine.lineage import redaction, repair
 
         self._migrate()
+        repair.mend(self)
         if not redaction.finish(self):
             self.ledger().sync(self.events)
 
@@ -233,7 +234,6 @@ class Workspace:
         """Make the stage's shards part of the record, all or none."""
         for scratch in [p for p in stage.folder.iterdir() if p.is_dir()]:
             shutil.rmtree(scratch)
-        stage.done()
         shards = sorted(stage.folder.glob("*.parquet"))
         rows: dict[str, int] = {}
         for shard in shards:

@@ -252,14 +252,11 @@ class Ledger:
 
     @staticmethod
     def _is_current(db: duckdb.DuckDBPyConnection) -> bool:
-        """Whether the file is of this version; an empty one is made so.
+        """Whether the file is of this version.
 
-        It names DuckDB's version too, since hashes may differ between versions.
+        That names DuckDB's version too, since hashes may differ between versions.
         """
         tables = {row[0] for row in db.execute("SHOW TABLES").fetchall()}
-        if not tables:
-            _create(db)
-            return True
         return "meta" in tables and db.execute("SELECT version FROM meta").fetchall() == [
             (f"{VERSION} {duckdb.__version__}",)
         ]
@@ -325,25 +322,29 @@ def _create(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
-    """Index and summarise the rows that were loaded since this was last done."""
+    """Index and summarise the rows that were loaded since this was last done, all or none."""
+
+    def number(query: str) -> int:
+        return int(db.execute(query).fetchall()[0][0] or 0)
+
+    first = number("SELECT summarised FROM meta")
+    end = number("SELECT max(sequence) + 1 FROM commits")
+    if end <= first:
+        return
+    db.begin()
     for table, column in INDEXED:
         index = f"index_{table}_{column}"
-        done = db.execute(f"SELECT count(*) FROM {index}").fetchall()[0][0]
-        if db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] > done:
+        done = number(f"SELECT count(*) FROM {index}")
+        if number(f"SELECT count(*) FROM {table}") > done:
             db.execute(
                 f"INSERT INTO {index} SELECT hash({column}), rowid FROM {table} "
                 f"WHERE rowid >= {done} ORDER BY 1"
             )
-    first = db.execute("SELECT summarised FROM meta").fetchall()[0][0]
-    last = db.execute("SELECT max(sequence) FROM commits").fetchall()[0][0]
-    if last is None or last < first:
-        return
-    db.begin()
     db.execute(_MAKERS, [first])
     db.execute(_DERIVATIONS, [first])
     if db.execute("SELECT 1 FROM consumption WHERE sequence >= ? LIMIT 1", [first]).fetchall():
         db.execute(_USES, [first])
-    db.execute("UPDATE meta SET summarised = ?", [last + 1])
+    db.execute("UPDATE meta SET summarised = ?", [end])
     db.commit()
 
 

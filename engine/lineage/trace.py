@@ -88,10 +88,14 @@ def _model(ledger: Ledger, model_id: str | None) -> dict[str, Any]:
 
 def _judgements(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     rows = {r["id"]: r for r in reversed(ledger.find("judgements", "triplet_id", [triplet_id]))}
+    if not rows:
+        return []
+    rounds = {c["sequence"]: c["round"] for c in ledger.sql("SELECT sequence, round FROM commits")}
+    models = _all_models(ledger)
     return [
         {k: v for k, v in r.items() if k not in ("triplet_id", "judge_id", "sequence")}
-        | {"round": _stage(ledger, r["sequence"])["made_in_round"]}
-        | {"judge": _model(ledger, r["judge_id"])}
+        | {"round": rounds[r["sequence"]]}
+        | {"judge": models.get(r["judge_id"], {"id": r["judge_id"]})}
         for r in reversed(rows.values())
     ]
 
@@ -105,29 +109,43 @@ def _decisions(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _descendants(ledger: Ledger, model_id: str) -> list[dict[str, Any]]:
-    """Every model trained on from this one, nearest first."""
-    return ledger.sql(
-        "WITH RECURSIVE line AS (SELECT id, 0 AS steps FROM models WHERE id = ? UNION "
-        # A model can have itself for parent (a stage that changed nothing), hence the bound.
-        "SELECT m.id, steps + 1 FROM models m JOIN line ON m.parent_id = line.id "
-        "WHERE m.id <> line.id AND steps < 1000) "
-        "SELECT m.id, m.role, m.stage, m.round, min(line.steps) AS steps FROM line "
-        "JOIN models m USING (id) WHERE line.steps > 0 GROUP BY ALL ORDER BY steps, round, m.id",
-        [model_id],
+def _all_models(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Every model's row as it was first committed; there are few."""
+    rows = ledger.sql(
+        "SELECT m.*, c.stage AS made_by_stage, c.round AS made_in_round FROM models m "
+        "JOIN commits c USING (sequence) ORDER BY m.sequence DESC"
     )
+    return {row["id"]: _opened(row) for row in rows}
+
+
+def _descendants(models: dict[str, dict[str, Any]], model_id: str) -> list[dict[str, Any]]:
+    """Every model trained on from this one, nearest first."""
+    steps, waiting = {model_id: 0}, [model_id]
+    while waiting:
+        parent = waiting.pop(0)
+        children = [n for n, m in models.items() if m.get("parent_id") == parent and n not in steps]
+        steps |= dict.fromkeys(children, steps[parent] + 1)
+        waiting += children
+    found = [
+        {k: models[n][k] for k in ("id", "role", "stage", "round")} | {"steps": k}
+        for n, k in steps.items()
+        if k
+    ]
+    return sorted(found, key=lambda m: (m["steps"], m["round"], m["id"]))
 
 
 def _used_by(ledger: Ledger, row_ids: list[str]) -> list[dict[str, Any]]:
     """The models that saw any of the rows in training, and when, each with its descendants."""
+    uses = ledger.find("consumption", "row_id", row_ids) if row_ids else []
+    models = _all_models(ledger) if uses else {}
     told = []
-    for use in ledger.find("consumption", "row_id", row_ids) if row_ids else []:
+    for use in uses:
         steps = {k: use[k] for k in ("first_step", "by_step") if use[k] is not None}
         told.append(
-            _model(ledger, use["model_id"])
+            models.get(use["model_id"], {"id": use["model_id"]})
             | {"saw": f"{use['row_table']} {use['row_id']}", "in_stage": use["stage"]}
             | steps
-            | {"descendants": _descendants(ledger, use["model_id"])}
+            | {"descendants": _descendants(models, use["model_id"])}
         )
     return told
 
@@ -207,7 +225,7 @@ def _model_trace(ledger: Ledger, row_id: str) -> dict[str, Any]:
     counted = "count(DISTINCT {}) AS rows FROM {} WHERE {} = ? GROUP BY ALL ORDER BY ALL"
     return row | {
         "ancestors": ancestors,
-        "descendants": _descendants(ledger, row_id),
+        "descendants": _descendants(_all_models(ledger), row_id),
         "consumed": ledger.sql(
             "SELECT stage, row_table, " + counted.format("row_id", "consumption", "model_id"),
             [row_id],

@@ -205,8 +205,8 @@ def _dangling(ledger: Ledger, reference: Reference) -> Iterator[Problem]:
     named = f"unnest({column})" if column == "derived_from" else column
     known = " UNION ALL ".join(f"SELECT id FROM {t}" for t in reference.targets)
     rows = ledger.sql(
-        f"WITH named AS (SELECT {named} AS target FROM {table} JOIN commits USING (sequence) "
-        f"WHERE NOT ({reference.unless}) AND schema >= {reference.since}) "
+        f"WITH named AS (SELECT {named} AS target FROM {table} WHERE NOT ({reference.unless}) "
+        f"AND (SELECT min(schema) FROM commits) >= {reference.since}) "
         f"SELECT count(*) AS n, min(target) AS first FROM named "
         f"ANTI JOIN ({known}) k ON k.id = target "
         "WHERE target NOT IN (SELECT row_id FROM tombstones)"
