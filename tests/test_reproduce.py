@@ -128,7 +128,7 @@ def test_a_kept_row_is_drawn_between_its_image_and_its_checkpoints(filled: Works
 
 def test_every_kind_of_row_is_drawn_as_whole_svg(filled: Workspace, tmp_path: Path) -> None:
     kinds = (Image, Triplet, Model, Preference, Dataset)
-    for row in (filled.read(kind)[-1] for kind in kinds):
+    for row in (filled.read(kind)[0] for kind in kinds):
         graph = neighbourhood(filled.ledger(), row.id)
         drawing = ElementTree.fromstring(svg(graph))
         boxes = [g for g in drawing if g.tag.endswith("}g")]

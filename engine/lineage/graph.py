@@ -204,8 +204,8 @@ def _used(ledger: Ledger, graph: Graph, row_id: str, descend: bool) -> None:
         graph.add(
             Node(name, "model", f"{row.get('role')} {name[:8]}", detail), (row_id, name, "saw")
         )
-        if descend:
-            _children(ledger, graph, name)
+    for use in uses[:SHOWN] if descend else []:
+        _children(ledger, graph, use["model_id"])
     if len(uses) > SHOWN:
         more = Node(f"{row_id}+models", "model", f"{len(uses) - SHOWN} more checkpoints")
         graph.add(more, (row_id, more.id, ""))

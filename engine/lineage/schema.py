@@ -40,8 +40,8 @@ class Reference:
     """`table.column` holds ids of rows in one of `targets`.
 
     A row that a withdrawal took away is answered by its tombstone. `unless` is SQL for values that
-    name nobody in a table, such as the expert. `since` is the version of the record that began to hold
-    the targets: a workspace begun before it lacks some for ever.
+    name nobody in a table, such as the expert. `since` is the version of the record that began to
+    hold the targets: a workspace begun before it lacks some for ever.
     """
 
     table: str
