@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
+from engine.records import Model, Preference, Triplet
 from engine.training import (
     common_arguments,
     first_use,
@@ -169,7 +170,7 @@ def grpo(context: Context, stage: Stage) -> None:
     # A step takes whole groups of completions, so fewer questions than rows of a batch.
     use = first_use(len(rows), rows_per_step(config.grpo) // config.grpo.group, metrics["steps"])
     rewarded_by = [judge] if config.grpo.reward.judge else []
-    consumed = [*rows, *rewarded_by]
+    consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
     context.add_model(
         stage, "policy", folder, start, json.dumps(metrics), consumed, metrics["steps"], use
     )

@@ -294,7 +294,7 @@ def _places(graph: Graph) -> dict[str, tuple[float, float]]:
             names.sort(key=lambda n: (_mean(order[o] for o in _beside(graph, n)), order[n]))
             order |= {name: i for i, name in enumerate(names)}
     tallest = max(map(len, columns.values()))
-    places = {}
+    places: dict[str, tuple[float, float]] = {}
     for x, (_, names) in enumerate(sorted(columns.items())):
         top = MARGIN + (tallest - len(names)) * (HEIGHT + GAP_Y) / 2
         for y, name in enumerate(names):

@@ -150,8 +150,8 @@ def _follow(ledger: Ledger, answer: Answer) -> None:
         )
     ]
     uses: list[Use] = [
-        tuple(row.values())  # type: ignore[misc]
-        for row in ledger.sql("SELECT sequence, row_table, source, maker, first_step FROM uses")
+        (r["sequence"], r["row_table"], r["source"], r["maker"], r["first_step"])
+        for r in ledger.sql("SELECT sequence, row_table, source, maker, first_step FROM uses")
     ]
     commits = {row["sequence"]: row for row in ledger.sql("SELECT * FROM commits")}
     rounds = {sequence: row["round"] for sequence, row in commits.items()}
