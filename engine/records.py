@@ -71,6 +71,16 @@ class Image(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Row):
+    """The words that asked a generator for a question; a triplet's `prompt_hash` is its id."""
+
+    table: ClassVar[str] = "prompts"
+    id: str
+    words: str  # the named set of templates: compact or full
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Row):
     """What to ask for: the controllable specification of a triplet."""
 
@@ -116,7 +126,8 @@ class Triplet(Row):
     rationale: str
     raw: str
     logprob: float  # mean log-probability of the answer's tokens under the generator; 0 for experts
-    problem: str | None = None
+    problem: str | None = None  # why the text did not parse
+    derived_from: tuple[str, ...] = ()  # triplets or images that its words were taken from
 
     @property
     def question_key(self) -> str:
@@ -183,18 +194,21 @@ class Model(Row):
     parent_id: str | None
     path: str  # relative to the workspace, or a folder or Hub id outside it
     metrics: str  # JSON
+    step: int | None = None  # optimiser steps of its training; None where it is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumption(Row):
-    """A model saw a row in training."""
+    """A training saw a row. A seeded shuffle's order is not kept, so first use is two bounds."""
 
     table: ClassVar[str] = "consumption"
     id: str
-    model_id: str
+    model_id: str  # what the training made in the end; earlier checkpoints are of the same commit
     row_id: str
-    row_table: str  # triplets or preferences
+    row_table: str  # triplets, preferences, or models (a judge that rewarded)
     stage: str
+    first_step: int | None = None  # no step before this one saw it; None: from the start
+    by_step: int | None = None  # it was seen by the end of this step; None: perhaps never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +244,44 @@ class Refusal(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Row):
+    """One invocation that committed a stage. Nothing in it names a machine or a person."""
+
+    table: ClassVar[str] = "runs"
+    id: str
+    started: str  # ISO 8601, UTC
+    config: str  # JSON: the resolved configuration, without where it ran
+    version: str  # of Triptych
+    code: str  # hash of its Python sources
+    python: str
+    packages: str  # JSON: version by name of what Triptych depends on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset(Row):
+    """An export: what left the workspace, by the hashes of its files."""
+
+    table: ClassVar[str] = "datasets"
+    id: str  # hash of name and files
+    name: str
+    path: str  # relative to the workspace
+    url: str | None  # where it was to be published
+    files: str  # JSON: SHA-256 by path below the folder
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership(Row):
+    """A triplet is in a dataset."""
+
+    table: ClassVar[str] = "membership"
+    id: str
+    dataset_id: str
+    triplet_id: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal(Row):
     """A patient, or whoever speaks for one, took back an image or all images of a group."""
 
@@ -240,10 +292,24 @@ class Withdrawal(Row):
     reason: str
     requested_by: str
     at: str  # RFC 3339, UTC
+    images: int  # how many it took away
+    answer: str  # JSON: both tiers, the clean checkpoint and the cost, as they then were
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone(Row):
+    """A row that a withdrawal took away: that it was stays known, what it held does not."""
+
+    table: ClassVar[str] = "tombstones"
+    id: str
+    withdrawal_id: str
+    row_id: str
+    row_table: str
 
 
 ROW_TYPES: tuple[type[Row], ...] = (
     Image,
+    Prompt,
     Task,
     Triplet,
     Judgement,
@@ -252,8 +318,12 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Model,
     Consumption,
     Evaluation,
+    Run,
+    Dataset,
+    Membership,
     Refusal,
     Withdrawal,
+    Tombstone,
 )
 TYPES_BY_TABLE = {t.table: t for t in ROW_TYPES}
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

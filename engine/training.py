@@ -24,6 +24,17 @@ def read_training_set(folder: Path) -> tuple[dict[str, bytes], list[dict[str, An
     return dict(zip(images["id"], images["png"])), rows
 
 
+def first_use(rows: int, per_step: int, steps: int | None) -> tuple[int, int | None]:
+    """(earliest, latest) step at which a training first saw any one of `rows` rows.
+
+    A shuffled epoch shows each row once, in an order that is not kept: the first step at the
+    earliest, the epoch's last at the latest. The latest is None where the training ended before,
+    so that a row may never have been seen.
+    """
+    epoch = -(-rows // per_step)
+    return 1, epoch if steps is not None and steps >= epoch else None
+
+
 def prepare(arguments: dict[str, Any]) -> None:
     """Seed everything and cap torch's threads, before anything is drawn or loaded."""
     import torch

@@ -8,8 +8,10 @@
 
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
 its work folder into events/, then one DuckDB transaction; a ledger that missed the second step
-catches up when the workspace is opened. So `kill -9` costs at most the shards in flight. Commits
-form a hash chain: `engine.lineage.chain`.
+catches up when the workspace is opened. So `kill -9` costs at most the shards in flight.
+
+commit.json holds the SHA-256 of each shard and of the commit before: `engine.lineage.chain`. Only a
+withdrawal writes a committed shard again, and its commit names the old hash and the new one.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +33,10 @@ import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
 from engine.lineage import chain
-from engine.lineage.ledger import Ledger
+from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -45,6 +47,25 @@ def _replace(path: Path, data: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
+    _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_whole(shard: Path) -> bool:
+    """Whether a Parquet file can be read; a disk that was full or failed may have torn it."""
+    try:
+        pq.read_metadata(shard)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def utc(seconds: float | None = None) -> str:
@@ -75,8 +96,12 @@ class Stage:
     redactions: list[dict[str, Any]] = field(default_factory=list)  # engine.lineage.chain
 
     def done(self) -> set[str]:
-        """Names of the shards that are already whole."""
-        return {path.stem for path in self.folder.glob("*.parquet")}
+        """Names of the shards that are already whole; a torn one is thrown away."""
+        shards = list(self.folder.glob("*.parquet"))
+        for shard in shards:
+            if not is_whole(shard):
+                shard.unlink()
+        return {path.stem for path in shards if path.exists()}
 
     def write(self, row_type: type[Row], rows: Iterable[Row], shard: str = "000") -> None:
         """Write one shard of a table; writing it again replaces it."""
@@ -112,21 +137,63 @@ class Workspace:
         workspace = cls(root)
         for folder in (workspace.events, workspace.work, workspace.models):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".lock").open("w")
+        with workspace._locked():
+            workspace._claim(name, config)
+            workspace._open()
+            yield workspace
+
+    @classmethod
+    @contextmanager
+    def maintaining(cls, root: Path) -> Iterator[Workspace]:
+        """Open an existing workspace as its one writer, whatever configuration made it."""
+        workspace = cls.existing(root)
+        with workspace._locked():
+            workspace._open()
+            yield workspace
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = (self.root / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             raise TriptychError(
-                f"workspace {root} is in use by another run: wait for it, or choose --workspace"
+                f"workspace {self.root} is in use by another run: wait for it, or choose "
+                "--workspace"
             ) from None
-        workspace._lock = lock
+        self._lock = lock
         try:
-            workspace._claim(name, config)
-            workspace.ledger().sync(workspace.events)
-            yield workspace
+            yield
         finally:
             lock.close()
+
+    def _open(self) -> None:
+        """Bring the record to this version, mend it, finish a withdrawal cut short, catch up."""
+        from engine.lineage import redaction, repair
+
+        self._migrate()
+        repair.mend(self)
+        if not redaction.finish(self):
+            self.ledger().sync(self.events)
+
+    def _migrate(self) -> None:
+        """Take the record from the version that it is of to ours, one version after the other.
+
+        Each step may be run again where it was cut short. Raises TriptychError where the record is
+        newer than this code.
+        """
+        path = self.root / "workspace.json"
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA_VERSION:
+            raise TriptychError(
+                f"workspace {self.root} is of version {content['schema']}, made by a newer "
+                f"Triptych than this one (version {SCHEMA_VERSION}): update Triptych"
+            )
+        for version in range(content["schema"], SCHEMA_VERSION):
+            MIGRATIONS[version](self)
+            content["schema"] = version + 1
+            _replace(path, json.dumps(content, indent=1).encode())
 
     def _claim(self, name: str, config: dict[str, Any]) -> None:
         path = self.root / "workspace.json"
@@ -185,6 +252,7 @@ class Workspace:
             "ended": utc(),
             "rows": rows,
             "metrics": stage.metrics,
+            "schema": SCHEMA_VERSION,
             "shards": {shard.name: chain.file_hash(shard) for shard in shards},
             "previous": chain.head(self),
         }
@@ -193,7 +261,9 @@ class Workspace:
         _replace(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
         target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
         stage.folder.rename(target)
-        self.ledger().sync(self.events)
+        _flush(self.events)
+        with suppress(LedgerBusy):  # a reader that will not let go costs the ledger a stage's delay
+            self.ledger().sync(self.events)
         return commit
 
     def read(
@@ -220,3 +290,23 @@ class Workspace:
         else:
             source.rename(target)
         return model_id, target
+
+
+def _record_hashes(workspace: Workspace) -> None:
+    """Version 1 to 2: commits say what their shards are, as they are found now.
+
+    Columns that version 2 added are read as empty from shards that do not have them. Commits stay
+    as they are where the record is chained, since the chain is over their bytes.
+    """
+    record = chain.links(workspace)
+    if any("previous" in link.commit for link in record):
+        return
+    for link in record:
+        shards = sorted(link.folder.glob("*.parquet"))
+        hashes = {"schema": 1, "shards": {s.name: chain.file_hash(s) for s in shards}}
+        data = json.dumps(link.commit | hashes, indent=1).encode()
+        if link.commit and "shards" not in link.commit:
+            _replace(link.folder / "commit.json", data)
+
+
+MIGRATIONS: dict[int, Callable[[Workspace], None]] = {1: _record_hashes}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.answers import is_valid, parse_completion, parse_question
-from engine.records import Image, Task, Triplet, content_id
+from engine.records import Image, Prompt, Task, Triplet, content_id
 from engine.vlm import VLM, Request, Sample, Sampling
 from generators.prompts import answer_prompt, ask_prompt
 
@@ -37,6 +37,12 @@ def _task_fields(task: Task) -> dict[str, str]:
         "difficulty": task.difficulty,
         "answer_format": task.answer_format,
     }
+
+
+def prompt_of(words: str, task: Task) -> Prompt:
+    """The prompt that asks for a task's question in a named set of words."""
+    text = ask_prompt(words, _task_fields(task))
+    return Prompt(id=content_id(words, text), words=words, text=text)
 
 
 def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[Triplet]:
@@ -123,7 +129,7 @@ def _triplet(
     answered: str = "",
     rationale: str = "",
 ) -> Triplet:
-    prompt_hash = content_id(plan.prompts, ask_prompt(plan.prompts, _task_fields(task)))
+    prompt_hash = prompt_of(plan.prompts, task).id
     parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, number, raw)
     return Triplet(
         id=content_id("triplet", *parts),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import TriptychError
+from pipelines.lineage import app as lineage
 
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
@@ -18,7 +18,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-lineage = typer.Typer(help="Where rows and checkpoints came from.", no_args_is_help=True)
 app.add_typer(lineage, name="lineage")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The configuration, such as configs/demo.yaml.")]
@@ -129,7 +128,8 @@ def export(
     from pipelines import export as leaving
     from pipelines.progress import Display
 
-    leaving.export(Workspace.existing(workspace), Display(), push, private, dry_run)
+    with Workspace.maintaining(workspace) as place:
+        leaving.export(place, Display(), push, private, dry_run)
 
 
 @app.command()
@@ -214,96 +214,6 @@ def submit(
     for override in overrides or []:
         words += ["--set", override]
     raise typer.Exit(cluster.submit(address, shlex.join(words)))
-
-
-@lineage.command()
-def trace(
-    row: Annotated[str, typer.Argument(help="A row's, image's or model's id, or its beginning.")],
-    workspace: Existing,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,
-) -> None:
-    """Everything that led to a row, and what became of it."""
-    from rich.console import Console
-
-    from engine.lineage import trace as tracing
-    from engine.workspace import Workspace
-
-    found = tracing.trace(Workspace.existing(workspace).ledger(), row)
-    if as_json:
-        print(json.dumps(found, indent=1))
-    else:
-        Console().print(tracing.render(found))
-
-
-@lineage.command()
-def rebuild(workspace: Existing) -> None:
-    """Make ledger.duckdb again from the Parquet record."""
-    from engine.workspace import Workspace
-
-    place = Workspace.existing(workspace)
-    print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
-
-
-@lineage.command()
-def prov(
-    workspace: Existing,
-    row: Annotated[str | None, typer.Argument(help="A row's id; without it, all rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A file instead of the terminal.")] = None,
-) -> None:
-    """The record, or what one row goes back to, as W3C PROV-JSON."""
-    from engine.lineage import prov as standard
-    from engine.workspace import Workspace
-
-    text = standard.write(Workspace.existing(workspace), row)
-    if out:
-        out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-
-
-@lineage.command()
-def chain(
-    workspace: Existing,
-    head: Annotated[str | None, typer.Option(help="A head noted earlier, to look for.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
-) -> None:
-    """Check the record's hash chain; exit code 1 where something was changed or removed."""
-    from engine.lineage import chain as chaining
-    from engine.workspace import Workspace
-
-    place = Workspace.existing(workspace)
-    findings = chaining.check(place, head)
-    if as_json:
-        shown = [{"folder": f.folder, "kind": f.kind, "what": f.what} for f in findings]
-        print(json.dumps({"head": chaining.head(place), "findings": shown}, indent=1))
-    else:
-        print("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
-    if any(f.kind == "broken" for f in findings):
-        raise typer.Exit(1)
-
-
-@lineage.command()
-def sign(
-    workspace: Existing,
-    key: Annotated[Path, typer.Option(help="An SSH private key.")],
-) -> None:
-    """Sign the head of the record's hash chain with an SSH key."""
-    from engine.lineage import chain as chaining
-    from engine.workspace import Workspace
-
-    print(chaining.sign(Workspace.existing(workspace), key))
-
-
-@lineage.command("verify-signature")
-def verify_signature(
-    workspace: Existing,
-    key: Annotated[Path, typer.Option(help="The signer's SSH public key.")],
-) -> None:
-    """Check the newest signature, and that the record is as it was signed."""
-    from engine.lineage import chain as chaining
-    from engine.workspace import Workspace
-
-    print(chaining.verify_signature(Workspace.existing(workspace), key))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.lineage.openlineage import Emitter
+from engine.lineage.runs import this_run
 from engine.records import (
     Consumption,
     Image,
     Model,
     Preference,
     Row,
+    Run,
     Triplet,
     content_id,
 )
@@ -48,6 +50,7 @@ class Context:
     display: Display = field(default_factory=Display)
     _cache: dict[str, list[Any]] = field(default_factory=dict)
     _emitter: Emitter | None = None
+    _run: Run | None = None
 
     def images(self, split: str | None = None) -> list[Image]:
         """Ingested images, of one split where named. Kept in memory: PNG bytes are read once."""
@@ -79,6 +82,24 @@ class Context:
         inside = self.workspace.root / model.path
         return str(inside.resolve()) if inside.is_dir() else model.path
 
+    def outside_models(self) -> list[Model]:
+        """Models that no stage makes: the base, and what the configuration names beside it.
+
+        Their paths are as configured, so that the record names no machine.
+        """
+        config = self.config
+        named = [m for m in (config.generator.model, config.reward.model) if m]
+        return [
+            replace(self.base(), path=config.model),
+            *(replace(self.base(), id=weights_id(m), path=m, stage="named") for m in named),
+        ]
+
+    def run(self) -> Run:
+        """This invocation, for the stages that it commits."""
+        if self._run is None:
+            self._run = this_run(self.config.recorded())
+        return self._run
+
     def add_model(
         self,
         stage: Stage,
@@ -86,9 +107,15 @@ class Context:
         folder: Path,
         parent: Model,
         metrics: str,
-        consumed: Iterable[Triplet | Preference],
+        consumed: Iterable[Triplet | Preference | Model],
+        steps: int | None = None,
+        use: tuple[int | None, int | None] = (None, None),
     ) -> Model:
-        """Move trained weights into the workspace and record them with what they consumed."""
+        """Move trained weights into the workspace and record them with what they consumed.
+
+        `steps` is how many the training took; `use` bounds the step of first use
+        (`engine.training.first_use`).
+        """
         model_id, path = self.workspace.add_model(folder)
         model = Model(
             id=model_id,
@@ -98,6 +125,7 @@ class Context:
             parent_id=parent.id,
             path=str(path.relative_to(self.workspace.root)),
             metrics=metrics,
+            step=steps,
         )
         stage.write(Model, [model])
         seen = [
@@ -107,6 +135,8 @@ class Context:
                 row_id=row.id,
                 row_table=row.table,
                 stage=stage.name,
+                first_step=use[0],
+                by_step=use[1],
             )
             for row in consumed
         ]
@@ -170,6 +200,8 @@ def run_stage(
     shown = context.display.stage(name, round, resumed=bool(stage.done()))
     with context.emitter().run(stage, inputs), shown:
         body(context, stage)
+        # A stage that was taken up again keeps the runs before: each has a shard of its own.
+        stage.write(Run, [context.run()], context.run().id[:8])
         commit = context.workspace.commit(stage)
     context.display.committed(commit)
     return commit

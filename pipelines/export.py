@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.hub import push as hub
-from engine.hub.export import export as export_dataset
+from engine.hub.publish import FOLDER, publish
 from engine.lineage.withdrawals import withdrawn_ids
 from engine.workspace import Workspace
 from pipelines.progress import Display
@@ -19,12 +19,15 @@ def export(
     private: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Write `dataset/`: Parquet by split, a card and Croissant metadata; publish it where asked."""
+    """Write `dataset/`: Parquet by split, a card and Croissant metadata; publish it where asked.
+
+    The workspace is open for writing: what was exported is recorded.
+    """
     if repo:
         hub.check_name(repo)
-    folder = workspace.root / "dataset"
+    folder = workspace.root / FOLDER
     url = hub.url_of(repo) if repo else None
-    counts = export_dataset(workspace, folder, workspace.config["name"], url)
+    counts = publish(workspace, url)
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
     display.say(f"[green]✓[/green] dataset: {rows} in {folder}")
     if repo and dry_run:

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import cluster
 from engine.config import Generator
-from engine.records import Evaluation, Image, Model, Task, Triplet, content_id, unique
+from engine.records import Evaluation, Image, Model, Prompt, Task, Triplet, content_id, unique
 from engine.vlm import open_vlm
 from engine.workspace import Stage
 from generators import planner, proposer
@@ -36,8 +36,15 @@ def plan(context: Context, stage: Stage) -> None:
     generator = context.config.generator
     seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
     pairs = draw_tasks(training_images(context), mix, generator.styles, generator.tasks, seed)
-    stage.write(Task, unique([task for _, task in pairs]))
+    write_tasks(stage, generator.prompts, [task for _, task in pairs])
     stage.metrics = {"mix": mix, "pairs": [[image.id, task.id] for image, task in pairs]}
+
+
+def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:
+    """Record tasks and the prompts that ask for them."""
+    tasks = unique(tasks)
+    stage.write(Task, tasks)
+    stage.write(Prompt, unique([proposer.prompt_of(words, task) for task in tasks]))
 
 
 def make_proposer(
@@ -127,13 +134,13 @@ def generator_of(context: Context) -> Model:
 
 
 def planned_pairs(context: Context, round: int) -> list[tuple[Image, Task]]:
-    """The (image, task) pairs that a round's plan named."""
+    """The (image, task) pairs that a round's plan named, without images withdrawn since."""
     images = {i.id: i for i in context.images()}
     tasks = {t.id: t for t in context.rows(Task, "plan")}
     commit = next(
         c for c in context.workspace.commits() if (c["stage"], c["round"]) == ("plan", round)
     )
-    return [(images[i], tasks[t]) for i, t in commit["metrics"]["pairs"]]
+    return [(images[i], tasks[t]) for i, t in commit["metrics"]["pairs"] if i in images]
 
 
 def generate(context: Context, stage: Stage) -> None:

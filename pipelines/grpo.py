@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
+from engine.records import Model, Preference, Triplet
 from engine.training import (
     common_arguments,
+    first_use,
     last_checkpoint,
     lora,
     prepare,
@@ -32,6 +34,7 @@ from pipelines.context import Context
 from pipelines.sft import (
     chat_dataset,
     kept_triplets,
+    rows_per_step,
     seed_triplets,
     train_on_cluster,
     training_arguments,
@@ -156,10 +159,17 @@ def grpo(context: Context, stage: Stage) -> None:
     used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
     start = context.model("sft")
+    judge = context.model("judge")
     arguments = training_arguments(context, stage, config.grpo, start) | {
-        "judge": context.path_of(context.model("judge")),
+        "judge": context.path_of(judge),
     }
     metrics = train_on_cluster(context, train_grpo, arguments)
     stage.metrics = metrics | {"rows": len(rows)}
     folder = stage.folder / "weights"
-    context.add_model(stage, "policy", folder, start, json.dumps(metrics), rows)
+    # A step takes whole groups of completions, so fewer questions than rows of a batch.
+    use = first_use(len(rows), rows_per_step(config.grpo) // config.grpo.group, metrics["steps"])
+    rewarded_by = [judge] if config.grpo.reward.judge else []
+    consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
+    context.add_model(
+        stage, "policy", folder, start, json.dumps(metrics), consumed, metrics["steps"], use
+    )

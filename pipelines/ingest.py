@@ -13,7 +13,7 @@ from engine.errors import TriptychError
 from engine.hub.benchmarks import load_vqa_rad
 from engine.imaging.decode import Decoder
 from engine.imaging.ingest import ingest_file, list_files, split_of_group
-from engine.records import Image, Refusal, unique
+from engine.records import Image, Model, Refusal, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
@@ -98,6 +98,7 @@ def ingest(context: Context, stage: Stage) -> None:
     for low in range(0, len(images), SHARD):
         stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
     stage.write(Refusal, refusals)
+    stage.write(Model, unique(context.outside_models()))
     write_report(context.workspace.root / "ingest-report.csv", images, refusals)
     stage.metrics = {"files": len(files), "images": len(images), "refused": len(refusals)}
     if refusals:

@@ -25,6 +25,11 @@ def _label(name: str, round: int) -> str:
     return f"{name} (round {round})" if round else name
 
 
+def _counted(commit: dict[str, Any]) -> str:
+    """A commit's rows by table, without those about the run itself."""
+    return ", ".join(f"{n} {name}" for name, n in commit["rows"].items() if name != "runs")
+
+
 class Display:
     """Stage, rows, rate and time left on a terminal; one line a stage where there is none."""
 
@@ -86,7 +91,7 @@ class Display:
             self.say(f"  {done}/{total} {unit}, {rate}, {(total - done) / speed:.0f} s left")
 
     def committed(self, commit: dict[str, Any]) -> None:
-        rows = ", ".join(f"{n} {table}" for table, n in commit["rows"].items())
+        rows = _counted(commit)
         label = _label(commit["stage"], commit["round"])
         self.say(f"[green]✓[/green] {label}: {rows or 'done'} in {commit['seconds']:.0f} s")
 
@@ -139,7 +144,7 @@ def stages_table(commits: list[dict[str, Any]]) -> Table:
     for column in ("#", "stage", "round", "rows", "seconds"):
         table.add_column(column)
     for commit in commits:
-        rows = ", ".join(f"{n} {name}" for name, n in commit["rows"].items())
+        rows = _counted(commit)
         cells = (commit["sequence"], commit["stage"], commit["round"] or "", rows)
         table.add_row(*map(str, cells), f"{commit['seconds']:.0f}")
     return table

@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.ledger import Ledger
+from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
@@ -79,7 +80,8 @@ def accuracy(ledger: Ledger) -> tuple[str, list[dict[str, Any]]]:
     """
     rows = ledger.sql(
         'SELECT e.*, i."group" FROM evaluations e LEFT JOIN (SELECT DISTINCT id, "group" '
-        "FROM images) i ON i.id = e.image_id ORDER BY e.round, e.arm, e.id"
+        f"FROM images) i ON i.id = e.image_id WHERE e.image_id NOT IN ({WITHDRAWN}) "
+        "ORDER BY e.round, e.arm, e.id"
     )
     split = "test" if any(r["split"] == "test" for r in rows) or not rows else "val"
     arms: dict[tuple[int, str], list[dict[str, Any]]] = {}
@@ -189,7 +191,8 @@ def _figures(
 def _cells(ledger: Ledger, round: int, arm: str, split: str) -> list[dict[str, Any]]:
     return ledger.sql(
         "SELECT modality, question_type, avg(correct::INT) AS accuracy, count(*) AS n "
-        "FROM evaluations WHERE round = ? AND arm = ? AND split = ? GROUP BY ALL ORDER BY ALL",
+        "FROM evaluations WHERE round = ? AND arm = ? AND split = ? "
+        f"AND image_id NOT IN ({WITHDRAWN}) GROUP BY ALL ORDER BY ALL",
         [round, arm, split],
     )
 
@@ -226,14 +229,14 @@ def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
 def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[dict[str, Any]]:
     """Rows spread over modalities, question types and reasons, not the best ones: by hash."""
     rows = ledger.sql(
-        """
+        f"""
         WITH latest AS (SELECT * FROM decisions QUALIFY
             row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1),
         shown AS (SELECT DISTINCT ON (t.id) t.id, t.image_id, t.question, t.options, t.answer,
             t.rationale, t.problem, d.reason, d.score, d.threshold, d.round, i.modality,
             k.question_type FROM latest d JOIN triplets t ON t.id = d.triplet_id
             JOIN images i ON i.id = t.image_id LEFT JOIN tasks k ON k.id = t.task_id
-            WHERE d.keep = ?)
+            WHERE d.keep = ? AND t.image_id NOT IN ({WITHDRAWN}))
         SELECT * FROM shown ORDER BY row_number() OVER
             (PARTITION BY modality, question_type, reason ORDER BY id), md5(id) LIMIT ?
         """,

@@ -18,12 +18,12 @@ import numpy as np
 from engine.errors import TriptychError
 from engine.records import Judgement, Model, Preference, Triplet, unique
 from engine.statistics import auc
-from engine.training import read_training_set, write_training_set
+from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.expertise import open_expert
 from pipelines.select import answer_key
-from pipelines.sft import train_on_cluster, training_arguments
+from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
 from reward_model.criteria import judge_prompt
 from reward_model.preferences import prefer
@@ -133,6 +133,20 @@ def fit_judge(
     return metrics, learned
 
 
+def _add_judge(
+    context: Context,
+    stage: Stage,
+    start: Model,
+    metrics: dict[str, Any],
+    learned: list[Preference],
+) -> None:
+    """Record a trained judge with the pairs that it learned from."""
+    steps = metrics["steps"]
+    use = first_use(len(learned), rows_per_step(context.config.reward), steps)
+    folder = stage.folder / "weights"
+    context.add_model(stage, "judge", folder, start, json.dumps(metrics), learned, steps, use)
+
+
 def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
     start = context.base()
@@ -142,8 +156,7 @@ def reward(context: Context, stage: Stage) -> None:
     metrics, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
     metrics["confidence_auc"] = confidence_auc(context, preferences)
     stage.metrics = metrics
-    folder = stage.folder / "weights"
-    context.add_model(stage, "judge", folder, start, json.dumps(metrics), learned)
+    _add_judge(context, stage, start, metrics, learned)
 
 
 def confidence_auc(context: Context, preferences: list[Preference]) -> float | None:
@@ -187,8 +200,7 @@ def refine(context: Context, stage: Stage) -> None:
         "accepted": accepted,
     }
     if accepted:
-        folder = stage.folder / "weights"
-        context.add_model(stage, "judge", folder, current, json.dumps(metrics), learned)
+        _add_judge(context, stage, current, metrics, learned)
 
 
 def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Triplet]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from engine.errors import TriptychError
-from engine.records import Preference, Task, Triplet, content_id, unique
+from engine.records import Image, Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.expertise import expert_images, open_expert
-from pipelines.generate import run_proposer
+from pipelines.generate import run_proposer, write_tasks
 
 ALL = 10**6  # rows an image: every question that a benchmark has
 
@@ -38,17 +38,22 @@ def check_disjoint(context: Context) -> None:
             raise TriptychError(f"{len(torn)} {key}s are in more than one split, first {torn[0]}")
 
 
+def asked_pairs(context: Context) -> list[tuple[Image, Task]]:
+    """The (image, task) pairs that candidates are generated for, before preferences."""
+    config, (_, images) = context.config, expert_images(context)
+    number = max(config.expert.pairs, len(images))
+    draws = int(content_id(config.seed, "prefer")[:8], 16)
+    return draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
+
+
 def prefer(context: Context, stage: Stage) -> None:
     """Candidates from the tuned generator on fresh images, and what the expert thinks of them."""
     config = context.config
     seed_images, images = expert_images(context)
     expert = open_expert(context)
     if config.expert.kind == "phantoms":
-        number = max(config.expert.pairs, len(images))
-        draws = int(content_id(config.seed, "prefer")[:8], 16)
-        mix = uniform_mix(images)
-        pairs = draw_tasks(images, mix, config.generator.styles, number, draws)
-        stage.write(Task, unique([task for _, task in pairs]))
+        pairs = asked_pairs(context)
+        write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
         rows = run_proposer(context, stage, context.model("generator"), pairs)
     else:
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]

@@ -21,6 +21,7 @@ from engine.errors import TriptychError
 from engine.records import Decision, Image, Model, Task, Triplet
 from engine.training import (
     common_arguments,
+    first_use,
     last_checkpoint,
     lora,
     prepare,
@@ -135,6 +136,11 @@ def training_arguments(
     }
 
 
+def rows_per_step(section: Optimiser) -> int:
+    """How many rows of the training set an optimiser step takes."""
+    return section.batch * section.accumulate * section.workers
+
+
 def train_on_cluster(
     context: Context, loop: Callable[[dict[str, Any]], dict[str, Any]], arguments: dict[str, Any]
 ) -> dict[str, Any]:
@@ -187,7 +193,10 @@ def _train(
     metrics = train_on_cluster(context, train_sft, arguments)
     stage.metrics = metrics | {"rows": len(triplets), "turns": len(turns)}
     folder = stage.folder / "weights"
-    context.add_model(stage, role, folder, model, json.dumps(metrics), triplets)
+    use = first_use(len(turns), rows_per_step(config.sft), metrics["steps"])
+    context.add_model(
+        stage, role, folder, model, json.dumps(metrics), triplets, metrics["steps"], use
+    )
 
 
 def tune(context: Context, stage: Stage) -> None:

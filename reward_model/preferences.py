@@ -39,8 +39,12 @@ def in_holdout(image_id: str, share: float) -> bool:
 
 
 def derived(triplet: Triplet, tier: str, **changes: object) -> Triplet:
-    """A copy of a triplet, changed, with its own id and the tier as its generator."""
-    changed = replace(triplet, generator_id=tier, **changes)  # type: ignore[arg-type]
+    """A copy of a triplet, changed, with its own id and the tier as its generator.
+
+    It says what it was made from: the triplet, and what `derived_from` names beside it.
+    """
+    sources = (triplet.id, *changes.pop("derived_from", ()))  # type: ignore[misc]
+    changed = replace(triplet, generator_id=tier, derived_from=sources, **changes)  # type: ignore[arg-type]
     parts = (changed.question, changed.options, changed.answer, changed.rationale)
     return replace(changed, id=content_id("derived", triplet.id, tier, *parts))
 
@@ -61,4 +65,6 @@ def irrelevant(triplet: Triplet, other: Triplet) -> Triplet:
         options=other.options,
         answer=other.answer,
         rationale=other.rationale,
+        # The image: an expert's row may be written for this alone, and be in no table.
+        derived_from=(other.image_id,),
     )

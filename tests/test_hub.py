@@ -224,6 +224,8 @@ def test_withdrawn_images_leave_the_hubs_newest_version(hub: Hub, place: Path) -
                 reason="consent withdrawn",
                 requested_by="data protection office",
                 at="2026-01-01T00:00:00Z",
+                images=1,
+                answer="{}",
             )
             for image in workspace.read(Image)
             if image.split == "val"

@@ -32,7 +32,7 @@ def dataset_rows(workspace: Path) -> dict[str, list[dict[str, object]]]:
 def test_a_run_ends_with_a_policy_a_dataset_and_a_report(small_run: Path) -> None:
     workspace = Workspace.existing(small_run)
     stages = {c["stage"] for c in workspace.commits()}
-    assert stages == {*ONCE, *ROUND}
+    assert stages == {*ONCE, *ROUND, "export"}
     roles = {m.role for m in workspace.read(Model)}
     assert {"generator", "judge", "sft", "policy"} <= roles
     assert (small_run / "report" / "index.html").stat().st_size > 10_000

@@ -178,6 +178,8 @@ def withdrawal(kind: str, subject: str) -> Withdrawal:
         reason="consent withdrawn",
         requested_by="data protection office",
         at="2026-01-01T00:00:00Z",
+        images=1,
+        answer="{}",
     )
 
 
@@ -221,8 +223,8 @@ def test_a_ledger_of_an_older_version_is_one_line_with_the_remedy(
     shutil.copytree(full.root, tmp_path / "w")
     workspace = Workspace.existing(tmp_path / "w")
     with duckdb.connect(str(workspace.ledger().path)) as db:
-        db.execute("DROP TABLE withdrawals")
-    with pytest.raises(TriptychError, match=r"withdrawals does not exist.*lineage rebuild"):
+        db.execute("DROP TABLE meta")
+    with pytest.raises(TriptychError, match=r"another version.*lineage rebuild"):
         export(workspace, tmp_path / "out", "demo")
     workspace.ledger().rebuild(workspace.events)
     assert export(workspace, tmp_path / "out", "demo")

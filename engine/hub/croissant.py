@@ -294,12 +294,14 @@ def _provenance(ledger: Ledger, workspace: Workspace, counts: Counts) -> dict[st
     ]
     release = installed("triptych")
     agents = sorted({*_models(counts, "generator"), *_models(counts, "judge")})
+    # An export commits what left. Were it told here, the same export made again would differ.
+    record = [link for link in chain.links(workspace) if link.commit["stage"] != "export"]
     return {
         "prov:wasDerivedFrom": [
             *({"@type": "prov:Entity", "prov:label": label} for label in images),
-            _named("prov:Entity", f"urn:sha256:{chain.head(workspace)}", "the record's head"),
+            _named("prov:Entity", f"urn:sha256:{record[-1].hash}", "the record's head"),
         ],
-        "prov:wasGeneratedBy": [_activity(commit) for commit in workspace.commits()],
+        "prov:wasGeneratedBy": [_activity(link.commit) for link in record],
         "prov:wasAttributedTo": [
             *(_named(_agent(model), f"urn:triptych:model:{model}", model) for model in agents),
             _named("prov:SoftwareAgent", f"urn:triptych:software:{release}", f"Triptych {release}"),

@@ -133,29 +133,48 @@ def _continuity(record: list[Link], origin: str) -> Iterator[Finding]:
         before, before_name = link.hash, link.name
 
 
-def _contents(record: list[Link]) -> Iterator[Finding]:
-    """Every shard has the hash of its commit, or of the newest redaction of it."""
-    expected: dict[Path, str | None] = {}
-    redacted: dict[Path, tuple[str, str]] = {}  # the hash before, and who redacted
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What the shards of a record should be, after all redactions of them."""
+
+    hashes: dict[Path, str | None]  # None for a shard that was deleted
+    redacted: dict[Path, tuple[str, str]]  # the hash before, and who redacted
+    findings: list[Finding]
+
+
+def _replay(record: list[Link]) -> _Contents:
+    said = _Contents({}, {}, [])
     for link in record:
-        expected |= {link.folder / n: h for n, h in link.commit.get("shards", {}).items()}
+        said.hashes.update({link.folder / n: h for n, h in link.commit.get("shards", {}).items()})
         for change in link.commit.get("redactions", []):
             path = link.folder.parent / change["folder"] / change["shard"]
-            if expected.get(path, change["old"]) != change["old"]:
+            if said.hashes.get(path, change["old"]) != change["old"]:
                 what = f"redacts {change['folder']}/{change['shard']}, which had another hash"
-                yield Finding(link.name, "broken", what)
-            expected[path] = change["new"]
-            redacted[path] = (change["old"], link.name)
-    for path, wanted in expected.items():
+                said.findings.append(Finding(link.name, "broken", what))
+            said.hashes[path] = change["new"]
+            said.redacted[path] = (change["old"], link.name)
+    return said
+
+
+def shard_hashes(record: list[Link]) -> dict[Path, str | None]:
+    """The SHA-256 that each shard should have: its commit's, or its newest redaction's."""
+    return _replay(record).hashes
+
+
+def _contents(record: list[Link]) -> Iterator[Finding]:
+    """Every shard has the hash of its commit, or of the newest redaction of it."""
+    said = _replay(record)
+    yield from said.findings
+    for path, wanted in said.hashes.items():
         found = file_hash(path) if path.is_file() else None
         if found != wanted:
-            old, by = redacted.get(path, ("", ""))
+            old, by = said.redacted.get(path, ("", ""))
             state = "is missing" if found is None else "was changed"
             what = f"still holds what {by} withdrew" if found and found == old else state
             yield Finding(path.parent.name, "broken", f"{path.name} {what}")
     for link in record:
         if "shards" in link.commit:
-            extra = set(link.folder.glob("*.parquet")) - expected.keys()
+            extra = set(link.folder.glob("*.parquet")) - said.hashes.keys()
             for path in sorted(extra):
                 yield Finding(link.name, "broken", f"{path.name} is not of this commit")
 

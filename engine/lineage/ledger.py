@@ -1,19 +1,36 @@
-"""The DuckDB view of a workspace's record: one table a row type, one transaction a stage.
+"""The DuckDB view of a workspace's record: one table a row type, one transaction a sync.
 
 The file is built from the Parquet shards under events/ and can be made again from them at any
 time. Only the driver writes it; readers open it read-only. Image bytes stay in the shards.
+
+Beside the row types' tables it holds what makes questions quick at ten million rows:
+`index_<table>_<column>`, hashes sorted within each sync, with the rows they are in; and summaries:
+`makers`, which models wrote the rows of a stage; `derivations`, which rows were made from others;
+`uses`, which stages' rows a training stood on. Summaries follow the index, so two ids of one
+64-bit hash could join there: a withdrawal's second tier may then name too much, never too little.
+
+DuckDB lets a file be open for writing, or by any number of readers, but not both. Each side holds
+it for as long as a stage's commit or a question takes, and waits for the other.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
 from engine.records import ROW_TYPES, Row, schema_of
+
+VERSION = "2"  # of the tables here: a file of another version is made again
+MEMORY = "4GB"
+PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
 
 _SQL_TYPE = {
     "string": "VARCHAR",
@@ -23,6 +40,73 @@ _SQL_TYPE = {
     "list<item: string>": "VARCHAR[]",
     "list<element: string>": "VARCHAR[]",
 }
+INDEXED = (
+    ("triplets", "id"),
+    ("judgements", "triplet_id"),
+    ("decisions", "triplet_id"),
+    ("consumption", "row_id"),
+    ("membership", "triplet_id"),
+)
+_SUPPORT = """
+CREATE TABLE meta (version VARCHAR, summarised BIGINT);
+CREATE TABLE commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, stage VARCHAR,
+    round BIGINT, fingerprint VARCHAR, seconds DOUBLE, metrics VARCHAR, schema BIGINT);
+CREATE TABLE makers (sequence BIGINT, row_table VARCHAR, maker VARCHAR, rows BIGINT);
+CREATE TABLE derivations (id VARCHAR, source VARCHAR, sequence BIGINT);
+CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARCHAR,
+    first_step BIGINT, rows BIGINT);
+"""
+
+_MAKERS = """
+INSERT INTO makers
+SELECT sequence, 'triplets', generator_id, count(*) FROM triplets WHERE sequence >= $1 GROUP BY ALL
+UNION ALL SELECT sequence, 'judgements', judge_id, count(*) FROM judgements
+    WHERE sequence >= $1 GROUP BY ALL
+UNION ALL SELECT sequence, 'evaluations', model_id, count(*) FROM evaluations
+    WHERE sequence >= $1 GROUP BY ALL
+UNION ALL SELECT sequence, 'decisions', NULL, count(*) FROM decisions
+    WHERE sequence >= $1 GROUP BY ALL
+UNION ALL SELECT sequence, 'preferences', NULL, count(*) FROM preferences
+    WHERE sequence >= $1 GROUP BY ALL
+"""
+_DERIVATIONS = """
+INSERT INTO derivations SELECT id, unnest(derived_from), sequence FROM triplets
+WHERE sequence >= $1 AND len(derived_from) > 0
+"""
+
+# What a training stood on: the stages of the rows it saw, who wrote these, and the decisions that
+# let them through. A row made from another row counts for both writers.
+_USES = """
+INSERT INTO uses
+WITH RECURSIVE seen AS (
+    SELECT sequence, row_id, row_table, coalesce(first_step, 0) AS first_step
+    FROM consumption WHERE sequence >= $1
+), line AS (
+    SELECT id, source FROM derivations
+    UNION SELECT line.id, d.source FROM line JOIN derivations d ON d.id = line.source
+), pairs AS (
+    SELECT s.sequence, p.sequence AS source, p.expert, p.chosen_id, p.rejected_id, s.first_step
+    FROM seen s JOIN preferences p ON p.id = s.row_id WHERE s.row_table = 'preferences'
+), direct AS (
+    SELECT sequence, row_id, first_step FROM seen WHERE row_table = 'triplets'
+    UNION ALL SELECT sequence, unnest([chosen_id, rejected_id]), first_step FROM pairs
+), every AS MATERIALIZED (
+    SELECT sequence, hash(row_id) AS key, first_step FROM direct
+    UNION ALL SELECT d.sequence, hash(line.source), d.first_step
+        FROM direct d JOIN line ON line.id = d.row_id
+), found AS (
+    SELECT e.sequence, 'triplets' AS row_table, t.sequence AS source, t.generator_id AS maker,
+        first_step FROM every e JOIN index_triplets_id i USING (key)
+        JOIN triplets t ON t.rowid = i.row
+    UNION ALL SELECT e.sequence, 'decisions', d.sequence, NULL, first_step
+        FROM every e JOIN index_decisions_triplet_id i USING (key)
+        JOIN decisions d ON d.rowid = i.row WHERE d.sequence < e.sequence
+    UNION ALL SELECT sequence, 'preferences', source, expert, first_step FROM pairs
+    UNION ALL SELECT sequence, 'models', NULL, row_id, first_step FROM seen
+        WHERE row_table = 'models'
+)
+SELECT sequence, row_table, source, maker, min(first_step), count(*) FROM found GROUP BY ALL
+"""
 
 
 def columns_of(row_type: type[Row]) -> dict[str, str]:
@@ -30,75 +114,247 @@ def columns_of(row_type: type[Row]) -> dict[str, str]:
     return {f.name: _SQL_TYPE[str(f.type)] for f in schema_of(row_type) if str(f.type) != "binary"}
 
 
+def _selected(row_type: type[Row], there: frozenset[str]) -> str:
+    """Columns to read from shards; one that an older version did not write is its default."""
+    return ", ".join(
+        f'"{name}"' if name in there else ("[]" if kind.endswith("[]") else "NULL")
+        for name, kind in columns_of(row_type).items()
+    )
+
+
+class LedgerBusy(TriptychError):
+    """Another process has the file open and does not let go of it."""
+
+
+class _Unreadable(TriptychError):
+    """The file is no database, or a damaged one."""
+
+
 class Ledger:
     """Reads and builds one `ledger.duckdb`; connections are short."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._open: duckdb.DuckDBPyConnection | None = None
 
     def sync(self, events: Path) -> int:
-        """Add every committed stage that the file does not have; returns how many it added."""
-        with duckdb.connect(str(self.path)) as db:
-            self._create(db)
-            have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
-            missing = [p.parent for p in sorted(events.glob("*/commit.json"))]
-            missing = [folder for folder in missing if folder.name not in have]
-            for folder in missing:
-                self._load(db, folder)
-        return len(missing)
+        """Add every committed stage that the file does not have; returns how many it added.
+
+        A file that cannot be read, or is of another version, is made again. Raises LedgerBusy
+        where readers do not let go of it.
+        """
+        try:
+            with self._connected(read_only=False) as db:
+                if self._is_current(db):
+                    return self._add(db, events)
+        except _Unreadable:
+            pass
+        return self.rebuild(events)
 
     def rebuild(self, events: Path) -> int:
         """Make the file again from nothing; returns the number of stages in it."""
         fresh = Ledger(self.path.with_suffix(".rebuilding"))
-        fresh.path.unlink(missing_ok=True)
-        count = fresh.sync(events)
+        _unlink(fresh.path)
+        with fresh._connected(read_only=False) as db:
+            _create(db)
+            count = fresh._add(db, events)
+        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         fresh.path.replace(self.path)
         return count
 
     def sql(
         self, query: str, parameters: list[Any] | dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Rows of a read-only query, as dictionaries.
-
-        Raises TriptychError where the file was made by a version that had fewer tables.
-        """
-        with duckdb.connect(str(self.path), read_only=True) as db:
-            try:
-                cursor = db.execute(query, parameters or [])
-            except duckdb.CatalogException as error:
-                what = str(error).splitlines()[0]
-                raise TriptychError(f"{self.path}: {what} Try `triptych lineage rebuild`") from None
+        """Rows of a read-only query, as dictionaries."""
+        with self.reading() as db:
+            cursor = db.execute(query, parameters or [])
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
-    @staticmethod
-    def _create(db: duckdb.DuckDBPyConnection) -> None:
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, "
-            "stage VARCHAR, round BIGINT, fingerprint VARCHAR, seconds DOUBLE, metrics VARCHAR)"
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One read-only connection for several questions: all see the same moment.
+
+        Raises TriptychError where there is no file, or another version made it.
+        """
+        if self._open is not None:
+            yield self._open
+            return
+        if not self.path.exists():
+            raise TriptychError(f"no ledger at {self.path}: `triptych lineage rebuild` makes it")
+        with self._connected(read_only=True) as db:
+            if not self._is_current(db):
+                raise TriptychError(
+                    f"{self.path} is of another version: `triptych lineage rebuild` makes it again"
+                )
+            self._open = db
+            try:
+                yield db
+            finally:
+                self._open = None
+
+    def find(self, table: str, column: str, values: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of an indexed table whose `column` is one of `values`, in the order written."""
+        with self.reading():
+            rows = self._places(table, column, values)
+            listed = ", ".join(map(str, rows))
+            places = f"rowid IN ({listed}) OR " if rows else ""
+            indexed = self._count(f"index_{table}_{column}")
+            tail = f"rowid >= {indexed}" if self._count(table) > indexed else "false"
+            return self.sql(
+                f"SELECT * FROM {table} WHERE ({places}{tail}) AND list_contains(?, {column}) "
+                "ORDER BY sequence, id",
+                [list(values)],
+            )
+
+    def summarised(self) -> None:
+        """Raise TriptychError where a commit was cut short before it was summarised."""
+        behind = self.sql(
+            "SELECT max(sequence) >= any_value(summarised) AS behind FROM commits, meta"
         )
-        for row_type in ROW_TYPES:
-            columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
-            db.execute(f"CREATE TABLE IF NOT EXISTS {row_type.table} ({columns}, sequence BIGINT)")
+        if behind[0]["behind"]:
+            raise TriptychError(
+                f"{self.path} misses the end of a commit that was cut short: "
+                "`triptych lineage rebuild` completes it"
+            )
+
+    def _places(self, table: str, column: str, values: Sequence[str]) -> list[int]:
+        listed = ", ".join("hash(?)" for _ in values)
+        found = self.sql(
+            f"SELECT row FROM index_{table}_{column} WHERE key IN ({listed})", list(values)
+        )
+        return [row["row"] for row in found]
+
+    def _count(self, table: str) -> int:
+        return int(self.sql(f"SELECT count(*) AS n FROM {table}")[0]["n"])
+
+    @contextmanager
+    def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file, waiting while the other side has it."""
+        deadline, pause = time.monotonic() + PATIENCE, 0.005
+        while True:
+            try:
+                db = duckdb.connect(str(self.path), read_only=read_only)
+                break
+            except duckdb.Error as error:
+                if not _is_lock(error):
+                    raise _Unreadable(f"{self.path} cannot be read: {error}") from None
+                if time.monotonic() > deadline:
+                    raise LedgerBusy(
+                        f"{self.path} has been held by another process for {PATIENCE:.0f} s: "
+                        "close it there, then try again"
+                    ) from None
+                time.sleep(pause)
+                pause = min(2 * pause, 0.2)
+        try:
+            db.execute(f"SET memory_limit = '{MEMORY}'")
+            yield db
+        finally:
+            db.close()
 
     @staticmethod
-    def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
-        commit = json.loads((folder / "commit.json").read_text())
-        db.begin()
-        for row_type in ROW_TYPES:
-            shards = [str(p) for p in sorted(folder.glob(f"{row_type.table}-*.parquet"))]
-            if shards:
-                names = ", ".join(f'"{n}"' for n in columns_of(row_type))
-                db.execute(
-                    f"INSERT INTO {row_type.table} SELECT {names}, ? FROM read_parquet(?)",
-                    [commit["sequence"], shards],
-                )
+    def _is_current(db: duckdb.DuckDBPyConnection) -> bool:
+        """Whether the file is of this version.
+
+        That names DuckDB's version too, since hashes may differ between versions.
+        """
+        tables = {row[0] for row in db.execute("SHOW TABLES").fetchall()}
+        return "meta" in tables and db.execute("SELECT version FROM meta").fetchall() == [
+            (f"{VERSION} {duckdb.__version__}",)
+        ]
+
+    def _add(self, db: duckdb.DuckDBPyConnection, events: Path) -> int:
+        """Load what is missing in one transaction, then index and summarise it.
+
+        A process that dies in between leaves rows without an index, which `find` reads by scan,
+        and without a summary, which `summarised` tells; the next sync makes both.
+        """
+        have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
+        missing = [p.parent for p in sorted(events.glob("*/commit.json"))]
+        missing = [folder for folder in missing if folder.name not in have]
+        if missing:
+            db.begin()
+            for row_type in ROW_TYPES:
+                _load(db, row_type, missing)
+            db.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _lines(missing))
+            db.commit()
+        bring_up_to_date(db)
+        return len(missing)
+
+
+def _load(db: duckdb.DuckDBPyConnection, row_type: type[Row], folders: list[Path]) -> None:
+    """Insert committed stages' rows of a type; a stage's number is in its folder's name."""
+    alike: dict[frozenset[str], list[str]] = {}
+    for folder in folders:
+        shards = sorted(folder.glob(f"{row_type.table}-*.parquet"))
+        if shards:
+            columns = frozenset(pq.read_schema(shards[0]).names)
+            alike.setdefault(columns, []).extend(map(str, shards))
+    for columns, paths in alike.items():
         db.execute(
-            "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                folder.name,
-                *(commit[k] for k in ("sequence", "stage", "round", "fingerprint", "seconds")),
-                json.dumps(commit["metrics"]),
-            ],
+            f"INSERT INTO {row_type.table} SELECT {_selected(row_type, columns)}, "
+            "regexp_extract(filename, '(\\d+)-[^/]*/[^/]*$', 1)::BIGINT "
+            "FROM read_parquet(?, filename = true)",
+            [paths],
         )
-        db.commit()
+
+
+def _lines(folders: list[Path]) -> list[list[Any]]:
+    """Rows of the table `commits`."""
+    keys = ("sequence", "stage", "round", "fingerprint", "seconds")
+    found = []
+    for folder in folders:
+        commit = json.loads((folder / "commit.json").read_text())
+        values = [folder.name, *(commit[k] for k in keys)]
+        found.append([*values, json.dumps(commit["metrics"]), commit.get("schema", 1)])
+    return found
+
+
+def _create(db: duckdb.DuckDBPyConnection) -> None:
+    """Empty tables, all or none."""
+    db.begin()
+    db.execute(_SUPPORT)
+    db.execute("INSERT INTO meta VALUES (?, 0)", [f"{VERSION} {duckdb.__version__}"])
+    for row_type in ROW_TYPES:
+        columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
+        db.execute(f"CREATE TABLE {row_type.table} ({columns}, sequence BIGINT)")
+    for table, column in INDEXED:
+        db.execute(f"CREATE TABLE index_{table}_{column} (key UBIGINT, row BIGINT)")
+    db.commit()
+
+
+def bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
+    """Index and summarise the rows that were loaded since this was last done, all or none."""
+
+    def number(query: str) -> int:
+        return int(db.execute(query).fetchall()[0][0] or 0)
+
+    first = number("SELECT summarised FROM meta")
+    end = number("SELECT max(sequence) + 1 FROM commits")
+    if end <= first:
+        return
+    db.begin()
+    for table, column in INDEXED:
+        index = f"index_{table}_{column}"
+        done = number(f"SELECT count(*) FROM {index}")
+        if number(f"SELECT count(*) FROM {table}") > done:
+            db.execute(
+                f"INSERT INTO {index} SELECT hash({column}), rowid FROM {table} "
+                f"WHERE rowid >= {done} ORDER BY 1"
+            )
+    db.execute(_MAKERS, [first])
+    db.execute(_DERIVATIONS, [first])
+    if db.execute("SELECT 1 FROM consumption WHERE sequence >= ? LIMIT 1", [first]).fetchall():
+        db.execute(_USES, [first])
+    db.execute("UPDATE meta SET summarised = ?", [end])
+    db.commit()
+
+
+def _is_lock(error: Exception) -> bool:
+    """Whether DuckDB failed because someone else has the file open."""
+    return "lock" in str(error).lower() and "Could not set" in str(error)
+
+
+def _unlink(path: Path) -> None:
+    for each in (path, path.with_name(f"{path.name}.wal")):
+        each.unlink(missing_ok=True)

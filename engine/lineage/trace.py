@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import TriptychError
-from engine.lineage.ledger import Ledger
+from engine.lineage.ledger import INDEXED, Ledger
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -20,24 +20,30 @@ _SHOWN = 6  # candidates named when a prefix fits several rows
 
 
 def trace(ledger: Ledger, id_or_prefix: str) -> dict[str, Any]:
-    """The provenance of a triplet, image, model or preference, by its id or the start of it.
+    """The provenance of a triplet, image, model, preference, dataset or withdrawn row.
 
-    Raises TriptychError where no row, or more than one, has such an id.
+    By its id, which is quick, or the start of it. Raises TriptychError where no row, or more than
+    one, has such an id.
     """
-    table, row_id = _resolve(ledger, id_or_prefix)
-    return {"kind": table.removesuffix("s"), "id": row_id} | _TRACERS[table](ledger, row_id)
+    with ledger.reading():
+        table, row_id = resolve(ledger, id_or_prefix)
+        return {"kind": table.removesuffix("s"), "id": row_id} | _TRACERS[table](ledger, row_id)
 
 
-def _resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
-    union = " UNION ".join(f"SELECT '{t}' AS kind, id FROM {t}" for t in _TRACERS)
+def resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
+    """(table, id) of the row that an id, or the start of one, means; raises as `trace` does."""
+    if ledger.find("triplets", "id", [prefix]):
+        return "triplets", prefix
+    columns = {t: "row_id" if t == "tombstones" else "id" for t in _TRACERS}
+    union = " UNION ".join(f"SELECT '{t}' AS kind, {c} AS id FROM {t}" for t, c in columns.items())
     found = ledger.sql(
         f"SELECT * FROM ({union}) WHERE starts_with(id, ?) ORDER BY id <> ?, kind, id LIMIT ?",
         [prefix, prefix, _SHOWN + 1],
     )
     if not found:
         raise TriptychError(
-            f"no triplet, image, model or preference has an id that starts with {prefix!r}: "
-            "copy one from the export's `id` column or the report's gallery"
+            "no triplet, image, model, preference or dataset has an id that starts with "
+            f"{prefix!r}: copy one from the export's `id` column or the report's gallery"
         )
     # A model named from outside may be the start of another's name: the whole id wins.
     if len(found) > 1 and found[0]["id"] != prefix:
@@ -49,20 +55,30 @@ def _resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
 
 def _one(ledger: Ledger, table: str, row_id: str | None) -> dict[str, Any] | None:
     """A row with the stage that committed it first; JSON columns are opened."""
-    rows = ledger.sql(
-        f"SELECT t.*, c.stage AS made_by_stage, c.round AS made_in_round FROM {table} t "
-        "JOIN commits c USING (sequence) WHERE t.id = ? ORDER BY t.sequence LIMIT 1",
-        [row_id],
-    )
-    return _opened(rows[0]) if rows else None
+    if row_id is None:
+        return None
+    if (table, "id") in INDEXED:
+        rows = ledger.find(table, "id", [row_id])[:1]
+    else:
+        query = f"SELECT * FROM {table} WHERE id = ? ORDER BY sequence LIMIT 1"
+        rows = ledger.sql(query, [row_id])
+    return _opened(rows[0] | _stage(ledger, rows[0]["sequence"])) if rows else None
+
+
+def _stage(ledger: Ledger, sequence: int) -> dict[str, Any]:
+    """The stage that committed a row, and the invocations that ran it."""
+    return ledger.sql(
+        "SELECT stage AS made_by_stage, round AS made_in_round FROM commits WHERE sequence = ?",
+        [sequence],
+    )[0]
 
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """JSON text as values, without what the reader of a trace has no use for."""
-    for column in ("rendering", "truth", "metrics"):
+    for column in ("rendering", "truth", "metrics", "files"):
         if row.get(column):
             row[column] = json.loads(row[column])
-    return {k: v for k, v in row.items() if k != "sequence" and v is not None}
+    return {k: v for k, v in row.items() if k != "sequence" and v not in (None, [])}
 
 
 def _model(ledger: Ledger, model_id: str | None) -> dict[str, Any]:
@@ -71,54 +87,85 @@ def _model(ledger: Ledger, model_id: str | None) -> dict[str, Any]:
 
 
 def _judgements(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
-    rows = ledger.sql(
-        "SELECT DISTINCT ON (j.id) j.*, c.round AS round FROM judgements j JOIN commits c "
-        "USING (sequence) WHERE j.triplet_id = ? ORDER BY j.id, j.sequence",
-        [triplet_id],
-    )
-    rows.sort(key=lambda r: (r["sequence"], r["id"]))
+    rows = {r["id"]: r for r in reversed(ledger.find("judgements", "triplet_id", [triplet_id]))}
+    if not rows:
+        return []
+    rounds = {c["sequence"]: c["round"] for c in ledger.sql("SELECT sequence, round FROM commits")}
+    models = _all_models(ledger)
     return [
         {k: v for k, v in r.items() if k not in ("triplet_id", "judge_id", "sequence")}
-        | {"judge": _model(ledger, r["judge_id"])}
-        for r in rows
+        | {"round": rounds[r["sequence"]]}
+        | {"judge": models.get(r["judge_id"], {"id": r["judge_id"]})}
+        for r in reversed(rows.values())
     ]
 
 
 def _decisions(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
+    rows = ledger.find("decisions", "triplet_id", [triplet_id])
+    return [
+        {"decision": "keep" if r["keep"] else "reject"}
+        | {k: v for k, v in r.items() if k not in ("keep", "triplet_id", "sequence")}
+        for r in rows
+    ]
+
+
+def _all_models(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Every model's row as it was first committed; there are few."""
     rows = ledger.sql(
-        "SELECT * EXCLUDE (triplet_id, sequence) FROM decisions WHERE triplet_id = ? "
-        "ORDER BY sequence, id",
-        [triplet_id],
+        "SELECT m.*, c.stage AS made_by_stage, c.round AS made_in_round FROM models m "
+        "JOIN commits c USING (sequence) ORDER BY m.sequence DESC"
     )
-    return [{"decision": "keep" if r.pop("keep") else "reject"} | r for r in rows]
+    return {row["id"]: _opened(row) for row in rows}
 
 
-def _descendants(ledger: Ledger, model_id: str) -> list[dict[str, Any]]:
+def _descendants(models: dict[str, dict[str, Any]], model_id: str) -> list[dict[str, Any]]:
     """Every model trained on from this one, nearest first."""
-    return ledger.sql(
-        "WITH RECURSIVE line AS (SELECT id, 0 AS steps FROM models WHERE id = ? UNION "
-        # A model can have itself for parent (a stage that changed nothing), hence the bound.
-        "SELECT m.id, steps + 1 FROM models m JOIN line ON m.parent_id = line.id "
-        "WHERE m.id <> line.id AND steps < 1000) "
-        "SELECT m.id, m.role, m.stage, m.round, min(line.steps) AS steps FROM line "
-        "JOIN models m USING (id) WHERE line.steps > 0 GROUP BY ALL ORDER BY steps, round, m.id",
-        [model_id],
-    )
+    steps, waiting = {model_id: 0}, [model_id]
+    while waiting:
+        parent = waiting.pop(0)
+        children = [n for n, m in models.items() if m.get("parent_id") == parent and n not in steps]
+        steps |= dict.fromkeys(children, steps[parent] + 1)
+        waiting += children
+    found = [
+        {k: models[n][k] for k in ("id", "role", "stage", "round")} | {"steps": k}
+        for n, k in steps.items()
+        if k
+    ]
+    return sorted(found, key=lambda m: (m["steps"], m["round"], m["id"]))
 
 
 def _used_by(ledger: Ledger, row_ids: list[str]) -> list[dict[str, Any]]:
-    """The models that saw any of the rows in training, each with its descendants."""
-    seen = ledger.sql(
-        "SELECT DISTINCT model_id, row_id, row_table, stage FROM consumption "
-        "WHERE list_contains(?, row_id) ORDER BY stage, model_id, row_id",
-        [row_ids],
-    )
+    """The models that saw any of the rows in training, and when, each with its descendants."""
+    uses = ledger.find("consumption", "row_id", row_ids) if row_ids else []
+    models = _all_models(ledger) if uses else {}
+    told = []
+    for use in uses:
+        steps = {k: use[k] for k in ("first_step", "by_step") if use[k] is not None}
+        told.append(
+            models.get(use["model_id"], {"id": use["model_id"]})
+            | {"saw": f"{use['row_table']} {use['row_id']}", "in_stage": use["stage"]}
+            | steps
+            | {"descendants": _descendants(models, use["model_id"])}
+        )
+    return told
+
+
+def _exports(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
+    """The datasets that a triplet was exported in, and in which split."""
     return [
-        _model(ledger, use["model_id"])
-        | {"saw": f"{use['row_table']} {use['row_id']}", "in_stage": use["stage"]}
-        | {"descendants": _descendants(ledger, use["model_id"])}
-        for use in seen
+        {"id": member["dataset_id"], "split": member["split"]}
+        for member in ledger.find("membership", "triplet_id", [triplet_id])
     ]
+
+
+def _runs(ledger: Ledger, row_id: str) -> list[dict[str, Any]]:
+    """The invocations that ran the stage which made a triplet."""
+    sequences = {row["sequence"] for row in ledger.find("triplets", "id", [row_id])}
+    return ledger.sql(
+        "SELECT DISTINCT id, started, version, code, python FROM runs "
+        "WHERE list_contains(?, sequence) ORDER BY started, id",
+        [sorted(sequences)],
+    )
 
 
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
@@ -135,8 +182,11 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "image": image,
         "task": _one(ledger, "tasks", task_id) or {"id": task_id},
         "generator": _model(ledger, generator_id),
+        "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
         "judgements": _judgements(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
+        "datasets": _exports(ledger, row_id),
+        "runs": _runs(ledger, row_id),
         "used_by": _used_by(ledger, [row_id, *(pair["id"] for pair in pairs)]),
     }
 
@@ -175,7 +225,7 @@ def _model_trace(ledger: Ledger, row_id: str) -> dict[str, Any]:
     counted = "count(DISTINCT {}) AS rows FROM {} WHERE {} = ? GROUP BY ALL ORDER BY ALL"
     return row | {
         "ancestors": ancestors,
-        "descendants": _descendants(ledger, row_id),
+        "descendants": _descendants(_all_models(ledger), row_id),
         "consumed": ledger.sql(
             "SELECT stage, row_table, " + counted.format("row_id", "consumption", "model_id"),
             [row_id],
@@ -204,11 +254,33 @@ def _preference(ledger: Ledger, row_id: str) -> dict[str, Any]:
     }
 
 
+def _dataset(ledger: Ledger, row_id: str) -> dict[str, Any]:
+    row = _one(ledger, "datasets", row_id) or {}
+    splits = ledger.sql(
+        "SELECT split, count(*) AS rows FROM membership WHERE dataset_id = ? GROUP BY ALL "
+        "ORDER BY ALL",
+        [row_id],
+    )
+    return row | {"splits": splits}
+
+
+def _tombstone(ledger: Ledger, row_id: str) -> dict[str, Any]:
+    """A withdrawn row: when it went, what it was, and who had seen it."""
+    rows = ledger.sql(
+        "SELECT t.row_table, w.id AS withdrawal_id, w.at AS withdrawn, w.reason FROM tombstones t "
+        "JOIN withdrawals w ON w.id = t.withdrawal_id WHERE t.row_id = ? LIMIT 1",
+        [row_id],
+    )
+    return rows[0] | {"used_by": _used_by(ledger, [row_id]), "datasets": _exports(ledger, row_id)}
+
+
 _TRACERS: dict[str, Callable[[Ledger, str], dict[str, Any]]] = {
     "triplets": _triplet,
     "images": _image,
     "models": _model_trace,
     "preferences": _preference,
+    "datasets": _dataset,
+    "tombstones": _tombstone,
 }
 
 

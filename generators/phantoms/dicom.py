@@ -232,9 +232,23 @@ def write_cohort(
         for number in range(count):
             path = folder / modality / f"{number:04d}.dcm"
             if not path.exists():
-                phantom = draw(modality, phantom_seed(seed, modality, number), size, difficulty)
-                write_dicom(phantom, path, f"{number * 5 // 6 + 1:04d}", seed)
+                _draw_one(path, modality, number, size, seed, difficulty)
             yield path
+
+
+def redraw(folder: Path, name: str, size: int, seed: int, difficulty: float) -> Path:
+    """Write the phantom of a cohort that is called `name` (modality/NNNN.dcm) below `folder`."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _draw_one(path, path.parent.name, int(path.stem), size, seed, difficulty)
+    return path
+
+
+def _draw_one(
+    path: Path, modality: str, number: int, size: int, seed: int, difficulty: float
+) -> None:
+    phantom = draw(modality, phantom_seed(seed, modality, number), size, difficulty)
+    write_dicom(phantom, path, f"{number * 5 // 6 + 1:04d}", seed)
 
 
 def phantom_seed(seed: int, modality: str, number: int) -> int:

@@ -1,0 +1,282 @@
+"""The ledger at size: commits against DuckDB's own bulk load, and what questions cost.
+
+    python -m benchmarks.lineage --triplets 1e6
+
+A synthetic record of N triplets, 3 N judgements, N decisions, 100 checkpoints in ten rounds with N
+rows seen in training, N/50 images of 24 bytes each, and one group of 500 images. It is committed
+stage by stage as a run would, and the very same Parquet is loaded by DuckDB's `CREATE TABLE AS`.
+Ends with one line of JSON. N = 1e7 needs about 15 GB of disk.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import duckdb
+import typer
+
+from engine.lineage.trace import trace
+from engine.lineage.verify import verify
+from engine.lineage.withdraw import withdraw
+from engine.records import ROW_TYPES, Model, Task, content_id, schema_of
+from engine.workspace import Workspace
+
+ROUNDS, TRAININGS, GROUP = 10, 10, 500
+TASK = Task.make("MR", "disease", "easy", "closed", "direct")
+SHARD = 500_000  # rows
+BASE = content_id("benchmark base")
+
+
+def model_id(role: str, round: int, number: int = 0) -> str:
+    """The id of a synthetic model."""
+    return content_id("benchmark", role, round, number)
+
+
+class Maker:
+    """Writes shards of synthetic rows with DuckDB, in bounded memory."""
+
+    def __init__(self, workspace: Workspace, triplets: int) -> None:
+        self.workspace, self.triplets = workspace, triplets
+        self.images = max(triplets // 50, 2 * GROUP)
+        self.each = triplets // ROUNDS
+        self.seconds, self.rows = 0.0, 0
+        self.db = duckdb.connect()
+        self.db.execute("SET memory_limit = '2GB'; SET preserve_insertion_order = true")
+
+    def stage(self, name: str, round: int, tables: dict[str, tuple[str, int, int]]) -> None:
+        """Write each table's rows low to high, then commit; the commit is what is timed."""
+        stage = self.workspace.begin(name, round, content_id(name, round))
+        for table, (query, low, high) in tables.items():
+            row_type = next(t for t in ROW_TYPES if t.table == table)
+            columns = ", ".join(f'"{c}"' for c in schema_of(row_type).names)
+            for number, start in enumerate(range(low, high, SHARD)):
+                path = stage.folder / f"{table}-{number:03d}.parquet"
+                end = min(start + SHARD, high)
+                self.db.execute(
+                    f"COPY (SELECT {columns} FROM ({query.format(r=round, low=start, high=end)})) "
+                    f"TO '{path}' (COMPRESSION zstd)"
+                )
+                self.rows += end - start
+        started = time.perf_counter()
+        self.workspace.commit(stage)
+        self.seconds += time.perf_counter() - started
+
+    def model(self, name: str, round: int, number: int, role: str, parent: str, seen: str) -> None:
+        """A training of one checkpoint, which saw the rows of `seen`."""
+        stage = self.workspace.begin(name, round, content_id(name, round, number))
+        model = Model(
+            id=model_id(role, round, number),
+            role=role,
+            stage=name,
+            round=round,
+            parent_id=parent,
+            path="models/none",
+            metrics="{}",
+            step=1000,
+        )
+        stage.write(Model, [model])
+        path = stage.folder / "consumption-000.parquet"
+        self.db.execute(
+            f"COPY (SELECT md5('{model.id}' || row_id) AS id, '{model.id}' AS model_id, row_id, "
+            f"row_table, '{name}' AS stage, 1::BIGINT AS first_step, 100::BIGINT AS by_step "
+            f"FROM ({seen})) TO '{path}' (COMPRESSION zstd)"
+        )
+        started = time.perf_counter()
+        commit = self.workspace.commit(stage)
+        self.seconds += time.perf_counter() - started
+        self.rows += sum(commit["rows"].values())
+
+
+IMAGES = f"""SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB AS png,
+    256 AS width, 256 AS height, 'MR' AS modality, 'head' AS anatomy,
+    CASE WHEN n < {GROUP} THEN md5('large') ELSE md5('g' || (n // 4)) END AS "group",
+    'train' AS split, 'MR/' || n || '.dcm' AS source, '{{{{"window":[40,80]}}}}' AS rendering,
+    'strict' AS deidentification, true AS is_synthetic, NULL::VARCHAR AS truth
+FROM range({{low}}, {{high}}) r(n)"""
+
+TRIPLETS = """SELECT md5('t' || n) AS id, md5('i' || (hash(n) % {images})) AS image_id,
+    '{writer}' AS generator_id, '{task}' AS task_id, '' AS prompt_hash, 7::BIGINT AS seed,
+    n % 8 AS sample, {{r}}::BIGINT AS round,
+    'Is there a lesion of kind ' || (n % 977) || ' in the left lobe?' AS question,
+    ['yes', 'no', 'cannot say'] AS options, 'yes' AS answer,
+    'The image shows a region of ' || (n % 7919) || ' with a bright margin' AS rationale,
+    '<question>Is there a lesion of kind ' || (n % 977) || ' in the left lobe?</question><think>'
+        || 'The image shows a region of ' || (n % 7919) || '</think><answer>yes</answer>' AS raw,
+    random() AS logprob, NULL::VARCHAR AS problem, []::VARCHAR[] AS derived_from
+FROM range({{low}}, {{high}}) r(n)"""
+
+JUDGEMENTS = """SELECT md5('j' || n) AS id, md5('t' || (n // 3)) AS triplet_id,
+    '{judge}' AS judge_id, random() AS factuality, random() AS reasoning, random() AS relevance,
+    random() AS overall, random() AS probability
+FROM range({{low}}, {{high}}) r(n)"""
+
+DECISIONS = """SELECT md5('d' || n) AS id, md5('t' || n) AS triplet_id, 'rules' AS rules_id,
+    {{r}}::BIGINT AS round, n % 3 = 0 AS keep,
+    CASE WHEN n % 3 = 0 THEN 'kept' ELSE 'below the threshold' END AS reason,
+    random() AS score, 0.5 AS threshold
+FROM range({{low}}, {{high}}) r(n)"""
+
+PREFERENCES = """SELECT md5('p' || n) AS id, md5('i' || (hash(n) % {images})) AS image_id,
+    md5('t' || n) AS chosen_id, md5('t' || (n + 1)) AS rejected_id, 'factuality' AS criterion,
+    10.0::DOUBLE AS tier_chosen, 6.0::DOUBLE AS tier_rejected, 'simulated' AS expert,
+    {{r}}::BIGINT AS round, n % 4 = 0 AS holdout
+FROM range({{low}}, {{high}}) r(n)"""
+
+
+def fill(maker: Maker) -> None:
+    """Ten rounds, ten checkpoints a round: nine of the policy's line and the refined judge."""
+    base = Model(
+        id=BASE, role="base", stage="base", round=0, parent_id=None, path="tiny", metrics="{}"
+    )
+    stage = maker.workspace.begin("outside", 0, content_id("outside"))
+    stage.write(Model, [base])
+    stage.write(Task, [TASK])
+    maker.workspace.commit(stage)
+    maker.stage("ingest", 0, {"images": (IMAGES, 0, maker.images)})
+    writer = judge = BASE
+    seen_each = maker.triplets // (ROUNDS * TRAININGS)
+    for r in range(1, ROUNDS + 1):
+        low, high = (r - 1) * maker.each, r * maker.each
+        rows = TRIPLETS.format(images=maker.images, writer=writer, task=TASK.id)
+        maker.stage("generate", r, {"triplets": (rows, low, high)})
+        rows = JUDGEMENTS.format(judge=judge)
+        maker.stage("judge", r, {"judgements": (rows, 3 * low, 3 * high)})
+        maker.stage("select", r, {"decisions": (DECISIONS.format(), low, high)})
+        pairs = PREFERENCES.format(images=maker.images)
+        maker.stage("prefer", r, {"preferences": (pairs, low, low + maker.each // 50)})
+        parent = BASE
+        for number in range(TRAININGS - 1):
+            seen = (
+                f"SELECT md5('t' || (3 * (hash(n, {number}, {r}) % {high // 3}))) AS row_id, "
+                f"'triplets' AS row_table FROM range({seen_each}) s(n)"
+            )
+            maker.model("sft", r, number, "policy", parent, seen)
+            parent = model_id("policy", r, number)
+        pairs_seen = (
+            "SELECT md5('p' || n) AS row_id, 'preferences' AS row_table "
+            f"FROM range({low}, {low + maker.each // 50}) s(n)"
+        )
+        maker.model("refine", r, 0, "judge", judge, pairs_seen)
+        writer, judge = parent, model_id("judge", r)
+
+
+def own_load(workspace: Workspace, path: Path) -> float:
+    """Seconds of DuckDB's own bulk load of the same Parquet; image bytes are left out, as by us."""
+    started = time.perf_counter()
+    with duckdb.connect(str(path)) as db:
+        db.execute("SET memory_limit = '4GB'")
+        for row_type in ROW_TYPES:
+            shards = sorted(map(str, workspace.events.glob(f"*/{row_type.table}-*.parquet")))
+            if shards:
+                left_out = " EXCLUDE (png)" if row_type.table == "images" else ""
+                db.execute(
+                    f"CREATE TABLE {row_type.table} AS SELECT *{left_out} FROM read_parquet(?)",
+                    [shards],
+                )
+    return time.perf_counter() - started
+
+
+def timed(work: Callable[[], Any], times: int = 1) -> float:
+    """Median seconds of a call."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def command_seconds(workspace: Workspace, *words: str) -> float:
+    """Seconds of the whole command, the interpreter's start included."""
+    command = [sys.executable, "-m", "pipelines.cli", "lineage", *words]
+    started = time.perf_counter()
+    subprocess.run(
+        [*command, "-w", str(workspace.root), "--json"], check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - started
+
+
+def measure(root: Path, triplets: int) -> dict[str, Any]:
+    """Build, load, ask; every figure in one dictionary."""
+    with Workspace.writing(root, "benchmark", {"name": "benchmark"}) as workspace:
+        maker = Maker(workspace, triplets)
+        fill(maker)
+        maker.db.close()
+    ledger = workspace.ledger()
+    rebuild = timed(lambda: ledger.rebuild(workspace.events))
+    own = own_load(workspace, root / "own.duckdb")
+    parquet = sum(p.stat().st_size for p in workspace.events.glob("*/*.parquet"))
+    ids = [content_of(n) for n in range(0, triplets, max(triplets // 20, 1))]
+    traces = [timed(lambda name=name: trace(ledger, name)) for name in ids]  # type: ignore[misc]
+    group = ledger.sql("SELECT md5('large') AS g")[0]["g"]
+    answer = withdraw(ledger, group)
+    report = verify_but_images(workspace)
+    return {
+        "benchmark": "lineage",
+        "triplets": triplets,
+        "rows": maker.rows,
+        "commits": len(workspace.commits()),
+        "commit_rows_per_second": round(maker.rows / maker.seconds),
+        "rebuild_rows_per_second": round(maker.rows / rebuild),
+        "own_load_rows_per_second": round(maker.rows / own),
+        "commit_to_own_load": round(own / maker.seconds, 3),
+        "rebuild_to_own_load": round(own / rebuild, 3),
+        "parquet_mb": round(parquet / 1e6, 1),
+        "ledger_mb": round(ledger.path.stat().st_size / 1e6, 1),
+        "own_ledger_mb": round((root / "own.duckdb").stat().st_size / 1e6, 1),
+        "trace_ms_median": round(1000 * statistics.median(traces), 1),
+        "trace_ms_worst": round(1000 * max(traces), 1),
+        "trace_command_s": round(command_seconds(workspace, "trace", ids[3]), 2),
+        "withdraw_images": len(answer.images),
+        "withdraw_rows": sum(answer.rows.values()),
+        "withdraw_models": [len(answer.derived_models), len(answer.influenced_models)],
+        "withdraw_dry_run_s": round(timed(lambda: withdraw(ledger, group), 3), 3),
+        "verify_rows_per_second": round(report["rows"] / report["seconds"]),
+        "verify_mb_per_second": round(report["bytes"] / report["seconds"] / 1e6, 1),
+        "problems": report["problems"],
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def content_of(number: int) -> str:
+    """The id of the synthetic triplet of a number."""
+    import hashlib
+
+    return hashlib.md5(f"t{number}".encode()).hexdigest()
+
+
+def verify_but_images(workspace: Workspace) -> dict[str, Any]:
+    """`verify`, where the synthetic images' ids are no hashes of pixels, as expected."""
+    told = verify(workspace).to_dict()
+    expected = "an image's id is not of its pixels"
+    wrong = [p for p in told["problems"] if p["what"] != expected]
+    return told | {"problems": wrong[:5]}
+
+
+def main(
+    triplets: Annotated[
+        float, typer.Option(help="How many triplets; three judgements each.")
+    ] = 1e5,
+    keep: Annotated[Path | None, typer.Option(help="Build the workspace here and keep it.")] = None,
+) -> None:
+    """Build the synthetic record, time everything, print the JSON line."""
+    root = keep or Path(tempfile.mkdtemp(prefix="triptych-lineage-"))
+    try:
+        print(json.dumps(measure(root, int(triplets))))
+    finally:
+        if keep is None:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,56 @@
+"""Export with a record of it: which rows left in which files."""
+
+from __future__ import annotations
+
+from engine.hub.export import SELECTED, SPLITS, export
+from engine.lineage.chain import file_hash
+from engine.records import Dataset, Membership, canonical, content_id
+from engine.workspace import Workspace
+
+FOLDER = "dataset"
+
+
+def publish(workspace: Workspace, url: str | None = None) -> dict[str, int]:
+    """Write `dataset/` and commit what is in it; returns the rows of each file.
+
+    The workspace is open for writing; `url` is where it will be published, if anywhere. The same
+    content is committed once.
+    """
+    name = workspace.config["name"]
+    folder = workspace.root / FOLDER
+    counts = export(workspace, folder, name, url)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    files = {p.relative_to(folder).as_posix(): file_hash(p) for p in paths}
+    dataset_id = content_id("dataset", name, files)
+    if workspace.committed(dataset_id):
+        return counts
+    members = workspace.ledger().sql(f"SELECT id, split FROM ({SELECTED}) ORDER BY id")
+    stage = workspace.begin("export", 0, dataset_id)
+    stage.write(
+        Dataset,
+        [
+            Dataset(
+                id=dataset_id,
+                name=name,
+                path=FOLDER,
+                url=url,
+                files=canonical(files),
+                rows=len(members),
+            )
+        ],
+    )
+    stage.write(
+        Membership,
+        [
+            Membership(
+                id=content_id("member", dataset_id, m["id"]),
+                dataset_id=dataset_id,
+                triplet_id=m["id"],
+                split=SPLITS[m["split"]],
+            )
+            for m in members
+        ],
+    )
+    stage.metrics = dict(counts)
+    workspace.commit(stage)
+    return counts

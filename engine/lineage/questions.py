@@ -1,0 +1,168 @@
+"""Small questions to the ledger: why a row is not in the data, how two runs differ, any SQL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from engine.errors import TriptychError
+from engine.lineage.ledger import Ledger
+from engine.lineage.trace import resolve
+
+# The decision that counts: a triplet's latest.
+_LATEST = """
+SELECT t.id, d.keep, d.reason, d.score, d.threshold, d.round FROM {run}triplets t
+LEFT JOIN {run}decisions d ON d.triplet_id = t.id
+QUALIFY row_number() OVER (PARTITION BY t.id ORDER BY d.sequence DESC NULLS LAST, d.id) = 1
+"""
+
+
+def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
+    """Why a triplet or image is not in the data: {"id", "kind", "in_data", "why", …}.
+
+    A file that was refused is found by its path. Raises TriptychError for an unknown row.
+    """
+    with ledger.reading():
+        refused = ledger.sql("SELECT path, frame, reason FROM refusals WHERE path = ?", [row])
+        if refused:
+            why = "; ".join(f"{r['reason']} (frame {r['frame']})" for r in refused)
+            return {"id": row, "kind": "file", "in_data": False, "why": f"refused: {why}"}
+        table, row_id = resolve(ledger, row)
+        told = {"id": row_id, "kind": table.removesuffix("s")}
+        if table == "tombstones":
+            when = ledger.sql(
+                "SELECT w.at FROM tombstones t JOIN withdrawals w ON w.id = t.withdrawal_id "
+                "WHERE t.row_id = ?",
+                [row_id],
+            )[0]["at"]
+            return told | {"in_data": False, "why": f"withdrawn on {when}"}
+        if table == "images":
+            return told | _image(ledger, row_id)
+        if table == "triplets":
+            return told | _triplet(ledger, row_id)
+    raise TriptychError(f"{row_id} is of {table}: ask about a triplet, an image or a refused file")
+
+
+def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
+    row = ledger.find("triplets", "id", [row_id])[0]
+    decisions = ledger.find("decisions", "triplet_id", [row_id])
+    if not decisions:
+        if row["generator_id"] == "expert":
+            return {"in_data": True, "why": "an expert's row, exported without a decision"}
+        stage = ledger.sql("SELECT stage FROM commits WHERE sequence = ?", [row["sequence"]])
+        return {
+            "in_data": False,
+            "why": f"no stage has decided on it (made by {stage[0]['stage']})"
+            + (f"; it did not parse: {row['problem']}" if row["problem"] else ""),
+        }
+    last = decisions[-1]
+    fields = ("reason", "score", "threshold", "round", "rules_id")
+    return {"in_data": last["keep"], "why": last["reason"]} | {k: last[k] for k in fields}
+
+
+def _image(ledger: Ledger, row_id: str) -> dict[str, Any]:
+    image = ledger.sql("SELECT split FROM images WHERE id = ? LIMIT 1", [row_id])[0]
+    reasons = ledger.sql(
+        "SELECT coalesce(reason, 'no decision') AS reason, keep, count(*) AS rows FROM "
+        f"({_LATEST.format(run='')}) WHERE id IN (SELECT id FROM triplets WHERE image_id = ?) "
+        "GROUP BY ALL ORDER BY rows DESC, reason",
+        [row_id],
+    )
+    kept = sum(r["rows"] for r in reasons if r["keep"])
+    if not reasons:
+        why = f"no question was asked about it (split {image['split']})"
+    else:
+        why = f"{kept} of {sum(r['rows'] for r in reasons)} rows about it were kept"
+    return {"in_data": kept > 0, "why": why, "split": image["split"], "rows": reasons}
+
+
+def diff(one: Ledger, two: Ledger) -> dict[str, Any]:
+    """How a second run's rows, decisions and metrics differ from a first one's.
+
+    {"added", "dropped": ids of triplets; "changed": decisions and why; "metrics": by stage}
+    """
+    with one.reading() as db:
+        db.execute(f"ATTACH '{_quoted(two.path)}' AS other (READ_ONLY)")
+        try:
+            return {
+                "added": _only(one, "other.", "main."),
+                "dropped": _only(one, "main.", "other."),
+                "changed": _changed(one),
+                "metrics": _metrics(one),
+            }
+        finally:
+            db.execute("DETACH other")
+
+
+def _quoted(path: Path) -> str:
+    return str(path.resolve()).replace("'", "''")
+
+
+def _only(ledger: Ledger, there: str, not_there: str) -> list[str]:
+    rows = ledger.sql(
+        f"SELECT DISTINCT id FROM {there}triplets "
+        f"ANTI JOIN {not_there}triplets o USING (id) ORDER BY id"
+    )
+    return [row["id"] for row in rows]
+
+
+def _changed(ledger: Ledger) -> list[dict[str, Any]]:
+    return ledger.sql(
+        f"SELECT a.id, a.keep AS kept_before, b.keep AS kept_after, a.reason AS why_before, "
+        "b.reason AS why_after, a.score AS score_before, b.score AS score_after, "
+        "a.threshold AS threshold_before, b.threshold AS threshold_after "
+        f"FROM ({_LATEST.format(run='main.')}) a "
+        f"JOIN ({_LATEST.format(run='other.')}) b USING (id) "
+        "WHERE a.keep IS DISTINCT FROM b.keep OR a.reason IS DISTINCT FROM b.reason ORDER BY id"
+    )
+
+
+def _metrics(ledger: Ledger) -> list[dict[str, Any]]:
+    """Numbers of each stage that differ; a stage's last commit counts."""
+
+    def numbers(run: str) -> dict[tuple[str, int, str], float]:
+        rows = ledger.sql(f"SELECT stage, round, metrics FROM {run}commits ORDER BY sequence")
+        return {
+            (row["stage"], row["round"], key): value
+            for row in rows
+            for key, value in _flat(json.loads(row["metrics"]))
+        }
+
+    before, after = numbers("main."), numbers("other.")
+    return [
+        {
+            "stage": key[0],
+            "round": key[1],
+            "metric": key[2],
+            "before": before.get(key),
+            "after": after.get(key),
+        }
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, float]]:
+    """Numbers of nested dictionaries by their dotted names; lists are left out."""
+    if isinstance(value, dict):
+        pairs = [(f"{name}.{k}" if name else str(k), v) for k, v in value.items()]
+        return [found for k, v in pairs for found in _flat(v, k)]
+    return [(name, value)] if isinstance(value, int | float) else []
+
+
+def ask(ledger: Ledger, query: str) -> list[dict[str, Any]]:
+    """Rows of any SQL that only reads the ledger; no file or network is reached from it.
+
+    Raises TriptychError with DuckDB's complaint in one line.
+    """
+    with ledger.reading() as db:
+        db.execute("SET enable_external_access = false")
+        db.execute("SET lock_configuration = true")
+        try:
+            return ledger.sql(query)
+        except duckdb.Error as error:
+            lines = str(error).split("LINE 1:")[0]
+            raise TriptychError(f"the ledger cannot answer that: {lines}") from None

@@ -1,0 +1,133 @@
+"""Taking rows out of the record for good, so that an interruption at any point is made good.
+
+    redacting/<fingerprint>/<folder>/<shard>   committed shards, written again without the rows
+    redacting/<fingerprint>/remove.json        other files of the workspace that hold the data
+
+1. The new shards are written aside. Cut short here, nothing was withdrawn: they are thrown away.
+2. The withdrawal is committed: tombstones, and in its commit.json the old and the new hash of
+   each shard (`redactions`, which `engine.lineage.chain` follows).
+3. The new shards take their places, the ledger is made again from them (a deletion would leave the
+   rows in the file's free blocks), the export is written again, and the folder goes. Cut short
+   here, it is finished when the workspace is next opened for writing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.lineage.chain import file_hash
+from engine.records import Tombstone, Withdrawal, content_id
+
+if TYPE_CHECKING:
+    from engine.workspace import Workspace
+
+
+Rule = tuple[str, str, list[str]]  # a table, a column, the ids whose rows go
+
+
+def redact(
+    workspace: Workspace, withdrawal: Withdrawal, rules: list[Rule], remove: list[str]
+) -> None:
+    """Take rows out of every shard, and files (relative paths) out of the workspace.
+
+    The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
+    """
+    fingerprint = content_id("withdraw", withdrawal.id)
+    aside = workspace.root / "redacting" / fingerprint
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    gone: dict[str, set[str]] = {}
+    redactions = []
+    for table, column, ids in rules:
+        for shard in sorted(workspace.events.glob(f"*/{table}-*.parquet")):
+            taken = _rewrite(aside, shard, column, ids)
+            if taken:
+                gone.setdefault(table, set()).update(taken)
+                redactions.append(_redaction(aside, shard))
+    (aside / "remove.json").write_text(json.dumps(remove))
+    stage = workspace.begin("withdraw", 0, fingerprint)
+    stage.write(Withdrawal, [withdrawal])
+    stage.write(Tombstone, _tombstones(withdrawal.id, gone))
+    stage.redactions = redactions
+    workspace.commit(stage)
+    finish(workspace)
+
+
+def _rewrite(aside: Path, shard: Path, column: str, ids: list[str]) -> list[str]:
+    """Write a shard aside without the rows whose column is one of `ids`; the ids of these rows."""
+    from engine.workspace import write_shard
+
+    keys = pq.read_table(shard, columns=["id", column] if column != "id" else ["id"])
+    held = pc.is_in(keys[column], pa.array(ids, pa.string()))
+    if not pc.any(held).as_py():
+        return []
+    folder = aside / shard.parent.name
+    folder.mkdir(exist_ok=True)
+    write_shard(folder, shard.stem, pq.read_table(shard).filter(pc.invert(held)))
+    return [str(name) for name in keys["id"].filter(held).to_pylist()]
+
+
+def _redaction(aside: Path, shard: Path) -> dict[str, str]:
+    folder, name = shard.parent.name, shard.name
+    new = file_hash(aside / folder / name)
+    return {"folder": folder, "shard": name, "old": file_hash(shard), "new": new}
+
+
+def _tombstones(withdrawal_id: str, gone: dict[str, set[str]]) -> list[Tombstone]:
+    return [
+        Tombstone(
+            id=content_id("tombstone", withdrawal_id, table, row_id),
+            withdrawal_id=withdrawal_id,
+            row_id=row_id,
+            row_table=table,
+        )
+        for table, ids in gone.items()
+        for row_id in sorted(ids)
+    ]
+
+
+def finish(workspace: Workspace) -> bool:
+    """Carry out withdrawals that are committed, drop those that are not; whether there were any.
+
+    The workspace is open for writing.
+    """
+    pending = [p for p in (workspace.root / "redacting").glob("*") if p.is_dir()]
+    committed = [p for p in pending if workspace.committed(p.name)]
+    for folder in committed:
+        _carry_out(workspace, folder)
+    if committed:
+        workspace.ledger().rebuild(workspace.events)
+        _export_again(workspace)
+    shutil.rmtree(workspace.root / "redacting", ignore_errors=True)
+    return bool(committed)
+
+
+def _carry_out(workspace: Workspace, aside: Path) -> None:
+    for new in sorted(aside.glob("*/*.parquet")):
+        new.replace(workspace.events / new.parent.name / new.name)
+    for relative in json.loads((aside / "remove.json").read_text()):
+        path = workspace.root / relative
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in workspace.work.glob("*"):
+        shutil.rmtree(folder)
+
+
+def _export_again(workspace: Workspace) -> None:
+    """An export holds the rows too: write it without them, or remove it where nothing is left."""
+    from engine.hub.publish import publish
+
+    folder = workspace.root / "dataset"
+    if not folder.exists():
+        return
+    try:
+        publish(workspace)
+    except TriptychError:
+        shutil.rmtree(folder)

@@ -1,0 +1,73 @@
+"""A committed shard that a failing disk tore is made again from the ledger, or the run stops.
+
+The ledger holds every column but image bytes, and writing the same rows gives the same Parquet: the
+shard is put back only where its SHA-256 is the recorded one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.lineage import chain
+from engine.records import TYPES_BY_TABLE, to_arrow
+
+if TYPE_CHECKING:
+    from engine.workspace import Workspace
+
+
+def mend(workspace: Workspace) -> None:
+    """Put torn or missing committed shards back; the workspace is open for writing.
+
+    Raises TriptychError where the ledger cannot give one back.
+    """
+    from engine.workspace import is_whole
+
+    record = chain.links(workspace)
+    hashes = chain.shard_hashes(record)
+    for link in record:
+        shards = {p: h for p, h in hashes.items() if p.parent == link.folder and h is not None}
+        torn = {p: h for p, h in shards.items() if not p.exists() or not is_whole(p)}
+        for shard, digest in torn.items():
+            made = len(torn) == 1 and _made_again(workspace, link.commit["sequence"], shard, digest)
+            if not made:
+                raise TriptychError(
+                    f"{shard} is torn and the ledger cannot give it back: restore it from a backup "
+                    "(`triptych lineage verify` lists everything that is damaged)"
+                )
+
+
+def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -> bool:
+    """Write a shard from the ledger's rows of its stage; whether its hash is the recorded one."""
+    from engine.workspace import write_shard
+
+    table = shard.stem.rpartition("-")[0]
+    try:
+        rows = workspace.ledger().sql(
+            f"SELECT * FROM {table} WHERE sequence = ? ORDER BY rowid", [sequence]
+        )
+    except Exception:  # a ledger that is damaged too cannot help; DuckDB raises many kinds
+        return False
+    row_type = TYPES_BY_TABLE[table]
+    counts = {
+        path.name: pq.read_metadata(path).num_rows
+        for path in shard.parent.glob(f"{table}-*.parquet")
+        if path != shard
+    }
+    low = sum(n for name, n in counts.items() if name < shard.name)
+    high = len(rows) - sum(n for name, n in counts.items() if name > shard.name)
+    try:
+        made = [row_type.from_dict(row) for row in rows[low:high]]
+    except TypeError:  # image bytes are not in the ledger
+        return False
+    aside = workspace.work / "mended"
+    aside.mkdir(parents=True, exist_ok=True)
+    new = write_shard(aside, shard.stem, to_arrow(row_type, made))
+    if chain.file_hash(new) != digest:
+        return False
+    new.replace(shard)
+    aside.rmdir()
+    return True

@@ -1,0 +1,343 @@
+"""What follows when an image, or all images of a patient or study, are withdrawn.
+
+Tier 1 is what derives from them: their triplets (and triplets whose words were taken from these),
+with judgements, decisions, preferences and evaluations; the checkpoints that saw such a triplet at
+or after its first use; and the models that descend from these.
+
+Tier 2 is what they influenced. It is followed through stages, because a stage's rows are not
+independent: the threshold of a selection comes from all judgements of its round.
+
+- a judge that learned from a preference of tier 1, or was calibrated on a frozen one;
+- what a model of either tier wrote or judged, and the decisions and preferences of a round made
+  after such a judge judged in it;
+- a model that saw any of these in training, was rewarded by such a judge, or descends from one.
+
+Which questions a round asks for follows how often its policy was right on validation images: that
+influence is not followed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engine.errors import TriptychError
+from engine.lineage.ledger import Ledger
+
+Use = tuple[int, str, int | None, str | None, int]  # sequence, table, source, maker, first step
+START = -1  # the sequence of a model that no stage of the workspace made
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model where it was committed. `step` None: the end of its training."""
+
+    id: str
+    role: str
+    sequence: int
+    parent_id: str | None
+    step: int | None
+
+
+@dataclass(slots=True)
+class Answer:
+    """Both tiers of a withdrawal, where to restart, and what that costs."""
+
+    target: str
+    images: list[str]
+    ids: dict[str, list[str]]  # tier 1's images, triplets and preferences
+    rows: dict[str, int]  # tier 1: how many of each table
+    derived_models: list[dict[str, Any]] = field(default_factory=list)
+    influenced_models: list[dict[str, Any]] = field(default_factory=list)
+    influenced_rows: dict[str, int] = field(default_factory=dict)
+    datasets: list[str] = field(default_factory=list)
+    restart_from: dict[str, Any] | None = None
+    repeat: list[str] = field(default_factory=list)  # folders of the stages to run again
+    seconds: float = 0.0  # what these took
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; of rows other than images only how many."""
+        return {k: v for k, v in asdict(self).items() if k != "ids"}
+
+
+def withdraw(ledger: Ledger, target: str) -> Answer:
+    """What a withdrawal of `target` (an image's or group's id, or its beginning) reaches.
+
+    Raises TriptychError where there is no such image, or more than one that it could be.
+    """
+    with ledger.reading():
+        name, images = resolve(ledger, target)
+        ledger.summarised()
+        rows = derived_rows(ledger, images)
+        answer = Answer(name, images, rows, _counts(ledger, rows))
+        _follow(ledger, answer)
+        return answer
+
+
+def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
+    """(the whole id of the image or group, the images it names)."""
+    found = ledger.sql(
+        "SELECT DISTINCT id AS name FROM images WHERE starts_with(id, $1) "
+        'UNION SELECT DISTINCT "group" FROM images WHERE starts_with("group", $1) '
+        "ORDER BY name <> $1, name LIMIT 3",
+        [target],
+    )
+    if not found or not target:
+        gone = ledger.sql(
+            "SELECT w.at FROM tombstones t JOIN withdrawals w ON w.id = t.withdrawal_id "
+            "WHERE t.row_id = $1 OR w.subject_id = $1 LIMIT 1",
+            [target],
+        )
+        when = f": it was withdrawn on {gone[0]['at']}" if gone else ""
+        raise TriptychError(f"no image or group has an id that starts with {target!r}{when}")
+    if len(found) > 1 and found[0]["name"] != target:
+        raise TriptychError(f"{target!r} could be several images or groups: give more characters")
+    name = found[0]["name"]
+    images = ledger.sql(
+        'SELECT DISTINCT id FROM images WHERE $1 IN (id, "group") ORDER BY id', [name]
+    )
+    return name, [row["id"] for row in images]
+
+
+def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
+    """Tier 1's images, triplets and preferences: ids by table."""
+
+    def ids(query: str, *parameters: Any) -> list[str]:
+        return [row["id"] for row in ledger.sql(query, list(parameters))]
+
+    triplets = ids(
+        "WITH RECURSIVE line AS ("
+        "SELECT DISTINCT id FROM triplets WHERE image_id IN (SELECT unnest($1)) "
+        "UNION SELECT id FROM derivations WHERE source IN (SELECT unnest($1)) "
+        "UNION SELECT d.id FROM derivations d JOIN line ON line.id = d.source) "
+        "SELECT id FROM line ORDER BY id",
+        images,
+    )
+    preferences = ids(
+        "SELECT DISTINCT id FROM preferences WHERE image_id IN (SELECT unnest($1)) "
+        "OR chosen_id IN (SELECT unnest($2)) OR rejected_id IN (SELECT unnest($2)) ORDER BY id",
+        images,
+        triplets,
+    )
+    return {"images": images, "triplets": triplets, "preferences": preferences}
+
+
+def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
+    """Tier 1's rows by table, those included that go with an image or a triplet."""
+    counts = {table: len(ids) for table, ids in rows.items()}
+    for table in ("judgements", "decisions"):
+        found = ledger.sql(
+            "WITH gone AS (SELECT unnest($1) AS id) SELECT count(*) AS n FROM gone "
+            f"JOIN index_{table}_triplet_id ON key = hash(id)",
+            [rows["triplets"]],
+        )
+        counts[table] = found[0]["n"]
+    found = ledger.sql(
+        "SELECT count(*) AS n FROM evaluations WHERE image_id IN (SELECT unnest($1))",
+        [rows["images"]],
+    )
+    return counts | {"evaluations": found[0]["n"]}
+
+
+def _follow(ledger: Ledger, answer: Answer) -> None:
+    """Fill in models, stages and cost, from the ledger's small tables."""
+    models = [
+        Checkpoint(**row)
+        for row in ledger.sql(
+            "SELECT DISTINCT id, role, sequence, parent_id, step FROM models ORDER BY ALL"
+        )
+    ]
+    uses: list[Use] = [
+        (r["sequence"], r["row_table"], r["source"], r["maker"], r["first_step"])
+        for r in ledger.sql("SELECT sequence, row_table, source, maker, first_step FROM uses")
+    ]
+    commits = {row["sequence"]: row for row in ledger.sql("SELECT * FROM commits")}
+    rounds = {sequence: row["round"] for sequence, row in commits.items()}
+    makers = ledger.sql("SELECT sequence, row_table, maker, rows FROM makers")
+    seen = _first_uses(ledger, answer.ids)
+    derived = closure(models, [m for m in models if _saw(m, seen.get((m.sequence, "triplets")))])
+    frozen = _frozen(ledger, answer.ids["preferences"])
+    taught = [
+        m
+        for m in models
+        if _saw(m, seen.get((m.sequence, "preferences")))
+        or (m.role == "judge" and frozen is not None and frozen <= m.sequence)
+    ]
+    tainted = influenced(models, uses, makers, rounds, derived, taught)
+    answer.derived_models = _told(models, derived)
+    answer.influenced_models = _told(models, tainted - derived)
+    touched = touched_rows(makers, rounds, tainted)
+    for row in touched:
+        table = row["row_table"]
+        answer.influenced_rows[table] = answer.influenced_rows.get(table, 0) + row["rows"]
+    answer.datasets = _datasets(ledger, answer.ids["triplets"])
+    answer.restart_from = clean_ancestor(models, tainted)
+    stages = {row["sequence"] for row in touched} | {m.sequence for m in models if m.id in tainted}
+    answer.repeat = [commits[s]["folder"] for s in sorted(stages) if s in commits]
+    answer.seconds = round(sum(commits[s]["seconds"] for s in stages if s in commits), 2)
+
+
+def _first_uses(ledger: Ledger, rows: dict[str, list[str]]) -> dict[tuple[int, str], int]:
+    """The first step at which a training (by its stage) saw a row of tier 1, by the row's table."""
+    found = ledger.sql(
+        "WITH gone AS (SELECT unnest($1) AS id) "
+        "SELECT sequence, row_table, min(coalesce(first_step, 0)) AS step FROM consumption "
+        "WHERE rowid IN (SELECT row FROM gone JOIN index_consumption_row_id ON key = hash(id)) "
+        "GROUP BY ALL",
+        [rows["triplets"] + rows["preferences"]],
+    )
+    return {(row["sequence"], row["row_table"]): row["step"] for row in found}
+
+
+def _frozen(ledger: Ledger, preferences: list[str]) -> int | None:
+    """The first stage that committed a frozen pair among `preferences`: it calibrates judges."""
+    found = ledger.sql(
+        "SELECT min(sequence) AS first FROM preferences "
+        "WHERE holdout AND id IN (SELECT unnest($1))",
+        [preferences],
+    )
+    return None if found[0]["first"] is None else int(found[0]["first"])
+
+
+def _saw(model: Checkpoint, first: int | None) -> bool:
+    """Whether a checkpoint was made at or after a training's first use of something."""
+    return first is not None and (model.step is None or first <= model.step)
+
+
+def closure(models: list[Checkpoint], start: Iterable[Checkpoint]) -> set[str]:
+    """The ids of models and of all their descendants."""
+    found, waiting = set(), {m.id for m in start}
+    while waiting:
+        found |= waiting
+        waiting = {m.id for m in models if m.parent_id in waiting} - found
+    return found
+
+
+def influenced(
+    models: list[Checkpoint],
+    uses: list[Use],
+    makers: list[dict[str, Any]],
+    rounds: dict[int, int],
+    derived: set[str],
+    taught: list[Checkpoint],
+) -> set[str]:
+    """Ids of all models of either tier: tier 1, judges that tier 1 taught, and what follows."""
+    tainted = derived | closure(models, taught)
+    while True:
+        stages = _judged_stages(makers, rounds, tainted)
+        reached = [
+            m
+            for m in models
+            for sequence, table, source, maker, first in uses
+            if sequence == m.sequence
+            and _saw(m, first)
+            and (
+                (table in ("triplets", "models") and maker in tainted)
+                or (table in ("decisions", "preferences") and (source, table) in stages)
+            )
+        ]
+        more = closure(models, reached) - tainted
+        if not more:
+            return tainted
+        tainted |= more
+
+
+def _judged_stages(
+    makers: list[dict[str, Any]], rounds: dict[int, int], tainted: set[str]
+) -> set[tuple[int, str]]:
+    """Stages whose decisions or preferences came after a tainted judge judged in their round."""
+    judged: dict[int, int] = {}
+    for row in makers:
+        if row["row_table"] == "judgements" and row["maker"] in tainted:
+            number = rounds[row["sequence"]]
+            judged[number] = min(judged.get(number, row["sequence"]), row["sequence"])
+    return {
+        (row["sequence"], row["row_table"])
+        for row in makers
+        if row["row_table"] in ("decisions", "preferences")
+        and judged.get(rounds[row["sequence"]], row["sequence"]) < row["sequence"]
+    }
+
+
+def touched_rows(
+    makers: list[dict[str, Any]], rounds: dict[int, int], tainted: set[str]
+) -> list[dict[str, Any]]:
+    """The lines of `makers` whose rows a tainted model wrote, judged or led to."""
+    stages = _judged_stages(makers, rounds, tainted)
+    return [
+        row
+        for row in makers
+        if (row["maker"] is not None and row["maker"] in tainted)
+        or (row["sequence"], row["row_table"]) in stages
+    ]
+
+
+def clean_ancestor(models: list[Checkpoint], tainted: set[str]) -> dict[str, Any] | None:
+    """The newest model in neither tier that a tainted one descends from; None where all is clean.
+
+    A parent that no stage made (a base from outside) is older than every model of the workspace.
+    """
+    known: dict[str, Checkpoint] = {}
+    for model in models:  # sorted, so the first commit of equal weights
+        known.setdefault(model.id, model)
+    found: dict[str, Checkpoint] = {}
+    for start in tainted:
+        parent, met = known[start].parent_id, {start}
+        while parent is not None and parent not in met and parent in tainted:
+            met.add(parent)
+            parent = known[parent].parent_id
+        if parent is not None and parent not in met:
+            outside = Checkpoint(parent, "base", START, None, None)
+            found[parent] = known.get(parent, outside)
+    if not found:
+        return None
+    return asdict(max(found.values(), key=_age))
+
+
+def _age(model: Checkpoint) -> tuple[int, float, str]:
+    return model.sequence, float("inf") if model.step is None else model.step, model.id
+
+
+def _told(models: list[Checkpoint], ids: set[str]) -> list[dict[str, Any]]:
+    return [asdict(m) for m in sorted(models, key=_age) if m.id in ids]
+
+
+def _datasets(ledger: Ledger, triplets: list[str]) -> list[str]:
+    """Exports that hold any of the triplets."""
+    found = ledger.sql(
+        "WITH gone AS (SELECT unnest($1) AS id) SELECT DISTINCT dataset_id FROM membership "
+        "WHERE rowid IN (SELECT row FROM gone JOIN index_membership_triplet_id ON key = hash(id)) "
+        "ORDER BY dataset_id",
+        [triplets],
+    )
+    return [row["dataset_id"] for row in found]
+
+
+def summary(answer: Answer) -> str:
+    """The answer in a few lines for the terminal."""
+    rows = ", ".join(f"{n} {table}" for table, n in answer.rows.items() if n)
+    influenced_by = ", ".join(f"{n} {table}" for table, n in answer.influenced_rows.items())
+
+    def named(models: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{m['role']} {m['id'][:12]}" for m in models) or "none"
+
+    clean = answer.restart_from
+    told_clean = f"{clean['role']} {clean['id']}" if clean else "nothing to restart"
+    lines = [
+        f"withdraw {answer.target}",
+        f"derives from it     {rows}",
+        f"  checkpoints       {named(answer.derived_models)}",
+        f"  exports           {', '.join(d[:12] for d in answer.datasets) or 'none'}",
+        f"influenced by it    {influenced_by or 'no rows'}",
+        f"  checkpoints       {named(answer.influenced_models)}",
+        f"restart from        {told_clean}",
+        f"stages to repeat    {len(answer.repeat)}, which took {answer.seconds:.0f} s",
+    ]
+    return "\n".join(lines)
+
+
+def recorded(answer: Answer) -> str:
+    """The answer as the withdrawal's row keeps it."""
+    return json.dumps(answer.to_dict() | {"images": len(answer.images)}, sort_keys=True)

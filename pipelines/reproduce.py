@@ -1,0 +1,241 @@
+"""Make a row or an export again from its lineage, and compare bytes with what is recorded.
+
+- an image: its phantom is drawn, or its source file read, and rendered again;
+- a dataset: the record as it was when it was exported is exported again, file by file;
+- an expert's triplet: written again from the image's truth or the benchmark's answer;
+- a generated triplet: its whole shard is generated again, since a batch shares its random stream.
+  This loads the generator's weights.
+
+Rows of two runs of one configuration are equal where the hardware and libraries are; the run's row
+says which these were.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config, build
+from engine.errors import TriptychError
+from engine.hub.export import export
+from engine.lineage.chain import file_hash
+from engine.lineage.trace import resolve
+from engine.records import Image, Model, Triplet, bytes_id, canonical
+from engine.workspace import Workspace
+from pipelines.context import Context
+
+
+def reproduce(workspace: Workspace, row: str) -> dict[str, Any]:
+    """{"id", "kind", "equal", "detail"} of an image, a triplet or a dataset.
+
+    Raises TriptychError for other rows, and where what it was made from is gone.
+    """
+    table, row_id = resolve(workspace.ledger(), row)
+    makers = {"images": _image, "triplets": _triplet, "datasets": _dataset}
+    if table not in makers:
+        raise TriptychError(
+            f"{row_id} is of {table}: an image, a triplet or a dataset can be made again"
+        )
+    return {"id": row_id, "kind": table.removesuffix("s")} | makers[table](workspace, row_id)
+
+
+def _config(workspace: Workspace) -> Config:
+    return build(workspace.config, [], str(workspace.root / "workspace.json"))
+
+
+def _told(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, Any]:
+    """Compare two rows column by column."""
+    if after is None:
+        return {"equal": False, "detail": "it was not made again"}
+    wrong = [k for k in before if before[k] != after.get(k)]
+    detail = (
+        f"differs in {', '.join(wrong)}" if wrong else f"all {len(before)} columns, byte for byte"
+    )
+    return {"equal": not wrong, "detail": detail}
+
+
+# Images
+
+
+def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
+    """The file drawn or read again; the group is compared where the key is at hand."""
+    from engine.imaging.decode import Decoder
+    from engine.imaging.ingest import ingest_file, split_of_group
+    from pipelines.ingest import group_key, labels_of
+
+    before = next(i for i in workspace.read(Image) if i.id == row_id)
+    context = Context(workspace, _config(workspace))
+    source = context.config.source
+    shares: dict[str, float] = dict(source.split.items())
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(source.path) if source.path else Path(scratch)
+        if source.path is None:
+            _draw(context, folder, before.source)
+        path = folder / before.source
+        if not path.is_file():
+            raise TriptychError(f"{path} is gone, and the image was made from it")
+        with Decoder() as decoder:
+            made, _ = ingest_file(
+                decoder,
+                folder,
+                path,
+                group_key(context),
+                source.frames,
+                lambda group: split_of_group(group, shares),
+                labels_of(context, folder),
+            )
+    after = next((i for i in made if i.id == row_id), None)
+    return _told(_bare(before), _bare(after) if after else None)
+
+
+def _bare(image: Image) -> dict[str, Any]:
+    """An image's columns, with the hash of its PNG for its bytes."""
+    return image.to_dict() | {"png": bytes_id(image.png)}
+
+
+def _draw(context: Context, folder: Path, source: str) -> None:
+    """Draw the one phantom that a file name of a cohort stands for."""
+    from generators.phantoms.dicom import redraw
+
+    config = context.config
+    redraw(folder, source, config.source.size, config.seed, config.source.difficulty)
+
+
+# Datasets
+
+
+def _dataset(workspace: Workspace, row_id: str) -> dict[str, Any]:
+    recorded = workspace.ledger().sql(
+        "SELECT files, name, url, d.sequence FROM datasets d WHERE id = ? LIMIT 1", [row_id]
+    )[0]
+    wanted = json.loads(recorded["files"])
+    with tempfile.TemporaryDirectory() as scratch:
+        earlier = as_of(workspace, recorded["sequence"], Path(scratch) / "w")
+        out = Path(scratch) / "dataset"
+        export(earlier, out, recorded["name"], recorded["url"])
+        paths = sorted(p for p in out.rglob("*") if p.is_file())
+        made = {p.relative_to(out).as_posix(): file_hash(p) for p in paths}
+    wrong = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
+    if not wrong:
+        return {"equal": True, "detail": f"all {len(wanted)} files, byte for byte"}
+    withdrawn = workspace.ledger().sql(
+        "SELECT count(*) AS n FROM membership m JOIN tombstones t ON t.row_id = m.triplet_id "
+        "WHERE m.dataset_id = ?",
+        [row_id],
+    )[0]["n"]
+    why = f"; {withdrawn} of its rows were withdrawn since" if withdrawn else ""
+    return {"equal": False, "detail": f"differs in {', '.join(wrong)}{why}"}
+
+
+def as_of(workspace: Workspace, sequence: int, root: Path) -> Workspace:
+    """The workspace as it was before a stage was committed: its record up to there, linked."""
+    (root / "events").mkdir(parents=True)
+    shutil.copy(workspace.root / "workspace.json", root / "workspace.json")
+    for commit in workspace.commits():
+        if commit["sequence"] < sequence:
+            target = (workspace.events / commit["folder"]).resolve()
+            (root / "events" / commit["folder"]).symlink_to(target, target_is_directory=True)
+    earlier = Workspace.existing(root)
+    earlier.ledger().rebuild(earlier.events)
+    return earlier
+
+
+# Triplets
+
+
+def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
+    for commit in workspace.commits():
+        rows = workspace.read(Triplet, commit["stage"], commit["round"])
+        before = next((t for t in rows if t.id == row_id), None)
+        if before is not None:
+            break
+    else:
+        raise TriptychError(f"triplet {row_id} is in the ledger and not in the record: run verify")
+    context = Context(workspace, _config(workspace))
+    if commit["stage"] == "seed":
+        made = _expert_rows(context, before)
+    elif commit["stage"] in ("generate", "prefer") and not before.derived_from:
+        made = generated_again(context, commit, before)
+    else:
+        raise TriptychError(
+            f"triplet {row_id} was made by {commit['stage']} from other rows: reproduce these"
+        )
+    after = next((t for t in made if t.id == row_id), None)
+    told = _told(_listed(before), _listed(after) if after else None)
+    return told | {"made_again": canonical(_listed(after)) if after else None}
+
+
+def _listed(triplet: Triplet) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in triplet.to_dict().items()}
+
+
+def _expert_rows(context: Context, before: Triplet) -> list[Triplet]:
+    from pipelines.expertise import open_expert
+
+    image = next(i for i in context.images() if i.id == before.image_id)
+    rows = open_expert(context).rows(image, context.config.expert.rows_per_image, True)
+    return [row for row, _ in rows]
+
+
+def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:
+    """The rows of the shard that a triplet is in, generated anew by the same weights."""
+    import pyarrow.parquet as pq
+
+    from engine.records import from_arrow
+    from generators.proposer import Plan
+    from pipelines.generate import make_proposer
+
+    folder = context.workspace.events / commit["folder"]
+    shards = sorted(folder.glob("triplets-[0-9]*.parquet"))
+    shard = next(s for s in shards if before.id in pq.read_table(s)["id"].to_pylist())
+    name = shard.stem.rpartition("-")[2]
+    recorded: list[Triplet] = from_arrow(Triplet, pq.read_table(shard))
+    section, config = context.config.generator, context.config
+    pairs = _pairs(context, commit)[int(name) * section.batch :][: section.batch]
+    _check_whole(context, pairs, recorded)
+    plan = Plan(
+        before.generator_id,
+        section.prompts,
+        section.samples,
+        section.ask_temperature,
+        section.temperature,
+        section.max_tokens,
+        config.seed * 1000 + commit["round"],
+        commit["round"],
+    )
+    path = context.path_of(_writer(context, before.generator_id))
+    work = make_proposer(path, section.model_dump(), plan, config.cluster.threads)
+    rows = [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs]
+    return [Triplet.from_dict(row) for row in work(name, rows)]
+
+
+def _pairs(context: Context, commit: dict[str, Any]) -> list[tuple[Image, Any]]:
+    """The (image, task) pairs that a stage asked about, in its order."""
+    from pipelines.generate import planned_pairs
+    from pipelines.seed import asked_pairs
+
+    if commit["stage"] == "generate":
+        return planned_pairs(context, commit["round"])
+    return asked_pairs(context)
+
+
+def _check_whole(context: Context, pairs: list[tuple[Image, Any]], recorded: list[Triplet]) -> None:
+    """Raise TriptychError where the batch is no longer what it was: a row of it was withdrawn."""
+    if {i.id for i, _ in pairs} != {t.image_id for t in recorded}:
+        raise TriptychError(
+            "an image of this row's batch was withdrawn, and a batch shares its random stream: "
+            "the row cannot be made again byte for byte"
+        )
+
+
+def _writer(context: Context, model_id: str) -> Model:
+    """The model of an id: one of the workspace, or one from outside."""
+    if model_id == context.base().id:
+        return context.base()
+    found = [m for m in context.workspace.read(Model) if m.id == model_id]
+    if not found:
+        raise TriptychError(f"no weights are known for generator {model_id}")
+    return found[-1]
