@@ -86,9 +86,13 @@ def main() -> None:
     sets |= real(options.data / "dicom", options.images)
     published = real(options.data / "vqa_rad" / "images", options.images)
     sets |= {f"VQA-RAD, credits printed on each": i for i in published.values()}
-    sets |= {"VQA-RAD, the middle only": [middle(i) for i in images] for images in published.values()}
+    sets |= {
+        "VQA-RAD, the middle only": [middle(i) for i in images] for images in published.values()
+    }
     rng = np.random.default_rng(0)
-    print("| images | n | stamped text found | found without a stamp |\n| --- | ---: | ---: | ---: |")
+    print(
+        "| images | n | stamped text found | found without a stamp |\n| --- | ---: | ---: | ---: |"
+    )
     for name, images in sets.items():
         hits = [text_lines(stamped(image, rng)) > 0 for image in images]
         alarms = [text_lines(image) > 0 for image in images]

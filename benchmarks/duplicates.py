@@ -23,7 +23,9 @@ from generators.phantoms import MODULES, draw, to_display
 COPIES = 40
 
 
-def copies(picture: PIL.Image.Image, rng: np.random.Generator) -> Iterator[tuple[str, PIL.Image.Image]]:
+def copies(
+    picture: PIL.Image.Image, rng: np.random.Generator
+) -> Iterator[tuple[str, PIL.Image.Image]]:
     """The picture as others publish it again."""
     pixels, (width, height) = np.asarray(picture.convert("L"), np.float64), picture.size
     out = io.BytesIO()

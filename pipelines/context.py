@@ -120,8 +120,13 @@ class Context:
                 raise TriptychError(f"{stage} needs {name}{where} first: run `triptych {name}`")
 
     def _inputs(self, needed: list[tuple[str, int]]) -> list[str]:
-        commits = self.workspace.commits()
-        return [c["fingerprint"] for c in commits if (c["stage"], c["round"]) in needed]
+        """Fingerprints of the commits that a stage reads; released images are part of ingest."""
+
+        def read(commit: dict[str, Any]) -> bool:
+            released = commit["stage"] == "review" and "images" in commit["rows"]
+            return (("ingest" if released else commit["stage"]), commit["round"]) in needed
+
+        return [c["fingerprint"] for c in self.workspace.commits() if read(c)]
 
 
 Body = Callable[[Context, Stage], None]

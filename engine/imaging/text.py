@@ -39,7 +39,9 @@ def _bright_lines(grey: np.ndarray) -> int:
         return 0
     values = np.bincount(grey[stands_out], minlength=256)
     ink = int(np.argmax(values))  # print is of one brightness, texture of many
-    return _lines(grey, stands_out) or _lines(grey, stands_out & (abs(grey.astype(np.int16) - ink) <= INK))
+    return _lines(grey, stands_out) or _lines(
+        grey, stands_out & (abs(grey.astype(np.int16) - ink) <= INK)
+    )
 
 
 def _lines(grey: np.ndarray, mask: np.ndarray) -> int:
