@@ -85,10 +85,9 @@ def main() -> None:
     sets = phantoms(options.images, options.size)
     sets |= real(options.data / "dicom", options.images)
     published = real(options.data / "vqa_rad" / "images", options.images)
-    sets |= {f"VQA-RAD, credits printed on each": i for i in published.values()}
-    sets |= {
-        "VQA-RAD, the middle only": [middle(i) for i in images] for images in published.values()
-    }
+    printed = [image for images in published.values() for image in images]
+    sets["VQA-RAD, credits printed on each"] = printed
+    sets["VQA-RAD, the middle only"] = [middle(image) for image in printed]
     rng = np.random.default_rng(0)
     print(
         "| images | n | stamped text found | found without a stamp |\n| --- | ---: | ---: | ---: |"

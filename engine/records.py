@@ -225,7 +225,7 @@ class Evaluation(Row):
 class Refusal(Row):
     """An input that was not used, and why. `path` is relative to the source.
 
-    `image_id` is what the image's id would be, where there were pixels; nothing else of them is kept.
+    `image_id` is what the image's id would be, where there were pixels; no more of them is kept.
     """
 
     table: ClassVar[str] = "refusals"

@@ -169,7 +169,7 @@ def deidentify(
         Path | None, typer.Option(help="The secret key; else TRIPTYCH_KEY.")
     ] = None,
 ) -> None:
-    """Write de-identified copies of DICOM files, under keyed names; what may carry text is left out."""
+    """Write de-identified copies of DICOM files; what may carry printed text is left out."""
     from pipelines.progress import Display
     from pipelines.release import write_cleaned
 

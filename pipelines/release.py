@@ -19,9 +19,9 @@ from pipelines.progress import Display
 
 
 def write_cleaned(folder: Path, out: Path, key_file: Path | None, display: Display) -> int:
-    """Write OUT/<keyed path>.dcm for each file that can be cleaned, and OUT/report.csv; returns how many.
+    """Write OUT/<keyed path>.dcm for each file that can be cleaned, and OUT/report.csv.
 
-    Raises TriptychError where `out` exists or `folder` does not.
+    Returns how many. Raises TriptychError where `out` exists or `folder` does not.
     """
     if not folder.is_dir():
         raise TriptychError(f"{folder} is not a folder: give the folder of the DICOM files")

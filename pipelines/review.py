@@ -65,12 +65,13 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
     for item in _found(config, workspace, rules, pending(workspace)):
         refusal, pixels = item.refusal, item.rendered.pixels
         short, place = refusal.image_id[:12], f"{refusal.path}, {refusal.frame}"
+        reason = refusal.reason.removeprefix("quarantined: ")
         modality = str(item.rendered.facts.get("Modality", "not stated"))
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         _thumbnail(item.rendered, folder / f"{refusal.image_id}.png")
-        table.add_row(short, modality, size, refusal.reason, place)
+        table.add_row(short, modality, size, reason, place)
         rows.append({"id": short, "file": f"{refusal.image_id}.png", "modality": modality,
-                     "size": size, "reason": refusal.reason, "place": place})  # fmt: skip
+                     "size": size, "reason": reason, "place": place})  # fmt: skip
     page = folder / "index.html"
     page.write_text(_page(rows, workspace.root), encoding="utf-8")
     return page, table

@@ -1,4 +1,4 @@
-"""A DICOM dataset that may leave the hospital: the keep-list's attributes and decoded pixels, afresh.
+"""A DICOM dataset that may leave the hospital: the keep-list's attributes and decoded pixels.
 
 What is not listed in `deidentify` is not there: private tags, overlays, curves, LUTs and palettes,
 dates, names, comments. Nothing hides in the preamble, in the file meta information, in unused bits,
@@ -74,7 +74,7 @@ def clean(dataset: Dataset, key: bytes) -> Dataset:
     """What the keep-list allows of a dataset, with its pixels, ready to be written.
 
     It claims (0012,0062) that the patient's identity is removed, so the caller must have refused
-    pixels that may carry text. Raises ImagingError where pixels need a LUT that would not come along.
+    pixels that may carry text. Raises ImagingError where pixels need a LUT that cannot come along.
     """
     if "ModalityLUTSequence" in dataset or "PixelData" not in dataset:
         raise ImagingError(Reason.UNSUPPORTED, "modality LUT or float pixels")

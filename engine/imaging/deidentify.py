@@ -1,10 +1,10 @@
 """What of a file may leave the decoder: a keep-list, checked value by value.
 
 A list of what to remove is always one tag short. Here a fact leaves only if its attribute is listed
-and its value is a plausible number or in a closed vocabulary, so free text, names, ids, dates, UIDs,
-private tags, overlays and the preamble have no way out. Patients, UIDs and file names leave as keyed
-hashes. `engine.imaging.clean` writes whole DICOM datasets by the same rule. Nothing is claimed of
-PS3.15's profiles.
+and its value is a plausible number or in a closed vocabulary, so free text, names, ids, dates,
+UIDs, private tags, overlays and the preamble have no way out. Patients, UIDs and file names leave
+as keyed hashes. `engine.imaging.clean` writes whole DICOM datasets by the same rule. Nothing is
+claimed of PS3.15's profiles.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import hmac
 from typing import Any
 
-import numpy as np
 from pydicom import Dataset
 
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS

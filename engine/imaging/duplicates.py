@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import PIL.Image
@@ -51,7 +52,7 @@ def correlation(one: Signature, other: Signature) -> float:
 def near_pairs(signatures: Sequence[Signature]) -> Iterator[tuple[int, int]]:
     """Indices (i, j), i < j, of near duplicates, each pair once."""
     seen: set[tuple[int, int]] = set()
-    for low, high in zip(_EDGES, _EDGES[1:]):
+    for low, high in pairwise(_EDGES):
         buckets: dict[int, list[int]] = defaultdict(list)
         for index, item in enumerate(signatures):
             buckets[item.bits >> int(low) & (1 << int(high - low)) - 1].append(index)

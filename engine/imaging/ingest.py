@@ -1,8 +1,8 @@
 """Files to image rows: a plain function a file, which never raises for a bad one.
 
-A frame that is not used becomes a Refusal: refused (it cannot be read), flagged (there is nothing to
-see in it), quarantined (a person has to look, see `pipelines.review`) or a duplicate. No row holds
-anything of the patient but keyed hashes. `settle` then gives groups and splits to all images at once.
+A frame that is not used becomes a Refusal: refused (it cannot be read), flagged (there is nothing
+to see in it), quarantined (a person has to look, see `pipelines.review`) or a duplicate. No row
+holds anything of the patient but keyed hashes. `settle` gives groups and splits to all at once.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ def _given_splits(
                 f"line {lines[i.source]}" if i.source in lines else i.source for i in (other, image)
             ]
             raise TriptychError(
-                f"{places[0]} and {places[1]} are one patient or show the same picture, and are given "
-                f"to {other.split} and {image.split}: give them one split"
+                f"{places[0]} and {places[1]} are one patient or show the same picture, and are "
+                f"given to {other.split} and {image.split}: give them one split"
             )
     return {group: image.split for group, image in said.items()}
 

@@ -1,4 +1,4 @@
-"""Ultrasound cut to its regions (DICOM PS3.3 C.8.5.5): what lies around them is the scanner's text."""
+"""Ultrasound cut to its regions (DICOM PS3.3 C.8.5.5): around them is the scanner's text."""
 
 from __future__ import annotations
 

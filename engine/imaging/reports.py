@@ -32,14 +32,14 @@ _MONTHS = frozenset(
 )
 # Words of the vocabulary that are also common family or given names: masked when capitalised.
 _NAMES = frozenset(
-    "art bell black brown bush cook cross day field fields fisher forest fox glass grace grant gray "
-    "green grey hall hand hands head hill hope joy king lane law little long love major marks may "
-    "miller mark moss myers noble page palmer park parks peak pike porter power price ray reed rice "
-    "rich rose sharp short small snow sparks stone strong summers temple walker wall ward waters "
-    "weaver webb wells white wood woods wright young bacon baker barber berry bird block bond bone "
-    "booth branch bridges brook burns case chase church clay drew english flood frank garden gene "
-    "guy house hunter iris jack jean june april august lance lee lily marsh nick norm pat pearl "
-    "root rusty singer sky skin sue will winter".split()
+    "art bell black brown bush cook cross day field fields fisher forest fox glass grace grant "
+    "gray green grey hall hand hands head hill hope joy king lane law little long love major "
+    "marks may miller mark moss myers noble page palmer park parks peak pike porter power price "
+    "ray reed rice rich rose sharp short small snow sparks stone strong summers temple walker "
+    "wall ward waters weaver webb wells white wood woods wright young bacon baker barber berry "
+    "bird block bond bone booth branch bridges brook burns case chase church clay drew english "
+    "flood frank garden gene guy house hunter iris jack jean june april august lance lee lily "
+    "marsh nick norm pat pearl root rusty singer sky skin sue will winter".split()
 )
 
 
@@ -85,7 +85,7 @@ def harmless_label(value: str) -> bool:
     if _NUMBER.fullmatch(value.lstrip("-")):
         return True
     parts = [p for p in re.split(r"[\W_]+", value) if p]
-    short = all(p.isdigit() and len(p) <= 2 or p.lower() in vocabulary() for p in parts)
+    short = all((p.isdigit() and len(p) <= 2) or p.lower() in vocabulary() for p in parts)
     names = any(p[:1].isupper() and p.lower() in _NAMES | _MONTHS | _TITLES for p in parts)
     return bool(parts) and short and not names and not re.search(r"\d\W\d", value)
 

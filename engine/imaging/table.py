@@ -27,7 +27,7 @@ KNOWN = ("path", "patient", "split", "modality", "anatomy", "report")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the table says of one file. `patient` is as written, and goes no further than its hash."""
+    """What the table says of one file. `patient` is as written; only its hash leaves."""
 
     line: int = 0
     patient: str = ""
@@ -40,12 +40,12 @@ class Entry:
 
 
 def find_table(folder: Path, name: str | None) -> Path | None:
-    """The configured table, or the one with a known name. Raises TriptychError where it is missing."""
+    """The configured table, or the one with a known name. Raises TriptychError where missing."""
     if name is None:
         found = [folder / n for n in NAMES if (folder / n).is_file()]
         if len(found) > 1:
             raise TriptychError(
-                f"{found[0].name} and {found[1].name} lie beside each other: name one as source.table"
+                f"{found[0].name} and {found[1].name} are both there: name one as source.table"
             )
         return found[0] if found else None
     path = folder / name
