@@ -247,8 +247,8 @@ class Review(Row):
     image_id: str
     verdict: str  # released or dropped
     reason: str  # why it was in quarantine
-    by: str  # pseudonym
-    at: str  # UTC, ISO 8601
+    reviewer: str  # pseudonym
+    decided: str  # when: UTC, ISO 8601
 
 
 ROW_TYPES: tuple[type[Row], ...] = (

@@ -164,7 +164,10 @@ def run_stage(
 def opened(config: Config, root: Path) -> Iterator[Context]:
     """A context with its workspace locked and Ray started."""
     from engine import cluster
+    from pipelines.ingest import check_source
 
+    if not (root / "workspace.json").is_file():
+        check_source(config, root)
     with Workspace.writing(root, config.name, config.recorded()) as workspace:
         cluster.start(config.cluster)
         try:

@@ -19,7 +19,7 @@ from engine.imaging.deidentify import key_id
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
 from engine.records import Image, Refusal, Review, unique
-from engine.workspace import Stage, Workspace
+from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 
@@ -29,10 +29,10 @@ REPORT = "ingest-report.csv"
 MAKE_KEY = "make one with `(umask 077; openssl rand -hex 32 > FILE)`, away from the workspace"
 
 
-def source_folder(config: Config, workspace: Workspace) -> Path:
-    """The configured folder, or the workspace's phantoms; raises TriptychError where missing."""
+def source_folder(config: Config, root: Path) -> Path:
+    """The configured folder, or the phantoms of the workspace `root`; raises TriptychError."""
     if config.source.path is None:
-        return workspace.root / "phantoms"
+        return root / "phantoms"
     folder = Path(config.source.path)
     if not folder.is_dir():
         raise TriptychError(f"source.path {folder} is not a folder: give the folder of your images")
@@ -67,6 +67,12 @@ def secret_key(source: Source, seed: int, root: Path) -> bytes:
     return key
 
 
+def check_source(config: Config, root: Path) -> None:
+    """Raise what ingest would raise of folder and key, before a workspace is made for them."""
+    source_folder(config, root)
+    secret_key(config.source, config.seed, root)
+
+
 def draw_phantoms(context: Context, folder: Path) -> None:
     """Write the configured phantoms as DICOM; those already there are not drawn again."""
     source = context.config.source
@@ -89,13 +95,13 @@ def table_of(config: Config, folder: Path) -> dict[str, Entry]:
     return read_table(path, config.source.labels) if path else {}
 
 
-def rules_of(config: Config, workspace: Workspace) -> Rules:
+def rules_of(config: Config, root: Path) -> Rules:
     """How the configuration has files read."""
     source = config.source
     return Rules(
-        key=secret_key(source, config.seed, workspace.root),
+        key=secret_key(source, config.seed, root),
         frames=source.frames,
-        table=table_of(config, source_folder(config, workspace)),
+        table=table_of(config, source_folder(config, root)),
         keep_paths=source.keeps_paths,
         public=source.public,
         include=frozenset(source.include),
@@ -105,7 +111,7 @@ def rules_of(config: Config, workspace: Workspace) -> Rules:
 def ingest(context: Context, stage: Stage) -> None:
     """Files to safe images, in shards; the report lists every file."""
     config, workspace = context.config, context.workspace
-    folder, rules = source_folder(config, workspace), rules_of(config, workspace)
+    folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     if config.source.path is None:
         draw_phantoms(context, folder)
     files = list_files(folder)[: config.source.limit]

@@ -130,7 +130,7 @@ def _released(config: Config, workspace: Workspace, refusals: list[Refusal]) -> 
             f"{missing[0].image_id[:12]} ({missing[0].path}) is not in the source any more, or has "
             "changed: ingest into a new workspace"
         )
-    folder = source_folder(config, workspace)
+    folder = source_folder(config, workspace.root)
     fresh = [
         replace(
             image_of(w.rendered, folder, w.path, rules),
@@ -150,7 +150,12 @@ def _released(config: Config, workspace: Workspace, refusals: list[Refusal]) -> 
 def _review(refusal: Refusal, verdict: str, by: str, at: str) -> Review:
     identity = content_id("review", refusal.image_id, verdict, by, at)
     return Review(
-        id=identity, image_id=refusal.image_id, verdict=verdict, reason=refusal.reason, by=by, at=at
+        id=identity,
+        image_id=refusal.image_id,
+        verdict=verdict,
+        reason=refusal.reason,
+        reviewer=by,
+        decided=at,
     )
 
 
@@ -171,7 +176,7 @@ def _commit(workspace: Workspace, reviews: list[Review], images: list[Image]) ->
 
 def _same_rules(config: Config, workspace: Workspace) -> Rules:
     """The rules, with the key that ingest used."""
-    rules = rules_of(config, workspace)
+    rules = rules_of(config, workspace.root)
     used = [c["metrics"].get("key_id") for c in workspace.commits() if c["stage"] == "ingest"]
     if not used:
         raise TriptychError(
@@ -186,7 +191,7 @@ def _found(
     config: Config, workspace: Workspace, rules: Rules, refusals: list[Refusal]
 ) -> Iterator[Waiting]:
     """The frames that refusals are about, read again from the source, unless they have changed."""
-    folder = source_folder(config, workspace)
+    folder = source_folder(config, workspace.root)
     wanted: dict[str, list[Refusal]] = {}
     for refusal in refusals:
         wanted.setdefault(refusal.path, []).append(refusal)

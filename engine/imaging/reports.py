@@ -30,6 +30,7 @@ _MONTHS = frozenset(
     "jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday "
     "saturday sunday".split()
 )
+_PARTICLES = frozenset("al bin da de del della den der di dos du el la le ten ter van von".split())
 # Words of the vocabulary that are also common family or given names: masked when capitalised.
 _NAMES = frozenset(
     "art bell black brown bush cook cross day field fields fisher forest fox glass grace grant "
@@ -113,7 +114,7 @@ def _measure(tokens: list[str], place: int) -> bool:
 
 def _harmless(word: str, tokens: list[str], place: int) -> bool:
     lower = word.lower()
-    if lower in _MONTHS or lower in _TITLES or lower not in vocabulary():
+    if lower in _MONTHS | _TITLES | _PARTICLES or lower not in vocabulary():
         return False
     if word.islower():
         return True
