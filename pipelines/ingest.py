@@ -103,7 +103,7 @@ def rules_of(config: Config, root: Path) -> Rules:
         frames=source.frames,
         table=table_of(config, source_folder(config, root)),
         keep_paths=source.keeps_paths,
-        public=source.public,
+        public=source.public or source.path is None,
         include=frozenset(source.include),
     )
 

@@ -148,9 +148,7 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     entry = rules.table.get(relative, Entry())
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
-    searched = (
-        "published images, not searched for text" if rules.public else "no printed text found"
-    )
+    searched = "not searched for printed text" if rules.public else "no printed text found"
     return Image(
         id=pixels_id(item.pixels),
         png=to_png(item.pixels),
