@@ -43,6 +43,7 @@ from engine.workspace import Workspace
 from generators.phantoms import MODULES, draw, to_display
 from generators.phantoms.dicom import write_cohort
 from pipelines.cli import main
+from pipelines.context import Context
 from tests.test_imaging import grey, ramp, save
 
 DEMO = Path(__file__).parents[1] / "configs/demo.yaml"
@@ -489,11 +490,15 @@ def test_review_shows_what_waits_and_decisions_are_recorded(waiting: Path) -> No
 def test_a_released_image_stays_with_its_patient(waiting: Path) -> None:
     done = command("ingest", "-w", waiting, "--release", "all", "--by", "R")
     assert done.returncode == 0, done.stderr
-    images = Workspace.existing(waiting).read(Image)
+    place = Workspace.existing(waiting)
+    images = place.read(Image)
     assert len(images) == 3
     assert len({i.patient for i in images}) == len({i.group for i in images}) == 2
     for group in {i.group for i in images}:
         assert len({i.split for i in images if i.group == group}) == 1
+    # What builds on ingest builds on what was released too.
+    context = Context(place, build(place.config, [], "x"))
+    assert len(context._inputs([("ingest", 0)])) == 2
 
 
 @pytest.mark.parametrize(
