@@ -424,7 +424,7 @@ def test_text_is_found_on_a_large_colour_image_and_in_black_on_white() -> None:
 def test_ultrasound_is_cut_to_its_regions() -> None:
     pixels = np.full((100, 200), 7, np.uint8)
     ds, regions = Dataset(), []
-    for box in ((20, 10, 59, 89), (100, 30, 149, 79), (0, 0, 999, 999), (5, 5, 2, 2)):
+    for box in ((20, 10, 59, 89), (100, 30, 149, 79), (300, 0, 400, 9), (5, 5, 2, 2)):
         item = Dataset()
         item.RegionLocationMinX0, item.RegionLocationMinY0 = box[:2]
         item.RegionLocationMaxX1, item.RegionLocationMaxY1 = box[2:]
@@ -437,6 +437,9 @@ def test_ultrasound_is_cut_to_its_regions() -> None:
     assert not cut[:, 40:80].any()  # between the regions
     assert int(cut[:, 80:].astype(bool).sum()) == 50 * 50
     assert crop_to_regions(pixels, Dataset())[1] is None
+    del regions[1:]
+    regions[0].RegionLocationMaxX1 = 200  # one past the end, as some scanners write it
+    assert crop_to_regions(pixels, ds)[1] == (20, 10, 200, 90)
 
 
 # Review

@@ -37,6 +37,7 @@ def _regions(header: Dataset, width: int, height: int) -> list[Box]:
         if not np.isfinite(corners).all():
             continue
         left, top, right, bottom = (int(c) for c in corners)
-        if 0 <= left < right < width and 0 <= top < bottom < height:
+        right, bottom = min(right, width - 1), min(bottom, height - 1)  # some give one past the end
+        if 0 <= left < right and 0 <= top < bottom:
             found.append((left, top, right + 1, bottom + 1))
     return found

@@ -33,7 +33,7 @@ def text_lines(pixels: np.ndarray) -> int:
 
 def _bright_lines(grey: np.ndarray) -> int:
     """Lines in what stands out, else in the part of it that has the ink's own brightness."""
-    around = ndimage.grey_opening(grey, size=(STROKE, STROKE), mode="reflect")
+    around = _slide(_slide(grey, np.minimum), np.maximum)  # an opening
     stands_out = (grey.astype(np.int16) - around) > CONTRAST
     if not stands_out.any():
         return 0
@@ -42,6 +42,16 @@ def _bright_lines(grey: np.ndarray) -> int:
     return _lines(grey, stands_out) or _lines(
         grey, stands_out & (abs(grey.astype(np.int16) - ink) <= INK)
     )
+
+
+def _slide(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """The extreme of each STROKE x STROKE neighbourhood, by doubling windows along each axis."""
+    for _axis in range(2):
+        values = np.pad(values, ((STROKE // 2, STROKE // 2), (0, 0)), mode="edge")
+        for shift in (1, 2, 4, 1):  # windows of 2, 4, 8 and 9
+            values = extreme(values[:-shift], values[shift:])
+        values = np.ascontiguousarray(values.T)
+    return values
 
 
 def _lines(grey: np.ndarray, mask: np.ndarray) -> int:
@@ -65,9 +75,10 @@ def _characters(grey: np.ndarray, mask: np.ndarray) -> list[Character]:
         return []
     boxes = ndimage.find_objects(labels)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    peaks = ndimage.maximum(grey, labels, np.arange(1, count + 1))
+    peaks = np.zeros(count + 1, np.uint8)
+    np.maximum.at(peaks, labels[mask], grey[mask])
     found = []
-    for (rows, columns), area, peak in zip(boxes, areas, peaks):
+    for (rows, columns), area, peak in zip(boxes, areas, peaks[1:]):
         height, width = rows.stop - rows.start, columns.stop - columns.start
         compact = 0.15 <= area / (height * width) <= 0.95
         if HEIGHTS[0] <= height <= HEIGHTS[1] and width <= 1.6 * height and compact and area >= 6:
