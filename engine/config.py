@@ -34,8 +34,35 @@ class Source(_Section):
     split: dict[Literal["train", "val", "test"], Share] = Field(
         default={"train": 0.6, "val": 0.1, "test": 0.3}
     )
-    key_file: str | None = Field(None, description="secret for patient groups; else TRIPTYCH_KEY")
+    key_file: str | None = Field(None, description="secret of the hashes; else TRIPTYCH_KEY")
+    public: bool = Field(
+        False, description="published images: no key, file names kept, nothing quarantined"
+    )
+    paths: Literal["hash", "keep"] = Field(
+        "hash", description="file names in rows and reports: keyed hashes, or as they are"
+    )
+    include: list[Literal["black", "constant", "tiny", "aspect"]] = Field(
+        default=[], description="flags with which an image is used all the same"
+    )
+    table: str | None = Field(
+        None, description="CSV, TSV or JSONL in the folder; null: labels.csv, .tsv or .jsonl"
+    )
+    labels: list[str] = Field(default=[], description="columns of the table to keep as labels")
     limit: int | None = Field(None, ge=1, description="use at most so many files")
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Source:
+        if self.table is not None and Path(self.table).is_absolute():
+            raise ValueError("table must be a name inside the folder")
+        reserved = {"path", "patient", "split", "modality", "anatomy", "report"} & set(self.labels)
+        if reserved:
+            raise ValueError(f"labels: {sorted(reserved)[0]} is read anyway and is no label")
+        return self
+
+    @property
+    def keeps_paths(self) -> bool:
+        """Whether file names say nothing of a patient: phantoms, published or named so."""
+        return self.path is None or self.public or self.paths == "keep"
 
 
 class Expert(_Section):
@@ -200,6 +227,15 @@ class Config(_Section):
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
     lineage: Lineage = Lineage()
+
+    @model_validator(mode="after")
+    def _questions_find_their_images(self) -> Config:
+        if self.expert.kind == "vqa-rad" and not self.source.keeps_paths:
+            raise ValueError(
+                "expert.kind vqa-rad finds images by their names: set source.public=true, or "
+                "source.paths=keep"
+            )
+        return self
 
     def base_model(self) -> str:
         """The base as something transformers can load."""

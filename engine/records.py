@@ -61,13 +61,16 @@ class Image(Row):
     height: int
     modality: str
     anatomy: str
-    group: str  # patient or study, keyed hash: what splits are made by
+    group: str  # what splits are made by: patients, joined where they share a picture
     split: str  # train, val or test; one group is in one split
     source: str  # file name relative to the source, or the generator of a phantom
     rendering: str  # JSON: window, frame, photometric interpretation and what was chosen
     deidentification: str  # the profile applied
     is_synthetic: bool
     truth: str | None = None  # JSON, phantoms only
+    patient: str = ""  # keyed hash of the patient, else of the study or file
+    labels: str | None = None  # JSON: the columns of the table beside the images that were named
+    report: str | None = None  # its free text, de-identified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,13 +237,32 @@ class Evaluation(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal(Row):
-    """An input that was not used, and why. `path` is relative to the source."""
+    """An input that was not used, and why. `path` is relative to the source.
+
+    `image_id` is what the image's id would be, where there were pixels; no more of them is kept.
+    """
 
     table: ClassVar[str] = "refusals"
     id: str
     path: str
     frame: int
     reason: str
+    status: str = "refused"  # or flagged, quarantined, duplicate
+    image_id: str = ""
+    patient: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review(Row):
+    """A person's decision about a quarantined image."""
+
+    table: ClassVar[str] = "reviews"
+    id: str
+    image_id: str
+    verdict: str  # released or dropped
+    reason: str  # why it was in quarantine
+    reviewer: str  # pseudonym
+    decided: str  # when: UTC, ISO 8601
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,11 +305,11 @@ class Membership(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal(Row):
-    """A patient, or whoever speaks for one, took back an image or all images of a group."""
+    """A patient, or whoever speaks for one, took back an image, or all of a patient or group."""
 
     table: ClassVar[str] = "withdrawals"
     id: str
-    subject_kind: str  # image or group
+    subject_kind: str  # image, patient or group
     subject_id: str
     reason: str
     requested_by: str
@@ -322,6 +344,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Dataset,
     Membership,
     Refusal,
+    Review,
     Withdrawal,
     Tombstone,
 )

@@ -81,16 +81,66 @@ def _add_stage(name: str, help: str) -> None:
 
 
 @app.command()
-def ingest(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
-    """Make a workspace from a configuration and read its images into it."""
-    from engine.config import load
+def ingest(
+    source: Annotated[
+        Path | None, typer.Argument(help="A configuration, or a folder of images.")
+    ] = None,
+    workspace: Folder = None,
+    overrides: Overrides = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Show what is quarantined in the workspace.")
+    ] = False,
+    release: Annotated[
+        list[str] | None, typer.Option(help="Release this image (id or `all`); repeatable.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Drop this image (id or `all`); repeatable.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who decides: a pseudonym.")] = "",
+) -> None:
+    """Make a workspace and read its images into it, or review what was quarantined."""
+    from engine.config import build, load
 
-    config = load(config_file, overrides)
+    if review or release or drop:
+        if workspace is None:
+            raise TriptychError("--review needs the workspace: give --workspace FOLDER")
+        _review(workspace, overrides or [], release or [], drop or [], by)
+        return
+    if source is None:
+        raise TriptychError("ingest what? Give a configuration, or a folder of images")
+    if source.is_dir():
+        values = {"name": "images", "source": {"path": str(source)}, "expert": {"kind": "none"}}
+        config = build(values, overrides or [], str(source))
+    else:
+        config = load(source, overrides)
     from pipelines import loop
     from pipelines.context import opened
 
     with opened(config, _workspace(config, workspace)) as context:
         loop.step(context, "ingest")
+
+
+def _review(root: Path, overrides: list[str], release: list[str], drop: list[str], by: str) -> None:
+    """Show what waits, after the decisions where there are any."""
+    from engine.config import build
+    from engine.workspace import Workspace
+    from pipelines import review
+    from pipelines.progress import Display
+
+    config = build(Workspace.existing(root).config, overrides, str(root / "workspace.json"))
+    if (release or drop) and not by.strip():
+        raise TriptychError("say who decides: --by PSEUDONYM")
+    display = Display()
+    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+        if release or drop:
+            released, dropped = review.decide(config, workspace, release, drop, by.strip())
+            display.say(f"[green]✓[/green] {released} released, {dropped} dropped by {by.strip()}")
+        page, table = review.show(config, workspace)
+    if table.row_count:
+        display.console.print(table)
+        display.say(f"{table.row_count} to decide, with pictures in {page}")
+    else:
+        display.say("nothing waits for a decision")
 
 
 for _name, _help in {
@@ -108,6 +158,21 @@ for _name, _help in {
     "refine": "Train the judge further on the round's pairs.",
 }.items():
     _add_stage(_name, _help)
+
+
+@app.command()
+def deidentify(
+    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files.")],
+    out: Annotated[Path, typer.Argument(help="Where the cleaned files go; must not exist.")],
+    key_file: Annotated[
+        Path | None, typer.Option(help="The secret key; else TRIPTYCH_KEY.")
+    ] = None,
+) -> None:
+    """Write de-identified copies of DICOM files; what may carry printed text is left out."""
+    from pipelines.progress import Display
+    from pipelines.release import write_cleaned
+
+    write_cleaned(folder, out, key_file, Display())
 
 
 @app.command()

@@ -156,8 +156,13 @@ class Context:
                 raise TriptychError(f"{stage} needs {name}{where} first: run `triptych {name}`")
 
     def _inputs(self, needed: list[tuple[str, int]]) -> list[dict[str, Any]]:
-        commits = self.workspace.commits()
-        return [c for c in commits if (c["stage"], c["round"]) in needed]
+        """The commits that a stage reads; released images are part of ingest."""
+
+        def read(commit: dict[str, Any]) -> bool:
+            released = commit["stage"] == "review" and "images" in commit["rows"]
+            return (("ingest" if released else commit["stage"]), commit["round"]) in needed
+
+        return [c for c in self.workspace.commits() if read(c)]
 
     def emitter(self) -> Emitter:
         """Tells of the run's stages in OpenLineage's words; the same one every time."""
@@ -211,7 +216,10 @@ def run_stage(
 def opened(config: Config, root: Path) -> Iterator[Context]:
     """A context with its workspace locked and Ray started."""
     from engine import cluster
+    from pipelines.ingest import check_source
 
+    if not (root / "workspace.json").is_file():
+        check_source(config, root)
     with Workspace.writing(root, config.name, config.recorded()) as workspace:
         cluster.start(config.cluster)
         try:

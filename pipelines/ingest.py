@@ -1,46 +1,76 @@
 """Ingest: phantoms are drawn as DICOM where no folder is given; every file becomes safe images.
 
-A file that cannot be used is a refusal with its reason, in the ledger and in ingest-report.csv.
+What is not used is a refusal with its reason, in the ledger and in ingest-report.csv.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+from engine.config import Config, Source
 from engine.errors import TriptychError
 from engine.hub.benchmarks import load_vqa_rad
 from engine.imaging.decode import Decoder
-from engine.imaging.ingest import ingest_file, list_files, split_of_group
-from engine.records import Image, Model, Refusal, unique
+from engine.imaging.deidentify import key_id
+from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
+from engine.imaging.table import Entry, find_table, read_table
+from engine.records import Image, Model, Refusal, Review, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 
 SHARD = 200
+KEY_BYTES = 16
+REPORT = "ingest-report.csv"
+MAKE_KEY = "make one with `(umask 077; openssl rand -hex 32 > FILE)`, away from the workspace"
 
 
-def source_folder(context: Context) -> Path:
-    """The configured folder, or the workspace's phantoms; raises TriptychError where missing."""
-    source = context.config.source
-    if source.path is None:
-        return context.workspace.root / "phantoms"
-    folder = Path(source.path)
+def source_folder(config: Config, root: Path) -> Path:
+    """The configured folder, or the phantoms of the workspace `root`; raises TriptychError."""
+    if config.source.path is None:
+        return root / "phantoms"
+    folder = Path(config.source.path)
     if not folder.is_dir():
         raise TriptychError(f"source.path {folder} is not a folder: give the folder of your images")
     return folder
 
 
-def group_key(context: Context) -> bytes:
-    """The secret that patient groups are keyed with.
+def secret_key(source: Source, seed: int, root: Path) -> bytes:
+    """The secret of every hash, from `source.key_file` (outside `root`), else from TRIPTYCH_KEY.
 
-    From `source.key_file`, else TRIPTYCH_KEY, else made from the seed: good enough for phantoms
-    and public sets only.
+    Without one, phantoms and public images get a key made from the seed, and for others a
+    TriptychError is raised: whoever has the key can test a guess at a patient's id, so it must be
+    somebody's to keep, and is never written here.
     """
-    if context.config.source.key_file:
-        return Path(context.config.source.key_file).read_bytes().strip()
-    return os.environ.get("TRIPTYCH_KEY", f"public-{context.config.seed}").encode()
+    if source.key_file:
+        path = Path(source.key_file)
+        if not path.is_file():
+            raise TriptychError(f"source.key_file {path} is not a file: {MAKE_KEY}")
+        if path.resolve().is_relative_to(root.resolve()):
+            raise TriptychError(f"source.key_file {path} lies in the workspace: keep it elsewhere")
+        key, name = path.read_bytes().strip(), f"source.key_file {path}"
+    elif os.environ.get("TRIPTYCH_KEY"):
+        key, name = os.environ["TRIPTYCH_KEY"].strip().encode(), "TRIPTYCH_KEY"
+    elif source.path is None or source.public:
+        return f"public-{seed}".encode()
+    else:
+        raise TriptychError(
+            "patients' ids are hashed with a secret key and there is none: set source.key_file or "
+            f"TRIPTYCH_KEY ({MAKE_KEY}), or source.public=true for published images"
+        )
+    if len(key) < KEY_BYTES:
+        raise TriptychError(f"{name} has fewer than {KEY_BYTES} characters: {MAKE_KEY}")
+    return key
+
+
+def check_source(config: Config, root: Path) -> None:
+    """Raise what ingest would raise of folder and key, before a workspace is made for them."""
+    source_folder(config, root)
+    secret_key(config.source, config.seed, root)
 
 
 def draw_phantoms(context: Context, folder: Path) -> None:
@@ -54,63 +84,150 @@ def draw_phantoms(context: Context, folder: Path) -> None:
             context.display.advance(number, total, "phantoms")
 
 
-def labels_of(context: Context, folder: Path) -> dict[str, dict[str, str]]:
-    """What a benchmark knows of its images, by path below its folder."""
-    if context.config.expert.kind != "vqa-rad":
-        return {}
-    return {
-        f"images/{q.image}": {"anatomy": q.anatomy, "patient": q.patient}
-        for q in load_vqa_rad(folder)
-    }
+def table_of(config: Config, folder: Path) -> dict[str, Entry]:
+    """What is known of the files by their paths: a benchmark's own, else the table beside them."""
+    if config.expert.kind == "vqa-rad":
+        return {
+            f"images/{q.image}": Entry(anatomy=q.anatomy, patient=q.patient)
+            for q in load_vqa_rad(folder)
+        }
+    path = find_table(folder, config.source.table) if config.source.path else None
+    return read_table(path, config.source.labels) if path else {}
+
+
+def rules_of(config: Config, root: Path) -> Rules:
+    """How the configuration has files read."""
+    source = config.source
+    return Rules(
+        key=secret_key(source, config.seed, root),
+        frames=source.frames,
+        table=table_of(config, source_folder(config, root)),
+        keep_paths=source.keeps_paths,
+        public=source.public or source.path is None,
+        include=frozenset(source.include),
+    )
 
 
 def ingest(context: Context, stage: Stage) -> None:
     """Files to safe images, in shards; the report lists every file."""
-    source = context.config.source
-    folder = source_folder(context)
-    if source.path is None:
+    config, workspace = context.config, context.workspace
+    folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
+    if config.source.path is None:
         draw_phantoms(context, folder)
-    shares: list[tuple[str, float]] = list(source.split.items())
-    files = list_files(folder)[: source.limit]
-    labels, key = labels_of(context, folder), group_key(context)
-    images: list[Image] = []
-    refusals: list[Refusal] = []
-    with Decoder() as decoder:
-        for number, path in enumerate(files, 1):
-            found, refused = ingest_file(
-                decoder,
-                folder,
-                path,
-                key,
-                source.frames,
-                lambda group: split_of_group(group, dict(shares)),
-                labels,
-            )
-            images += found
-            refusals += refused
-            context.display.advance(number, len(files), "files")
-    if not images:
-        raise TriptychError(
-            f"{folder} holds no usable image ({len(files)} files, {len(refusals)} refused)"
-            + (f": {refusals[0].path}: {refusals[0].reason}" if refusals else "")
-        )
-    images = unique(images)
+    files = list_files(folder)[: config.source.limit]
+    found, refusals = read_files(context, folder, files, rules)
+    shares: list[tuple[str, float]] = list(config.source.split.items())
+    images, copies = settle(found, dict(shares), lines=table_lines(rules))
+    refusals = unique(refusals + copies)
+    write_report(workspace.root / REPORT, images, refusals)
+    _refuse_nothing(folder, files, images, refusals)
     for low in range(0, len(images), SHARD):
         stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
     stage.write(Refusal, refusals)
     stage.write(Model, unique(context.outside_models()))
-    write_report(context.workspace.root / "ingest-report.csv", images, refusals)
-    stage.metrics = {"files": len(files), "images": len(images), "refused": len(refusals)}
-    if refusals:
-        context.display.say(f"  {len(refusals)} files refused, see ingest-report.csv")
+    stage.metrics = metrics(len(files), images, refusals, rules)
+    stage.metrics["table"] = table_metrics(rules, folder, images)
+    for line in told(stage.metrics, workspace.root):
+        context.display.say(f"  {line}")
 
 
-def write_report(path: Path, images: list[Image], refusals: list[Refusal]) -> None:
+def read_files(
+    context: Context, folder: Path, files: list[Path], rules: Rules
+) -> tuple[list[Image], list[Refusal]]:
+    """The images and refusals of files, in order."""
+    images: list[Image] = []
+    refusals: list[Refusal] = []
+    with Decoder() as decoder:
+        for number, path in enumerate(files, 1):
+            found, refused = ingest_file(decoder, folder, path, rules)
+            images += found
+            refusals += refused
+            context.display.advance(number, len(files), "files")
+    return images, refusals
+
+
+def _refuse_nothing(
+    folder: Path, files: list[Path], images: list[Image], refusals: list[Refusal]
+) -> None:
+    if images or any(r.status == "quarantined" for r in refusals):
+        return
+    example = f": {refusals[0].path}: {refusals[0].reason}" if refusals else ""
+    raise TriptychError(
+        f"{folder} holds no usable image ({len(files)} files, {len(refusals)} refused){example}"
+    )
+
+
+def table_lines(rules: Rules) -> dict[str, int]:
+    """Lines of the table by the name that a file has in the record."""
+    return {rules.name(path): entry.line for path, entry in rules.table.items() if entry.line}
+
+
+def metrics(
+    files: int, images: list[Image], refusals: list[Refusal], rules: Rules
+) -> dict[str, object]:
+    """Counts for the commit, and by what the key is recognised again."""
+    by_status = Counter(r.status for r in refusals)
+    return {
+        "files": files,
+        "images": len(images),
+        "refused": by_status["refused"],
+        "flagged": by_status["flagged"],
+        "quarantined": by_status["quarantined"],
+        "duplicates": by_status["duplicate"],
+        "groups": len({i.group for i in images}),
+        "patients": len({i.patient for i in images}),
+        "key_id": key_id(rules.key),
+    }
+
+
+def table_metrics(rules: Rules, folder: Path, images: list[Image]) -> dict[str, int]:
+    """What became of the table's rows and texts."""
+    withheld = Counter(column for entry in rules.table.values() for column in entry.withheld)
+    return {
+        "rows": len(rules.table),
+        "without file": sum(not (folder / path).is_file() for path in rules.table),
+        "reports kept": sum(i.report is not None for i in images),
+        "reports refused": withheld.pop("report", 0),
+        "labels refused": withheld.total(),
+    }
+
+
+def told(counts: dict[str, object], root: Path) -> list[str]:
+    """What a person should know of an ingest, a line each."""
+    lines = []
+    names = ("refused", "flagged", "quarantined", "duplicates")
+    apart = [f"{counts[name]} {name}" for name in names if counts[name]]
+    if apart:
+        lines.append(f"{', '.join(apart)}: see {root / REPORT}")
+    if counts["quarantined"]:
+        lines.append(f"look at what is quarantined: triptych ingest --review -w {root}")
+    joined = int(str(counts["patients"])) - int(str(counts["groups"]))
+    if joined:
+        lines.append(
+            f"{joined} patients joined to others that have the same or nearly the same image"
+        )
+    table = counts["table"]
+    assert isinstance(table, dict)
+    odd = [
+        f"{table[k]} {k}" for k in ("without file", "reports refused", "labels refused") if table[k]
+    ]
+    if odd:
+        lines.append(f"table of {table['rows']} rows: {', '.join(odd)}")
+    return lines
+
+
+def write_report(
+    path: Path, images: Iterable[Image], refusals: Iterable[Refusal], reviews: Iterable[Review] = ()
+) -> None:
     """One row a file or frame: path, frame, status, reason, image_id."""
-    with path.open("w", newline="", encoding="utf-8") as out:
+    verdicts = {review.image_id: review.verdict for review in reviews}
+    rows = {(i.source, frame_of(i)): ("used", "", i.id) for i in images}
+    for r in refusals:
+        decided = verdicts.get(r.image_id, r.status) if r.status == "quarantined" else r.status
+        rows[r.path, r.frame] = (decided, r.reason, r.image_id)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(["path", "frame", "status", "reason", "image_id"])
-        for image in images:
-            table.writerow([image.source, 0, "used", "", image.id])
-        for refusal in refusals:
-            table.writerow([refusal.path, refusal.frame, "refused", refusal.reason, ""])
+        table.writerows([*place, *row] for place, row in sorted(rows.items()))
+    partial.replace(path)

@@ -79,7 +79,9 @@ def why_not(
 
 @app.command()
 def withdraw(
-    target: Annotated[str, typer.Argument(help="An image's or a group's id, or its beginning.")],
+    target: Annotated[
+        str, typer.Argument(help="An image's, patient's or group's id, or its beginning.")
+    ],
     workspace: Existing,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it reaches, and change nothing.")
@@ -88,7 +90,7 @@ def withdraw(
     by: Annotated[str, typer.Option(help="Who asked for it, for the record.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw an image, or all of a patient's or study's, with every row that derives from it."""
+    """Withdraw an image, or all of a patient or group, with every row that derives from it."""
     from engine.lineage import withdraw as asking
     from engine.workspace import Workspace
     from pipelines.withdraw import withdraw as carry_out

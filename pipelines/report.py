@@ -146,7 +146,7 @@ def _tiles(ledger: Ledger, decided: dict[bool, int], refused: int) -> list[tuple
     return [
         ("images", f"{images[0]['n']:,}"),
         ("patients or studies", f"{images[0]['g']:,}"),
-        ("files refused", f"{refused:,}"),
+        ("files not used", f"{refused:,}"),
         ("triplets", f"{triplets:,}"),
         ("kept of the judged", share),
         ("expert preferences", f"{pairs:,}"),

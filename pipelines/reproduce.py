@@ -15,17 +15,22 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.config import Config, build
 from engine.errors import TriptychError
 from engine.hub.export import export
+from engine.imaging.decode import Decoder
+from engine.imaging.ingest import Rules, image_of, list_files
 from engine.lineage.chain import file_hash
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
 from pipelines.context import Context
+from pipelines.ingest import rules_of
+from pipelines.review import RELEASED
 
 
 def reproduce(workspace: Workspace, row: str) -> dict[str, Any]:
@@ -61,46 +66,42 @@ def _told(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, Any
 
 
 def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
-    """The file drawn or read again; the group is compared where the key is at hand."""
-    from engine.imaging.decode import Decoder
-    from engine.imaging.ingest import ingest_file, split_of_group
-    from pipelines.ingest import group_key, labels_of
-
+    """The file drawn or read again. Group and split follow from all images: they are not made."""
     before = next(i for i in workspace.read(Image) if i.id == row_id)
-    context = Context(workspace, _config(workspace))
-    source = context.config.source
-    shares: dict[str, float] = dict(source.split.items())
+    config = _config(workspace)
+    rules = rules_of(config, workspace.root)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(source.path) if source.path else Path(scratch)
-        if source.path is None:
-            _draw(context, folder, before.source)
-        path = folder / before.source
-        if not path.is_file():
-            raise TriptychError(f"{path} is gone, and the image was made from it")
+        folder = Path(config.source.path or scratch)
+        if config.source.path is None:
+            _draw(config, folder, before.source)
+        path = _found(folder, before.source, rules)
         with Decoder() as decoder:
-            made, _ = ingest_file(
-                decoder,
-                folder,
-                path,
-                group_key(context),
-                source.frames,
-                lambda group: split_of_group(group, shares),
-                labels_of(context, folder),
-            )
+            rendered = decoder.decode(path, rules.frames, rules.key)
+        made = [image_of(item, folder, path, rules) for item in rendered]
     after = next((i for i in made if i.id == row_id), None)
+    if after and before.deidentification.endswith(RELEASED):
+        after = replace(after, deidentification=before.deidentification)
     return _told(_bare(before), _bare(after) if after else None)
 
 
+def _found(folder: Path, name: str, rules: Rules) -> Path:
+    """The file that has a name in the record; raises TriptychError."""
+    for path in list_files(folder):
+        if rules.name(path.relative_to(folder).as_posix()) == name:
+            return path
+    raise TriptychError(f"{name} is not in {folder} any more, and the image was made from it")
+
+
 def _bare(image: Image) -> dict[str, Any]:
-    """An image's columns, with the hash of its PNG for its bytes."""
-    return image.to_dict() | {"png": bytes_id(image.png)}
+    """An image's own columns, with the hash of its PNG for its bytes."""
+    own = {k: v for k, v in image.to_dict().items() if k not in ("group", "split")}
+    return own | {"png": bytes_id(image.png)}
 
 
-def _draw(context: Context, folder: Path, source: str) -> None:
+def _draw(config: Config, folder: Path, source: str) -> None:
     """Draw the one phantom that a file name of a cohort stands for."""
     from generators.phantoms.dicom import redraw
 
-    config = context.config
     redraw(folder, source, config.source.size, config.seed, config.source.difficulty)
 
 

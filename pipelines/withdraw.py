@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.lineage import withdraw as asking
 from engine.lineage.redaction import Rule, redact
-from engine.records import Image, Withdrawal, content_id
+from engine.records import Image, Refusal, Review, Withdrawal, content_id
 from engine.workspace import Workspace, utc
 
 
@@ -16,10 +16,12 @@ def withdraw(
     The workspace is open for writing. Weights stay: the answer says which must not be used.
     """
     answer = asking.withdraw(workspace.ledger(), target)
+    gone = set(answer.images)
+    taken = [i for i in workspace.read(Image) if i.id in gone]
     when = utc()
     withdrawal = Withdrawal(
         id=content_id("withdrawal", answer.target, answer.images, when),
-        subject_kind="image" if answer.images == [answer.target] else "group",
+        subject_kind=kind_of(answer, taken),
         subject_id=answer.target,
         reason=reason,
         requested_by=requested_by,
@@ -27,8 +29,29 @@ def withdraw(
         images=len(answer.images),
         answer=asking.recorded(answer),
     )
-    redact(workspace, withdrawal, rules_of(answer), files_of(workspace, answer.images))
+    rules = [*rules_of(answer), *unused(workspace, answer, taken)]
+    redact(workspace, withdrawal, rules, files_of(taken))
     return answer
+
+
+def kind_of(answer: asking.Answer, taken: list[Image]) -> str:
+    """Whether the images were named by their own id, their group's or their patient's."""
+    if answer.images == [answer.target]:
+        return "image"
+    return "group" if any(i.group == answer.target for i in taken) else "patient"
+
+
+def unused(workspace: Workspace, answer: asking.Answer, taken: list[Image]) -> list[Rule]:
+    """Refusals and reviews that go too: of the same pictures, or of a patient who is withdrawn."""
+    pictures, patients = set(answer.images), {i.patient for i in taken if i.patient}
+    if kind_of(answer, taken) == "image":
+        patients = set()
+    refusals = [
+        r for r in workspace.read(Refusal) if r.image_id in pictures or r.patient in patients
+    ]
+    pictures |= {r.image_id for r in refusals if r.image_id}
+    reviews = [r.id for r in workspace.read(Review) if r.image_id in pictures]
+    return [("refusals", "id", [r.id for r in refusals]), ("reviews", "id", reviews)]
 
 
 def rules_of(answer: asking.Answer) -> list[Rule]:
@@ -44,9 +67,8 @@ def rules_of(answer: asking.Answer) -> list[Rule]:
     ]
 
 
-def files_of(workspace: Workspace, images: list[str]) -> list[str]:
+def files_of(taken: list[Image]) -> list[str]:
     """Files of the workspace, relative to it, that hold the images or name their sources."""
-    gone = set(images)
-    sources = {i.source for i in workspace.read(Image) if i.id in gone}
+    sources = {i.source for i in taken}
     drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json")]
-    return [*drawn, "report", "ingest-report.csv"]
+    return [*drawn, "report", "quarantine", "ingest-report.csv"]

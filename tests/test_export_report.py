@@ -31,9 +31,10 @@ from engine.records import (
     Model,
     Preference,
     Refusal,
+    Review,
     Task,
-    Triplet,
     Tombstone,
+    Triplet,
     Withdrawal,
     bytes_id,
     content_id,
@@ -176,6 +177,11 @@ def evaluate(image: Image, model: Model, arm: str, round: int, correct: bool) ->
 def ingest(workspace: Workspace, images: list[Image]) -> None:
     refusal = Refusal(id=content_id("r"), path="bad/a.dcm", frame=0, reason="burned-in text")
     commit(workspace, "ingest", 0, {"files": 41, "images": 40, "refused": 1}, images, [refusal])
+    review = Review(
+        id=content_id("v"), image_id=content_id("q"), verdict="dropped", reason="quarantined",
+        reviewer="R", decided="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    commit(workspace, "review", 0, {"released": 0, "dropped": 1}, [review])
 
 
 def fill(workspace: Workspace) -> None:

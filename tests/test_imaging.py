@@ -24,8 +24,9 @@ from engine.imaging.child import OURS
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.ingest import ingest_file, list_files, split_of_group
+from engine.imaging.ingest import Rules, ingest_file, list_files, split_of_group
 from engine.imaging.render import render
+from engine.imaging.table import Entry
 from engine.records import Image, Refusal
 from generators.phantoms import draw, to_display
 from generators.phantoms.base import GENERATOR
@@ -70,7 +71,7 @@ def save(ds: Dataset, path: Path) -> Path:
 
 
 def ingest(decoder: Decoder, path: Path, **more: Any) -> tuple[list[Image], list[Refusal]]:
-    return ingest_file(decoder, path.parent, path, KEY, "middle", lambda group: "train", **more)
+    return ingest_file(decoder, path.parent, path, Rules(KEY, keep_paths=True, **more))
 
 
 def pixels_of(image: Image) -> np.ndarray:
@@ -347,7 +348,7 @@ def test_groups_are_keyed_by_patient_and_say_nothing(decoder: Decoder, tmp_path:
     assert len(group_key(one, KEY)) == 32
     study = grey(ramp(), PatientID="", StudyInstanceUID="2.25.5")
     assert group_key(study, KEY) == group_key("study:2.25.5", KEY)
-    assert ingest(decoder, save(one, tmp_path / "one"))[0][0].group == group_key(two, KEY)
+    assert ingest(decoder, save(one, tmp_path / "one"))[0][0].patient == group_key(two, KEY)
 
 
 def test_pictures_that_may_carry_text_are_quarantined(decoder: Decoder, tmp_path: Path) -> None:
@@ -367,13 +368,13 @@ def test_pictures_that_may_carry_text_are_quarantined(decoder: Decoder, tmp_path
 
 def test_labels_say_what_a_picture_is_and_whose(decoder: Decoder, tmp_path: Path) -> None:
     PIL.Image.fromarray((ramp() % 251).astype(np.uint8)).save(tmp_path / "a.jpg")
-    labels = {"a.jpg": {"modality": "MR", "anatomy": "head", "patient": "P7"}}
-    image = ingest(decoder, tmp_path / "a.jpg", labels=labels)[0][0]
+    table = {"a.jpg": Entry(modality="MR", anatomy="head", patient="P7")}
+    image = ingest(decoder, tmp_path / "a.jpg", table=table)[0][0]
     assert (image.modality, image.anatomy) == ("MR", "head")
-    assert image.group == group_key("patient:P7", KEY)
+    assert image.patient == group_key("patient:P7", KEY)
     plain = ingest(decoder, tmp_path / "a.jpg")[0][0]
     assert (plain.modality, plain.anatomy, plain.id) == ("other", "unknown", image.id)
-    assert plain.group == group_key("file:a.jpg", KEY)
+    assert plain.patient == group_key("file:a.jpg", KEY)
 
 
 def test_degenerate_images_are_refused(decoder: Decoder, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from generators.phantoms.dicom import write_cohort
 from tests.conftest import small, triptych
 
 INLINE = "cluster.address=inline"
+PUBLIC = ["--set", "source.public=true"]  # phantoms in a folder of their own
 VQA_RAD = Path(__file__).parents[2] / "shared" / "data" / "vqa_rad"
 
 
@@ -32,7 +33,7 @@ def test_a_missing_source_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_an_empty_source_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    config = ["--set", f"source.path={tmp_path / 'empty'}", "--set", INLINE]
+    config = ["--set", f"source.path={tmp_path / 'empty'}", "--set", INLINE, *PUBLIC]
     line = refused("ingest", "configs/demo.yaml", "-w", tmp_path / "run", *config)
     assert "holds no usable image" in line
 
@@ -47,7 +48,7 @@ def test_a_corrupt_file_is_counted_listed_and_stops_nothing(tmp_path: Path) -> N
     damaged = files[0].read_bytes()
     files[0].write_bytes(damaged[: len(damaged) // 2])
     (source / "noise.dcm").write_bytes(b"not a DICOM file at all" * 50)
-    config = ["--set", f"source.path={source}", "--set", INLINE]
+    config = ["--set", f"source.path={source}", "--set", INLINE, *PUBLIC]
     done = triptych("ingest", "configs/demo.yaml", "-w", tmp_path / "run", *config)
     assert done.returncode == 0, done.stderr
     assert len(Workspace.existing(tmp_path / "run").read(Image)) == 3
@@ -60,7 +61,7 @@ def test_a_corrupt_file_is_counted_listed_and_stops_nothing(tmp_path: Path) -> N
 def test_a_stage_out_of_order_says_what_is_missing(tmp_path: Path) -> None:
     source = tmp_path / "studies"
     list(write_cohort(source, {"MR": 3}, 96, 0, 0.3))
-    config = ["--set", f"source.path={source}", "--set", INLINE]
+    config = ["--set", f"source.path={source}", "--set", INLINE, *PUBLIC]
     workspace = tmp_path / "run"
     triptych("ingest", "configs/demo.yaml", "-w", workspace, *config)
     assert "first: run `triptych" in refused("generate", "-w", workspace, "--set", INLINE)

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.errors import TriptychError
-from engine.lineage import ledger as ledger_module
 from engine.lineage import chain, redaction
+from engine.lineage import ledger as ledger_module
 from engine.lineage.ledger import Ledger, columns_of
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify

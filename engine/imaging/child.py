@@ -29,6 +29,7 @@ from engine.imaging.reader import (
     read_dicom,
     render_picture,
 )
+from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, flatten, frame_count, render
 
 LENGTHS = struct.Struct(">IQ")
@@ -68,13 +69,20 @@ def _dicom_frames(path: Path, rule: str, key: bytes) -> Iterator[tuple[np.ndarra
     flag = {"preamble": "executable"} if executable_preamble(path) else {}
     for frame in chosen_frames(rule, frame_count(dataset)):
         pixels, choices = render(dataset, frame)
+        pixels, box = crop_to_regions(pixels, dataset)
+        crop = {"crop": box} if box else {}
         facts = safe_facts(flatten(dataset, frame))
-        yield pixels, about | {"frame": frame, "rendering": choices | flag, "facts": facts}
+        yield pixels, about | {"frame": frame, "rendering": choices | crop | flag, "facts": facts}
 
 
 def _answer(request: dict[str, Any], out: BinaryIO) -> None:
     try:
         key = bytes.fromhex(request["key"])
+        if request.get("clean"):
+            from engine.imaging.clean import clean_file  # scipy: not needed to render
+
+            send(out, {"shape": None}, clean_file(Path(request["path"]), key))
+            return
         for pixels, message in _frames(Path(request["path"]), request["frames"], key):
             send(out, message | {"shape": pixels.shape}, pixels.tobytes())
         send(out, {"done": True})

@@ -16,17 +16,18 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.errors import TriptychError
 from engine.imaging.errors import ImagingError, Reason
 
+Answer = TypeVar("Answer")
 START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts after it
 LENGTHS_SIZE = 12
 # One thread a codec: workers are what runs in parallel.
@@ -89,12 +90,25 @@ class Decoder:
         TriptychError for a rule that is none.
         """
         list(chosen_frames(frames_rule, 1))
+        return self._answered(path, key, {"frames": frames_rule}, self._replies)
+
+    def clean(self, path: Path, key: bytes) -> bytes:
+        """A DICOM file's de-identified form (`engine.imaging.clean`). Raises ImagingError."""
+        return self._answered(path, key, {"clean": True}, self._cleaned)
+
+    def _answered(
+        self,
+        path: Path,
+        key: bytes,
+        wish: dict[str, Any],
+        read: Callable[[subprocess.Popen[bytes], float], Answer],
+    ) -> Answer:
         try:
             child = self._ready_child()
             deadline = time.monotonic() + self.timeout_s
-            request = {"path": str(path.absolute()), "frames": frames_rule, "key": key.hex()}
+            request = {"path": str(path.absolute()), "key": key.hex()} | wish
             self._ask(child, request | {"seconds": int(self.timeout_s) + 10})
-            return self._replies(child, deadline)
+            return read(child, deadline)
         except ImagingError as error:
             if error.reason in (Reason.TIMEOUT, Reason.CRASHED, Reason.OUT_OF_MEMORY):
                 self.close()
@@ -121,6 +135,12 @@ class Decoder:
             child.stdin.write(json.dumps(request).encode() + b"\n")
         except OSError as error:
             raise ImagingError(Reason.CRASHED) from error
+
+    def _cleaned(self, child: subprocess.Popen[bytes], deadline: float) -> bytes:
+        message, data = self._receive(child, deadline)
+        if "reason" in message:
+            raise ImagingError(message["reason"], message.get("detail", ""))
+        return data
 
     def _replies(self, child: subprocess.Popen[bytes], deadline: float) -> list[Rendered]:
         frames: list[Rendered] = []

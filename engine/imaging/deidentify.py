@@ -1,8 +1,10 @@
-"""What of a header may leave the decoder: a keep-list, checked value by value.
+"""What of a file may leave the decoder: a keep-list, checked value by value.
 
 A list of what to remove is always one tag short. Here a fact leaves only if its attribute is listed
-and its value is a number or in a closed vocabulary, so free text, names, ids, dates, UIDs, private
-tags, overlays and the preamble have no way out. Nothing is claimed of PS3.15's profiles.
+and its value is a plausible number or in a closed vocabulary, so free text, names, ids, dates,
+UIDs, private tags, overlays and the preamble have no way out. Patients, UIDs and file names leave
+as keyed hashes. `engine.imaging.clean` writes whole DICOM datasets by the same rule. Nothing is
+claimed of PS3.15's profiles.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import hashlib
 import hmac
 from typing import Any
 
-import numpy as np
 from pydicom import Dataset
 
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS
 from engine.imaging.voi import FUNCTIONS, numbers
 
-PROFILE = "triptych keep-list 1"
+PROFILE = "triptych keep-list 2"
+LARGEST = 65536.0  # a larger number may be an id; six digits are kept, for the same reason
 NUMBERS = frozenset((
     "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PlanarConfiguration", "NumberOfFrames", "PixelPaddingValue",
@@ -25,6 +27,8 @@ NUMBERS = frozenset((
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "KVP",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
 ))  # fmt: skip
+# Where a plane lies: kept in a cleaned file, not on a row.
+GEOMETRY = frozenset(("ImagePositionPatient", "ImageOrientationPatient"))
 YES_NO = frozenset(("YES", "NO"))
 WORDS: dict[str, frozenset[str]] = {
     "Modality": frozenset(MODALITIES) | {"OT", "SC", "ES", "SEG", "NM", "PT"},
@@ -59,24 +63,31 @@ def safe_facts(header: Dataset) -> dict[str, Any]:
     """The kept facts of a header, recursively, ready for JSON."""
     facts: dict[str, Any] = {}
     for keyword in sorted(NUMBERS | WORDS.keys() | SEQUENCES):
-        value = _kept(keyword, header.get(keyword))
+        value = kept(keyword, header.get(keyword))
         if value not in (None, [], {}):
             facts[keyword] = value
     return facts
 
 
-def _kept(keyword: str, value: Any) -> Any:
+def kept(keyword: str, value: Any) -> Any:
+    """What of an attribute's value may leave: numbers, words of its vocabulary, or None."""
     if value is None:
         return None
     if keyword in SEQUENCES:
         return [facts for item in value if (facts := safe_facts(item))]
-    if keyword in NUMBERS:
-        found = numbers(value)
-        return found if found and np.isfinite(found).all() else None
+    if keyword in NUMBERS or keyword in GEOMETRY:
+        return _plausible(numbers(value))
     many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
     words = list(value) if many else [value]
-    kept = [w for v in words if (w := str(v).strip()) in WORDS[keyword]]
-    return kept[0] if len(kept) == 1 else kept
+    known = [w for v in words if (w := str(v).strip()) in WORDS[keyword]]
+    return known[0] if len(known) == 1 else known
+
+
+def _plausible(found: list[float]) -> list[float] | None:
+    """Numbers that can be measurements, to six digits; None where one of them cannot."""
+    if not found or not all(abs(n) <= LARGEST for n in found):
+        return None
+    return [float(f"{n:.6g}") for n in found]
 
 
 def group_key(dataset_or_text: Dataset | str, key: bytes) -> str:
@@ -97,6 +108,24 @@ def identity(dataset: Dataset) -> str:
         if value:
             return f"{kind}:{value}"
     return ""
+
+
+def hidden_path(path: str, key: bytes) -> str:
+    """A relative path with each part as 12 hex digits of its keyed hash: names name patients."""
+    parts = (f"path:{part}".encode(errors="surrogateescape") for part in path.split("/"))
+    return "/".join(hmac.new(key, part, hashlib.sha256).hexdigest()[:12] for part in parts)
+
+
+def key_id(key: bytes) -> str:
+    """8 hex digits by which a key is recognised and not found."""
+    return hmac.new(key, b"triptych key", hashlib.sha256).hexdigest()[:8]
+
+
+def hidden_uid(uid: object, key: bytes) -> str:
+    """A UID under 2.25 (PS3.5 B.2) from the keyed hash of another; "" where there is none."""
+    text = str(uid or "").strip()
+    digest = hmac.new(key, f"uid:{text}".encode(), hashlib.sha256).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}" if text else ""
 
 
 def quarantine_reason(dataset: Dataset) -> str | None:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     CRASHED = "decoder crashed"
     QUARANTINED = "quarantined"
     DEGENERATE = "degenerate"
+    DUPLICATE = "duplicate"
 
 
 class ImagingError(TriptychError):

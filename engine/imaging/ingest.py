@@ -1,43 +1,56 @@
 """Files to image rows: a plain function a file, which never raises for a bad one.
 
-A bad file becomes a Refusal with a typed reason. Neither row holds anything of the patient but a
-keyed hash; `source` and `path` are the file's name below the root, so name files accordingly.
+A frame that is not used becomes a Refusal: refused (it cannot be read), flagged (there is nothing
+to see in it), quarantined (a person has to look, see `pipelines.review`) or a duplicate. No row
+holds anything of the patient but keyed hashes. `settle` gives groups and splits to all at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
+from engine.errors import TriptychError
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
-from engine.imaging.deidentify import PROFILE, group_key
+from engine.imaging.deidentify import PROFILE, group_key, hidden_path
+from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.table import Entry
+from engine.imaging.text import text_lines
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
-Labels = Mapping[str, Mapping[str, str]]  # relative path -> modality, anatomy, patient
 NOT_PICTURES = frozenset((".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".parquet", ".yaml"))
 MIN_SIDE, MAX_ASPECT = 16, 20.0
 MAX_TRUTH_BYTES = 1 << 20
+TEXT_FOUND = "printed text detected"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A folder of files and, for pictures without a header, what is known of them."""
+class Rules:
+    """How files are read. `key` makes every hash; `frames` is "middle", "every:n" or "all".
 
-    root: Path
-    labels: Labels | None = None
+    `table` is what is known of files by their path; `include` are flags that do not keep an image
+    out; `public` images are searched for no text.
+    """
+
+    key: bytes
     frames: str = "middle"
+    table: Mapping[str, Entry] = field(default_factory=dict)
+    keep_paths: bool = False
+    public: bool = False
+    include: frozenset[str] = frozenset()
 
-    def files(self) -> list[Path]:
-        return list_files(self.root)
+    def name(self, path: str) -> str:
+        """How a relative path is written in rows and reports."""
+        return path if self.keep_paths else hidden_path(path, self.key)
 
 
 def list_files(root: Path) -> list[Path]:
@@ -66,65 +79,76 @@ def split_of_group(group: str, fractions: dict[str, float]) -> str:
 
 
 def ingest_file(
-    decoder: Decoder,
-    root: Path,
-    path: Path,
-    key: bytes,
-    frames: str,
-    split_of: Callable[[str], str],
-    labels: Labels | None = None,
+    decoder: Decoder, root: Path, path: Path, rules: Rules
 ) -> tuple[list[Image], list[Refusal]]:
     """The image rows of one file, and refusals for the frames (or the file) not used.
 
-    `key` makes groups; `frames` is "middle", "every:n" or "all"; `split_of` maps group to split.
+    Images have no group yet, and a split only where the table gives one: see `settle`.
     """
-    source = path.relative_to(root).as_posix()
     try:
-        rendered = decoder.decode(path, frames, key)
+        rendered = decoder.decode(path, rules.frames, rules.key)
     except ImagingError as error:
-        return [], [_refusal(source, -1, str(error))]
+        name = rules.name(path.relative_to(root).as_posix())
+        return [], [_refusal(name, -1, str(error))]
     images, refusals = [], []
     for item in rendered:
-        problem = _problem(item)
-        if problem is not None:
-            refusals.append(_refusal(source, item.frame, str(problem)))
+        image = image_of(item, root, path, rules)
+        kept_out = _kept_out(item, rules)
+        if kept_out is None:
+            images.append(image)
         else:
-            label = (labels or {}).get(source, {})
-            images.append(_image(item, path, source, key, split_of, label))
+            refusals.append(not_used(image, item.frame, *kept_out))
     return images, refusals
 
 
-def _refusal(source: str, frame: int, reason: str) -> Refusal:
+def _refusal(name: str, frame: int, reason: str) -> Refusal:
     """`frame` is -1 where the whole file was refused."""
-    identity = content_id("refusal", source, frame, reason)
-    return Refusal(id=identity, path=source, frame=frame, reason=reason)
+    identity = content_id("refusal", name, frame, reason)
+    return Refusal(id=identity, path=name, frame=frame, reason=reason)
 
 
-def _problem(item: Rendered) -> ImagingError | None:
-    """Why a rendered frame is not used: quarantine, or nothing to see in it."""
-    if item.quarantine is not None:
-        return ImagingError(Reason.QUARANTINED, item.quarantine)
-    height, width = item.pixels.shape[:2]
+def not_used(image: Image, frame: int, status: str, reason: str) -> Refusal:
+    """What is recorded of a frame that was rendered and is not used: no pixels."""
+    row = _refusal(image.source, frame, reason)
+    return replace(row, status=status, image_id=image.id, patient=image.patient)
+
+
+def frame_of(image: Image) -> int:
+    """Which frame of its file an image is."""
+    return int(json.loads(image.rendering).get("frame", 0))
+
+
+def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
+    """Status and reason of a frame that is not used: nothing to see, or text that may name."""
+    flags = {flag: detail for flag, detail in _flags(item.pixels) if flag not in rules.include}
+    if flags:
+        return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
+    found = item.quarantine
+    if found is None and not rules.public and text_lines(item.pixels):
+        found = TEXT_FOUND
+    if found is None or rules.public:
+        return None
+    return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
+
+
+def _flags(pixels: np.ndarray) -> Iterable[tuple[str, str]]:
+    height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
-        return ImagingError(Reason.DEGENERATE, f"a side below {MIN_SIDE} px")
+        yield "tiny", f"a side below {MIN_SIDE} px"
     if max(height, width) / min(height, width) > MAX_ASPECT:
-        return ImagingError(Reason.DEGENERATE, f"aspect ratio above {MAX_ASPECT:g}")
-    if (item.pixels == item.pixels[0, 0]).all():
-        return ImagingError(Reason.DEGENERATE, "one value everywhere")
-    return None
+        yield "aspect", f"aspect ratio above {MAX_ASPECT:g}"
+    if (pixels == pixels[0, 0]).all():
+        black = not pixels.any()
+        yield ("black", "all black") if black else ("constant", "one value everywhere")
 
 
-def _image(
-    item: Rendered,
-    path: Path,
-    source: str,
-    key: bytes,
-    split_of: Callable[[str], str],
-    label: Mapping[str, str],
-) -> Image:
-    group = item.group or group_key(_who(source, label), key)
+def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
+    """The row of a rendered frame, without group, and with a split only where the table has one."""
+    relative = path.relative_to(root).as_posix()
+    entry = rules.table.get(relative, Entry())
     height, width = item.pixels.shape[:2]
-    modality, anatomy = _what(item, label)
+    modality, anatomy = _what(item, entry)
+    searched = "not searched for printed text" if rules.public else "no printed text found"
     return Image(
         id=pixels_id(item.pixels),
         png=to_png(item.pixels),
@@ -132,28 +156,94 @@ def _image(
         height=height,
         modality=modality,
         anatomy=anatomy,
-        group=group,
-        split=split_of(group),
-        source=source,
+        group="",
+        split=entry.split,
+        source=rules.name(relative),
         rendering=canonical(item.rendering | {"facts": item.facts}),
-        deidentification=PROFILE,
+        deidentification=f"{PROFILE}; {searched}",
         is_synthetic=item.synthetic,
         truth=_truth(path) if item.phantom else None,
+        patient=_patient(item, relative, rules, entry),
+        labels=entry.labels,
+        report=entry.report,
     )
 
 
-def _who(source: str, label: Mapping[str, str]) -> str:
-    """Worded as `deidentify.identity` words it, so one patient's files are one group."""
-    return f"patient:{label['patient']}" if label.get("patient") else f"file:{source}"
+def settle(
+    images: Sequence[Image],
+    shares: dict[str, float],
+    earlier: Sequence[Image] = (),
+    ties: Iterable[tuple[str, str]] = (),
+    lines: Mapping[str, int] | None = None,
+) -> tuple[list[Image], list[Refusal]]:
+    """Give each image its group and split; exact copies become refusals.
+
+    Patients who share a picture, exactly or nearly, are one group, so no split can part them. A
+    split that the table gives holds for the whole group. `earlier` images keep theirs, and `ties`
+    are patients known to belong to one group. Raises TriptychError where a group would be in two
+    splits; `lines` are the table's, by source, to name.
+    """
+    images = sorted(images, key=lambda i: (i.source, frame_of(i)))  # whoever was read first
+    first = {image.id: image for image in reversed([*earlier, *images])}
+    known = {image.id for image in earlier}
+    fresh = [i for i in images if first[i.id] is i]
+    pool = [*(first[n] for n in sorted(known)), *fresh]
+    pictures = [signature(PIL.Image.open(BytesIO(i.png))) for i in pool]
+    tied = [(i.patient, i.patient) for i in images]
+    tied += [(i.patient, i.group) for i in earlier] + list(ties)
+    tied += [(i.patient, first[i.id].patient) for i in images]
+    tied += [(pool[a].patient, pool[b].patient) for a, b in near_pairs(pictures)]
+    group_of = joined(tied)
+    splits = _given_splits([*earlier, *images], group_of, lines or {})
+    settled = []
+    for image in fresh:
+        group = group_of[image.patient]
+        split = splits.get(group) or split_of_group(group, shares)
+        settled.append(replace(image, group=group, split=split))
+    kept = {id(image) for image in fresh}
+    copies = [
+        not_used(i, frame_of(i), "duplicate", str(Reason.DUPLICATE))
+        for i in images
+        if id(i) not in kept
+    ]
+    return settled, copies
 
 
-def _what(item: Rendered, label: Mapping[str, str]) -> tuple[str, str]:
-    """Modality and anatomy in our names: the header's, else the label's."""
+def _given_splits(
+    images: Iterable[Image], group_of: Mapping[str, str], lines: Mapping[str, int]
+) -> dict[str, str]:
+    """The split that a group's images name, one a group."""
+    said: dict[str, Image] = {}
+    for image in images:
+        other = said.setdefault(group_of[image.patient], image) if image.split else image
+        if other.split != image.split:
+            places = [
+                f"line {lines[i.source]}" if i.source in lines else i.source for i in (other, image)
+            ]
+            raise TriptychError(
+                f"{places[0]} and {places[1]} are one patient or show the same picture, and are "
+                f"given to {other.split} and {image.split}: give them one split"
+            )
+    return {group: image.split for group, image in said.items()}
+
+
+def _patient(item: Rendered, relative: str, rules: Rules, entry: Entry) -> str:
+    """The hash of the table's patient, else of the header's patient or study, else of the file.
+
+    Worded as `deidentify.identity` words it, so that one patient's files are one.
+    """
+    if entry.patient:
+        return group_key(f"patient:{entry.patient}", rules.key)
+    return item.group or group_key(f"file:{relative}", rules.key)
+
+
+def _what(item: Rendered, entry: Entry) -> tuple[str, str]:
+    """Modality and anatomy in our names: the header's, else the table's."""
     anatomy = anatomy_of(item.facts)
     modality = modality_name(item.facts.get("Modality"))
     return (
-        modality if modality != "other" else modality_name(label.get("modality")),
-        anatomy if anatomy != "unknown" else anatomy_name(label.get("anatomy")),
+        modality if modality != "other" else modality_name(entry.modality),
+        anatomy if anatomy != "unknown" else anatomy_name(entry.anatomy),
     )
 
 

@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,11 @@ def columns_of(row_type: type[Row]) -> dict[str, str]:
 
 def _selected(row_type: type[Row], there: frozenset[str]) -> str:
     """Columns to read from shards; one that an older version did not write is its default."""
+    default = {f.name: f.default for f in fields(row_type)}  # type: ignore[arg-type]
+    empty = {"": "''", (): "[]", None: "NULL"}
     return ", ".join(
-        f'"{name}"' if name in there else ("[]" if kind.endswith("[]") else "NULL")
-        for name, kind in columns_of(row_type).items()
+        f'"{name}"' if name in there else empty.get(default[name], f"'{default[name]}'")
+        for name in columns_of(row_type)
     )
 
 

@@ -29,6 +29,7 @@ PROV: dict[str, str] = {
     "datasets": "entity (a collection)",
     "membership": "relation hadMember",
     "refusals": "entity: an input that was not used",
+    "reviews": "entity, wasAttributedTo its reviewer",
     "withdrawals": "activity",
     "tombstones": "relation wasInvalidatedBy",
 }

@@ -63,7 +63,7 @@ class Answer:
 
 
 def withdraw(ledger: Ledger, target: str) -> Answer:
-    """What a withdrawal of `target` (an image's or group's id, or its beginning) reaches.
+    """What a withdrawal of `target` (an image's, patient's or group's id, or its beginning) reaches.
 
     Raises TriptychError where there is no such image, or more than one that it could be.
     """
@@ -77,10 +77,11 @@ def withdraw(ledger: Ledger, target: str) -> Answer:
 
 
 def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
-    """(the whole id of the image or group, the images it names)."""
+    """(the whole id of the image, patient or group, the images it names)."""
     found = ledger.sql(
         "SELECT DISTINCT id AS name FROM images WHERE starts_with(id, $1) "
         'UNION SELECT DISTINCT "group" FROM images WHERE starts_with("group", $1) '
+        "UNION SELECT DISTINCT patient FROM images WHERE starts_with(patient, $1) "
         "ORDER BY name <> $1, name LIMIT 3",
         [target],
     )
@@ -91,12 +92,16 @@ def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
             [target],
         )
         when = f": it was withdrawn on {gone[0]['at']}" if gone else ""
-        raise TriptychError(f"no image or group has an id that starts with {target!r}{when}")
+        raise TriptychError(
+            f"no image, patient or group has an id that starts with {target!r}{when}"
+        )
     if len(found) > 1 and found[0]["name"] != target:
-        raise TriptychError(f"{target!r} could be several images or groups: give more characters")
+        raise TriptychError(
+            f"{target!r} could be several images, patients or groups: give more characters"
+        )
     name = found[0]["name"]
     images = ledger.sql(
-        'SELECT DISTINCT id FROM images WHERE $1 IN (id, "group") ORDER BY id', [name]
+        'SELECT DISTINCT id FROM images WHERE $1 IN (id, "group", patient) ORDER BY id', [name]
     )
     return name, [row["id"] for row in images]
 

@@ -1,4 +1,4 @@
-"""Which images were withdrawn, by themselves or with their patient's group."""
+"""Which images were withdrawn, by themselves or with their patient or group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from engine.workspace import Workspace
 WITHDRAWN = """
 SELECT subject_id AS id FROM withdrawals WHERE subject_kind = 'image'
 UNION SELECT i.id FROM images i
-JOIN withdrawals w ON w.subject_kind = 'group' AND w.subject_id = i."group"
+JOIN withdrawals w ON (w.subject_kind = 'group' AND w.subject_id = i."group")
+    OR (w.subject_kind = 'patient' AND w.subject_id = i.patient)
 UNION SELECT row_id FROM tombstones WHERE row_table = 'images'
 """
 

@@ -1,0 +1,112 @@
+"""The table beside a folder of images: one row a file, CSV, TSV or JSON Lines.
+
+    path,patient,split,modality,anatomy,report,finding
+    study1/im1.dcm,P7,train,,,"Mild cardiomegaly. No effusion.",cardiomegaly
+
+`path` is the file below the folder; all else may be left out. Of other columns only those that the
+configuration names (`source.labels`) are read. Reports and labels pass `reports.clean_text` first.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import TriptychError
+from engine.imaging.reports import clean_text, harmless_label
+from engine.records import canonical
+
+NAMES = ("labels.csv", "labels.tsv", "labels.jsonl")
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+KNOWN = ("path", "patient", "split", "modality", "anatomy", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the table says of one file. `patient` is as written; only its hash leaves."""
+
+    line: int = 0
+    patient: str = ""
+    split: str = ""
+    modality: str = ""
+    anatomy: str = ""
+    report: str | None = None
+    labels: str | None = None  # JSON
+    withheld: tuple[str, ...] = field(default=())  # columns whose text was refused or masked
+
+
+def find_table(folder: Path, name: str | None) -> Path | None:
+    """The configured table, or the one with a known name. Raises TriptychError where missing."""
+    if name is None:
+        found = [folder / n for n in NAMES if (folder / n).is_file()]
+        if len(found) > 1:
+            raise TriptychError(
+                f"{found[0].name} and {found[1].name} are both there: name one as source.table"
+            )
+        return found[0] if found else None
+    path = folder / name
+    if not path.is_file():
+        raise TriptychError(f"source.table {name} is not in the folder of the images")
+    return path
+
+
+def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
+    """The table's rows by the path they are about.
+
+    Raises TriptychError, naming the line, for what cannot be read, a column that is missing, a
+    split that is none, or a path that comes twice.
+    """
+    entries: dict[str, Entry] = {}
+    for line, row in _rows(path):
+        missing = [c for c in ("path", *labels) if row.get(c) is None]
+        if missing:
+            raise TriptychError(f"{path.name} line {line} has no {missing[0]!r}")
+        name = str(row["path"]).strip().removeprefix("./").replace("\\", "/")
+        if name in entries:
+            raise TriptychError(
+                f"{path.name} lines {entries[name].line} and {line} are about one file: keep one"
+            )
+        entries[name] = _entry(path, line, row, labels)
+    return entries
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".jsonl":
+            for line, part in enumerate(text.splitlines(), 1):
+                if part.strip():
+                    yield line, dict(json.loads(part))
+            return
+        table = csv.DictReader(
+            text.splitlines(True), delimiter="\t" if path.suffix == ".tsv" else ","
+        )
+        for row in table:
+            yield table.line_num, row
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise TriptychError(f"{path.name} cannot be read: {type(error).__name__}") from None
+
+
+def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str]) -> Entry:
+    said = {c: str(row.get(c) if row.get(c) is not None else "").strip() for c in (*KNOWN, *labels)}
+    split = said["split"].lower()
+    if split and split not in SPLITS:
+        raise TriptychError(f"{path.name} line {line}: split is none of train, val, test")
+    cleaned = {c: clean_text(said[c]) for c in ("report",) if said[c]}
+    withheld = [c for c, text in cleaned.items() if text.text is None]
+    kept = {c: said[c] for c in labels if said[c] and harmless_label(said[c])}
+    withheld += [c for c in labels if said[c] and c not in kept]
+    return Entry(
+        line=line,
+        patient=said["patient"],
+        split=SPLITS.get(split, ""),
+        modality=said["modality"],
+        anatomy=said["anatomy"],
+        report=cleaned["report"].text if "report" in cleaned else None,
+        labels=canonical(kept) if kept else None,
+        withheld=tuple(withheld),
+    )
