@@ -8,6 +8,7 @@ and nowhere else, so in the killable child only.
 from __future__ import annotations
 
 from functools import cache
+
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import get_decoder
@@ -91,7 +92,7 @@ def is_available(uid: str) -> bool:
     return uid in EXTRA and add_extra()
 
 
-DECODER_DEPENDENCIES = {syntax: ("imagecodecs",) for syntax in EXTRA}  # pydicom reads this
+DECODER_DEPENDENCIES = dict.fromkeys(EXTRA, ("imagecodecs",))  # pydicom reads this
 
 
 def decode_jpeg(source: bytes, runner: DecodeRunner) -> bytes:

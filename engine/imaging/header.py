@@ -26,7 +26,7 @@ class FrameHeader:
     """A read-only view of layered datasets; the last layer that has an attribute gives it."""
 
     def __init__(self, *layers: Dataset) -> None:
-        self._layers = {int(tag): layer for layer in layers for tag in layer.keys()}
+        self._layers = {int(tag): layer for layer in layers for tag in layer.keys()}  # noqa: SIM118
 
     def get(self, keyword: str, default: Any = None, /) -> Any:
         """The value of an attribute, `default` where no layer has it."""

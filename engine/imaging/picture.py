@@ -27,7 +27,8 @@ def open_picture(data: bytes, kind: str) -> PIL.Image.Image:
     try:
         picture = PIL.Image.open(BytesIO(data), formats=[kind])
     except PIL.Image.DecompressionBombError as error:
-        raise ImagingError(Reason.TOO_LARGE) from error
+        limit = f"more than {MAX_BYTES >> 20} MiB of pixels"
+        raise ImagingError(Reason.TOO_LARGE, limit) from error
     except DAMAGED as error:
         raise ImagingError(Reason.UNREADABLE, f"damaged {kind}") from error
     _check_page(picture)

@@ -6,6 +6,8 @@ from crashing.
 
 from __future__ import annotations
 
+import os
+import stat
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -36,12 +38,14 @@ MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises ImagingError where there are too many."""
+    """A regular file's bytes. Raises ImagingError where there are too many."""
     with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise ImagingError(Reason.TOO_LARGE, f"a file of more than {MAX_FILE >> 20} MiB")
-    return data
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ImagingError(Reason.UNREADABLE, "not a regular file")
+        if about.st_size > MAX_FILE:
+            raise ImagingError(Reason.TOO_LARGE, f"a file of more than {MAX_FILE >> 20} MiB")
+        return file.read(about.st_size)
 
 
 def file_format(data: bytes) -> str:

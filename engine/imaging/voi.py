@@ -126,7 +126,7 @@ def usable_lut(item: Dataset) -> bool:
 
 
 def _lut_data(item: Dataset) -> np.ndarray:
-    """A LUT's entries as float64: numbers, 16-bit words, or bytes where 8-bit entries are packed."""
+    """A LUT's entries as float64: numbers, 16-bit words, or packed 8-bit entries."""
     data = item.LUTData
     if not isinstance(data, bytes):
         return np.atleast_1d(np.asarray(data)).astype(np.float64)
