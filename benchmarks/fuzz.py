@@ -46,10 +46,11 @@ from engine.imaging.ingest import list_files
 SHARED = Path(__file__).parents[2] / "shared/data/dicom"
 FOLDERS = (SHARED, Path(pydicom.data.__file__).parent / "test_files")
 MAX_SOURCE = 600 << 10
-PIXELS = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # the tag of PixelData in both byte orders
 CHUNK = 1 << 20
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 DECODABLE = 0.2  # of the files are still images: a decoder that refuses everything is no decoder
+CHANGES = ("bytes", "extreme", "zeros", "splice", "cut", "insert", "repeat")
+SHARES = (0.4, 0.15, 0.1, 0.1, 0.1, 0.1, 0.05)
 START_S = 20.0  # a child that has to be started again on a busy machine
 
 
@@ -101,40 +102,50 @@ def nifti(shape: tuple[int, int, int], datatype: int) -> bytes:
 
 
 def sources() -> dict[str, bytes]:
-    """The files with pixels that mutants are made of, by name."""
-    files = [p for folder in FOLDERS if folder.is_dir() for p in list_files(folder)]
-    small = {p.name: p.read_bytes() for p in files if 0 < p.stat().st_size <= MAX_SOURCE}
-    small = {name: data for name, data in small.items() if any(tag in data for tag in PIXELS)}
-    return dict(sorted((pictures() | small).items()))
+    """The images that mutants are made of, by name: every small file that is rendered."""
+    found = pictures()
+    with Decoder() as decoder:
+        for path in (p for folder in FOLDERS if folder.is_dir() for p in list_files(folder)):
+            if path.stat().st_size <= MAX_SOURCE and _rendered(decoder, path):
+                found[path.name] = path.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def _rendered(decoder: Decoder, path: Path) -> bool:
+    try:
+        return bool(decoder.decode(path, "middle"))
+    except ImagingError:
+        return False
 
 
 def mutate(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    """One to four changes, half of them in the first 2 KiB, where headers are."""
+    """One to three changes, half of them in the first 2 KiB, where headers are.
+
+    Half of the changes keep every length, so that the damage reaches past the parser.
+    """
     out = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        reach = min(len(out), 2048) if rng.random() < 0.5 else len(out)
-        at = int(rng.integers(0, max(1, reach)))
-        length = int(rng.integers(1, 65))
-        change = int(rng.integers(0, 7))
-        if change == 0:
-            for place in rng.integers(0, max(1, reach), length):
-                out[place : place + 1] = bytes([int(rng.integers(0, 256))])
-        elif change == 1:
-            end = len(out) if rng.random() < 0.3 else at + length
-            del out[at:end]
-        elif change == 2:
-            out[at:at] = rng.bytes(length)
-        elif change == 3:
-            out[at:at] = out[at : at + length * 16]
-        elif change == 4:
-            out[at : at + length] = bytes(len(out[at : at + length]))
-        elif change == 5:
+    for _ in range(int(rng.integers(1, 4))):
+        reach = max(1, min(len(out), 2048) if rng.random() < 0.5 else len(out))
+        at, length = int(rng.integers(0, reach)), int(rng.integers(1, 65))
+        change = rng.choice(CHANGES, p=SHARES)
+        if change == "bytes":
+            for place in rng.integers(0, reach, int(rng.integers(1, 9))):
+                out[place : place + 1] = rng.bytes(1)
+        elif change == "extreme":
             kind = ("<u2", ">u2", "<u4", ">u4")[int(rng.integers(0, 4))]
             value = EXTREMES[int(rng.integers(0, len(EXTREMES)))]
             word = np.array([value]).astype(kind).tobytes()
             out[at : at + len(word)] = word
-        else:
+        elif change == "zeros":
+            out[at : at + length] = bytes(len(out[at : at + length]))
+        elif change == "splice":
             out[at : at + length * 8] = other[at : at + length * 8]
+        elif change == "cut":
+            del out[at : len(out) if rng.random() < 0.3 else at + length]
+        elif change == "insert":
+            out[at:at] = rng.bytes(length)
+        else:
+            out[at:at] = out[at : at + length * 16]
     return bytes(out)
 
 

@@ -7,6 +7,7 @@ and nowhere else, so in the killable child only.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -22,10 +23,14 @@ from pydicom.uid import (
 )
 
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.voi import numbers
 
 EXTRA = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 NEEDS_EXTRA = "needs pip install 'triptych[codecs]'"
-# Colour spaces that pydicom would hand on as if they were RGB.
+DECODED = (
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
+)  # fmt: skip
+# Colour spaces that pydicom would hand on as if they were RGB, unless the codec converts them.
 UNCONVERTED = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK")
 
 
@@ -34,7 +39,10 @@ def stored_values(dataset: Dataset, frame: int) -> np.ndarray:
 
     Raises ImagingError: unsupported encoding where no decoder can, else decoding failed.
     """
+    if str(dataset.get("PhotometricInterpretation", "")).strip() not in DECODED + UNCONVERTED:
+        raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
     decoder = _decoder(dataset)
+    _check_length(dataset, frame)
     try:
         values, about = decoder.as_array(dataset, index=frame, **_options(dataset))
     except MemoryError:
@@ -50,6 +58,18 @@ def stored_values(dataset: Dataset, frame: int) -> np.ndarray:
             str(colours) if colours in UNCONVERTED else "photometric interpretation",
         )
     return _right_aligned(values, dataset)
+
+
+def _check_length(dataset: Dataset, frame: int) -> None:
+    """Refuse native pixel data that end before the frame does."""
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in dataset:
+        return
+    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    sizes = [float(next(iter(numbers(dataset.get(k))), 0.0)) for k in keywords]
+    halved = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
+    bits = math.prod(sizes) * (2 / 3 if halved else 1) * (frame + 1)
+    if len(dataset.PixelData or b"") < bits / 8:
+        raise ImagingError(Reason.UNREADABLE, "fewer pixels than the header says")
 
 
 def _decoder(dataset: Dataset) -> Decoder:

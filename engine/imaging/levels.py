@@ -30,6 +30,8 @@ class Levels:
             if high - low <= image.size:
                 return cls(np.arange(low, high + 1), image, low)
         values, index = np.unique(image, return_inverse=True)
+        if image.dtype.kind in "iu":
+            values = values.astype(np.int64)  # so that differences do not wrap around
         return cls(values, index.reshape(image.shape), 0)
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
