@@ -24,11 +24,11 @@ import pydicom.config
 from engine.imaging.decode import LENGTHS, chosen_frames
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.header import flatten
+from engine.imaging.header import FrameHeader, flatten
 from engine.imaging.nifti import read_nifti, render_slice
 from engine.imaging.picture import open_picture, pages, render_picture
 from engine.imaging.reader import executable_preamble, file_format, read_dicom, read_file
-from engine.imaging.render import check_header, check_size, frame_count, render
+from engine.imaging.render import check_header, check_size, frame_count, render_frame
 
 OURS = "triptych-phantoms"  # the manufacturer that phantom files name
 
@@ -61,8 +61,9 @@ def _dicom_frames(data: bytes, rule: str, key: bytes) -> Iterator[Frame]:
     dataset = read_dicom(data)
     flag = {"preamble": "executable"} if executable_preamble(data) else {}
     del data  # the dataset has its own copy of the pixels
-    chosen = chosen_frames(rule, frame_count(dataset))
-    check_header(dataset, len(chosen))
+    top = FrameHeader(dataset)
+    chosen = chosen_frames(rule, frame_count(top))
+    check_header(top, len(chosen))
     synthetic = dataset.get("SyntheticData") == "YES"
     about = {
         "group": group_key(dataset, key),
@@ -71,8 +72,9 @@ def _dicom_frames(data: bytes, rule: str, key: bytes) -> Iterator[Frame]:
         "phantom": synthetic and dataset.get("Manufacturer") == OURS,
     }
     for frame in chosen:
-        pixels, choices = render(dataset, frame)
-        facts = safe_facts(flatten(dataset, frame))
+        header = flatten(dataset, frame)
+        pixels, choices = render_frame(dataset, header, frame)
+        facts = safe_facts(header)
         yield pixels, about | {"frame": frame, "rendering": choices | flag, "facts": facts}
 
 

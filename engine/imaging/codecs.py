@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -23,7 +25,8 @@ from pydicom.uid import (
 )
 
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.voi import numbers
+from engine.imaging.header import FrameHeader
+from engine.imaging.voi import first_number
 
 EXTRA = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 NEEDS_EXTRA = "needs pip install 'triptych[codecs]'"
@@ -34,17 +37,21 @@ DECODED = (
 UNCONVERTED = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK")
 
 
-def stored_values(dataset: Dataset, frame: int) -> np.ndarray:
+def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> np.ndarray:
     """(H, W) stored values or (H, W, 3) RGB of one frame, whatever the label says of YBR.
 
     Raises ImagingError: unsupported encoding where no decoder can, else decoding failed.
     """
-    if str(dataset.get("PhotometricInterpretation", "")).strip() not in DECODED + UNCONVERTED:
+    if str(header.get("PhotometricInterpretation", "")).strip() not in DECODED + UNCONVERTED:
         raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
-    decoder = _decoder(dataset)
-    _check_length(dataset, frame)
+    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
+    decoder = _decoder(syntax, header)
+    if not syntax.is_encapsulated:
+        _check_length(header, len(dataset.get("PixelData") or b""), frame)
+    shift = _unused_bits(syntax, header)
+    options: dict[str, Any] = {"correct_unused_bits": False} if shift else {}
     try:
-        values, about = decoder.as_array(dataset, index=frame, **_options(dataset))
+        values, about = decoder.as_array(dataset, index=frame, **options)
     except MemoryError:
         raise
     except NotImplementedError as error:
@@ -53,39 +60,32 @@ def stored_values(dataset: Dataset, frame: int) -> np.ndarray:
         raise ImagingError(Reason.DECODING_FAILED) from error
     colours = about["photometric_interpretation"]
     if values.ndim == 3 and colours != "RGB":
-        raise ImagingError(
-            Reason.UNSUPPORTED,
-            str(colours) if colours in UNCONVERTED else "photometric interpretation",
-        )
-    return _right_aligned(values, dataset)
+        named = str(colours) if colours in UNCONVERTED else "photometric interpretation"
+        raise ImagingError(Reason.UNSUPPORTED, named)
+    return (values << shift[0]) >> shift[1] if shift else values
 
 
-def _check_length(dataset: Dataset, frame: int) -> None:
+def _check_length(header: FrameHeader, length: int, frame: int) -> None:
     """Refuse native pixel data that end before the frame does."""
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in dataset:
+    if "PixelData" not in header:
         return
-    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    sizes = [float(next(iter(numbers(dataset.get(k))), 0.0)) for k in keywords]
-    halved = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
-    bits = math.prod(sizes) * (2 / 3 if halved else 1) * (frame + 1)
-    if len(dataset.PixelData or b"") < bits / 8:
+    sizes = [first_number(header, k) for k in ("Rows", "Columns", "SamplesPerPixel")]
+    halved = header.get("PhotometricInterpretation") == "YBR_FULL_422"
+    pixels = math.prod(sizes) * (2 / 3 if halved else 1) * (frame + 1)
+    if length < pixels * first_number(header, "BitsAllocated") / 8:
         raise ImagingError(Reason.UNREADABLE, "fewer pixels than the header says")
 
 
-def _decoder(dataset: Dataset) -> Decoder:
-    """The decoder of a dataset's transfer syntax, or ImagingError with what is missing."""
-    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
-    if syntax in EXTRA:
-        add_extra()
+def _decoder(syntax: UID, header: FrameHeader) -> Decoder:
+    """The decoder of a transfer syntax, or ImagingError with what is missing."""
+    if syntax in EXTRA and not add_extra():
+        if syntax != JPEGExtended12Bit or first_number(header, "BitsStored") > 8:
+            raise ImagingError(Reason.UNSUPPORTED, f"{_short(syntax)} {NEEDS_EXTRA}")
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         known = syntax.name if syntax.name != syntax else "transfer syntax"
         raise ImagingError(Reason.UNSUPPORTED, known) from error
-    bits = dataset.get("BitsStored")
-    if syntax in EXTRA and not add_extra():
-        if syntax != JPEGExtended12Bit or (isinstance(bits, int) and bits > 8):
-            raise ImagingError(Reason.UNSUPPORTED, f"{_short(syntax)} {NEEDS_EXTRA}")
     if not decoder.is_available:
         raise ImagingError(Reason.UNSUPPORTED, syntax.name)
     return decoder
@@ -98,9 +98,7 @@ def _short(syntax: UID) -> str:
 @cache
 def add_extra() -> bool:
     """Let pydicom use imagecodecs for lossless and 12-bit JPEG; False where it is not installed."""
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
+    if find_spec("imagecodecs") is None:
         return False
     for syntax in EXTRA:
         get_decoder(syntax).add_plugin("imagecodecs", (__name__, "decode_jpeg"))
@@ -109,7 +107,7 @@ def add_extra() -> bool:
 
 def is_available(uid: str) -> bool:
     """Whether `decode_jpeg` decodes a transfer syntax; pydicom asks."""
-    return uid in EXTRA and add_extra()
+    return uid in EXTRA and find_spec("imagecodecs") is not None
 
 
 DECODER_DEPENDENCIES = dict.fromkeys(EXTRA, ("imagecodecs",))  # pydicom reads this
@@ -124,25 +122,16 @@ def decode_jpeg(source: bytes, runner: DecodeRunner) -> bytes:
     return values.tobytes()
 
 
-def _misaligned(dataset: Dataset) -> bool:
-    """Whether native values do not end at bit 0, as old files may have it (PS3.5 8.1.1)."""
-    bits = [dataset.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit")]
-    native = not dataset.file_meta.TransferSyntaxUID.is_encapsulated
-    if not native and dataset.file_meta.TransferSyntaxUID != RLELossless:
-        return False
-    if "PixelData" not in dataset or not all(isinstance(b, int) for b in bits):
-        return False
-    allocated, stored, high = bits
-    return bool(0 < stored <= high < allocated and high != stored - 1)
+def _unused_bits(syntax: UID, header: FrameHeader) -> tuple[int, int] | None:
+    """How far to shift left and then right where values do not end at bit 0 (PS3.5 8.1.1).
 
-
-def _options(dataset: Dataset) -> dict[str, bool]:
-    return {"correct_unused_bits": False} if _misaligned(dataset) else {}
-
-
-def _right_aligned(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Drop the bits above HighBit and below the stored ones; the sign goes along."""
-    if not _misaligned(dataset):
-        return values
-    allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
-    return (values << (allocated - 1 - high)) >> (allocated - stored)
+    None for the values that pydicom puts right itself. The shifts drop what is above HighBit and
+    below the stored bits, and keep the sign.
+    """
+    if (syntax.is_encapsulated and syntax != RLELossless) or "PixelData" not in header:
+        return None
+    bits = [first_number(header, k) for k in ("BitsAllocated", "BitsStored", "HighBit")]
+    allocated, stored, high = (int(b) if abs(b) < 99 else 0 for b in bits)
+    if not 0 < stored <= high < allocated:
+        return None
+    return allocated - 1 - high, allocated - stored

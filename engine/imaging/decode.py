@@ -163,7 +163,7 @@ class Decoder:
         """One message and its pixels, at most `limit` bytes of them."""
         assert child.stdout is not None
         pipe = child.stdout.fileno()
-        text_size, size = LENGTHS.unpack(_read(pipe, LENGTHS.size, deadline))
+        text_size, size = LENGTHS.unpack(_read(pipe, LENGTHS.size, deadline).tobytes())
         if text_size > MAX_TEXT or size > limit:
             raise ImagingError(Reason.CRASHED)
         text = _read(pipe, text_size, deadline)
@@ -180,7 +180,7 @@ class Decoder:
 def _read(pipe: int, size: int, deadline: float) -> np.ndarray:
     """Exactly `size` bytes of a pipe, or ImagingError once it closes or the deadline passes."""
     got = np.empty(size, np.uint8)
-    view, at = memoryview(got), 0
+    view, at = got.data, 0
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     while at < size:

@@ -77,29 +77,30 @@ def expand_segments(words: np.ndarray, bits: int, little_endian: bool, count: in
     at: list[int] = []
     value: list[int] = []
     end = 0
-    for opcode, length, operand in _segments(words.tolist(), bits, little_endian):
-        if opcode == LINEAR and end == 0:
+    for opcode, length, start, stop in _segments(words.tolist(), bits, little_endian):
+        if opcode == LINEAR and not at:
             raise ValueError("a palette starts with a linear segment")
         if length:
-            at += [end + length - 1] if opcode == LINEAR else range(end, end + length)
-            value += operand
+            at += (end + length - 1,) if opcode == LINEAR else range(end, end + length)
+            value += range(start, stop)
         end += length
         if end >= count:
             break
     if not at:
         raise ValueError("a palette has no entries")
-    return np.rint(np.interp(np.arange(min(end, count)), at, value)).astype(np.int64)
+    return np.rint(np.interp(np.arange(min(end, count)), at, words[value])).astype(np.int64)
 
 
 def _segments(
     words: list[int], bits: int, little_endian: bool
-) -> Iterator[tuple[int, int, list[int]]]:
-    """Every segment: opcode, length, and its values (discrete) or its last value (linear)."""
-    offset = 0
-    while offset + 2 < len(words):
+) -> Iterator[tuple[int, int, int, int]]:
+    """Every segment: opcode, length, and where its values (linear: its last value) start and end."""
+    offset, last = 0, len(words) - 2
+    while offset < last:
         if words[offset] != INDIRECT:
-            segment, offset = _segment(words, offset)
+            segment = _segment(words, offset)
             yield segment
+            offset = segment[3]
             continue
         # Repeats `length` segments from a byte offset of two words, the less significant first.
         length, size = words[offset + 1], 4 if bits == 8 else 2
@@ -112,18 +113,19 @@ def _segments(
             again = int(sum(part << 16 * i for i, part in enumerate(parts))) // 2
         offset += 2 + size
         for _ in range(length):
-            segment, again = _segment(words, again)
+            segment = _segment(words, again)
             yield segment
+            again = segment[3]
 
 
-def _segment(words: list[int], offset: int) -> tuple[tuple[int, int, list[int]], int]:
-    """A discrete or linear segment and where the next one starts."""
+def _segment(words: list[int], offset: int) -> tuple[int, int, int, int]:
+    """A discrete or linear segment as `_segments` has it; the next one starts where it ends."""
     if offset + 2 >= len(words):
         raise ValueError("a palette segment is cut off")
-    opcode, length = words[offset : offset + 2]
+    opcode, length = words[offset], words[offset + 1]
     if opcode not in (DISCRETE, LINEAR):
         raise ValueError("a palette has an unknown segment")
     end = offset + 2 + (length if opcode == DISCRETE else 1)
     if end > len(words):
         raise ValueError("a palette segment is cut off")
-    return (opcode, length, words[offset + 2 : end]), end
+    return opcode, length, offset + 2, end

@@ -24,8 +24,8 @@ from engine.imaging.voi import (
     FUNCTIONS,
     Window,
     file_windows,
+    first_number,
     lut_to_display,
-    numbers,
     percentile_window,
     rescale,
     usable_lut,
@@ -59,14 +59,21 @@ def render(dataset: Dataset, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]
 
     Raises ImagingError where the dataset is no image, too large or cannot be decoded.
     """
-    check_header(dataset)
-    if not 0 <= frame < frame_count(dataset):
-        raise ImagingError(Reason.NO_SUCH_FRAME)
     header = flatten(dataset, frame)
-    stored = stored_values(dataset, frame)
+    check_header(header)
+    if not 0 <= frame < frame_count(header):
+        raise ImagingError(Reason.NO_SUCH_FRAME)
+    return render_frame(dataset, header, frame)
+
+
+def render_frame(
+    dataset: Dataset, header: FrameHeader, frame: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """As `render`, where the frame's flattened header is at hand and was checked."""
+    stored = stored_values(dataset, header, frame)
     choices = {
         "frame": frame,
-        "frames": frame_count(dataset),
+        "frames": frame_count(header),
         "photometric_interpretation": photometric(header),
     }
     if stored.ndim == 2 and photometric(header) in GREY:
@@ -82,10 +89,9 @@ def little_endian(dataset: Dataset) -> bool:
     return dataset.original_encoding[1] is not False
 
 
-def frame_count(dataset: Dataset) -> int:
+def frame_count(header: Dataset | FrameHeader) -> int:
     """NumberOfFrames, 1 where it is absent or no number."""
-    count = next(iter(numbers(dataset.get("NumberOfFrames"))), 1.0)
-    return int(count) if np.isfinite(count) and count >= 1 else 1
+    return max(1, int(first_number(header, "NumberOfFrames", 1)))
 
 
 def photometric(header: Dataset | FrameHeader) -> str:
@@ -93,25 +99,23 @@ def photometric(header: Dataset | FrameHeader) -> str:
     return str(header.get("PhotometricInterpretation", "")).strip()
 
 
-def check_header(dataset: Dataset, frames: int = 1) -> None:
+def check_header(header: Dataset | FrameHeader, frames: int = 1) -> None:
     """Refuse what is no image, and what would not fit, before anything is allocated.
 
     `frames` is how many of its frames will be rendered.
     """
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if sop_class.startswith(NOT_IMAGES) or dataset.get("Modality") in ("RTDOSE", "SEG"):
+    sop_class = str(header.get("SOPClassUID", ""))
+    if sop_class.startswith(NOT_IMAGES) or header.get("Modality") in ("RTDOSE", "SEG"):
         known = UID(sop_class).name
         raise ImagingError(Reason.NOT_AN_IMAGE, "" if known == sop_class else known)
-    if not any(keyword in dataset for keyword in PIXELS):
+    if not any(keyword in header for keyword in PIXELS):
         raise ImagingError(Reason.NOT_AN_IMAGE, "no pixel data")
-    sizes = [
-        next(iter(numbers(dataset.get(k))), 0.0)
-        for k in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    ]
-    if not all(np.isfinite(s) and s > 0 for s in sizes):
+    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    sizes = [first_number(header, keyword) for keyword in keywords]
+    if min(sizes) <= 0:
         raise ImagingError(Reason.UNREADABLE, "no image size")
     rows, columns, samples, bits = sizes
-    channels = 1 if photometric(dataset) in GREY else 3
+    channels = 1 if photometric(header) in GREY else 3
     check_size(rows * columns * samples * bits / 8, rows * columns * channels * frames)
 
 
@@ -147,7 +151,7 @@ def _palette(header: FrameHeader, values: np.ndarray, little: bool) -> np.ndarra
 
 
 def _bits_stored(header: FrameHeader, default: int) -> int:
-    bits = next(iter(numbers(header.get("BitsStored"))), float(default))
+    bits = first_number(header, "BitsStored", default)
     return int(bits) if 1 <= bits <= 64 else default
 
 
@@ -188,13 +192,10 @@ def _supplement(
 
 def padding_mask(stored: np.ndarray, header: FrameHeader) -> np.ndarray:
     """Where stored values are padding (C.7.5.1.1.2): one value, or the range up to its limit."""
-    ends = [
-        next(iter(numbers(header.get(k))), float("nan"))
-        for k in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-    ]
-    if not np.isfinite(ends[0]):
+    first = first_number(header, "PixelPaddingValue", float("nan"))
+    if not np.isfinite(first):
         return np.zeros(stored.shape, bool)
-    ends[1] = ends[1] if np.isfinite(ends[1]) else ends[0]
+    ends = [first, first_number(header, "PixelPaddingRangeLimit", first)]
     if header.get("PixelRepresentation") == 1:  # some writers store -2000 as 63536
         ends = [e - 65536 if e > 32767 else e for e in ends]
     return (stored >= min(ends)) & (stored <= max(ends))

@@ -86,6 +86,12 @@ def numbers(value: Any) -> list[float]:
     return [_number(v) for v in many]
 
 
+def first_number(header: Dataset | FrameHeader, keyword: str, default: float = 0.0) -> float:
+    """The first number of an attribute, `default` where it is absent or none."""
+    found = next(iter(numbers(header.get(keyword))), default)
+    return found if np.isfinite(found) else default
+
+
 def _number(value: Any) -> float:
     try:
         return float(value)
