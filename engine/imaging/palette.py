@@ -7,6 +7,7 @@ refuses supplemental palettes; here a palette is a table over the stored values 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -54,10 +55,15 @@ def _entries(header: FrameHeader, colour: str, little_endian: bool) -> np.ndarra
         words = _words(plain, 8 if len(plain) < 2 * count else 16, little_endian)
     else:
         segments = header.get(f"Segmented{colour}PaletteColorLookupTableData") or b""
-        words = expand_segments(_words(segments, bits, little_endian), bits, little_endian, count)
+        words = _expanded(bytes(segments), bits, little_endian, count)
     if len(words) < count:
         raise ValueError("a palette has fewer entries than it says")
     return words[:count]
+
+
+@lru_cache(maxsize=12)  # the frames of a clip, and a machine's files, share their palette
+def _expanded(segments: bytes, bits: int, little_endian: bool, count: int) -> np.ndarray:
+    return expand_segments(_words(segments, bits, little_endian), bits, little_endian, count)
 
 
 def _words(data: Any, bits: int, little_endian: bool) -> np.ndarray:
@@ -94,7 +100,7 @@ def expand_segments(words: np.ndarray, bits: int, little_endian: bool, count: in
 def _segments(
     words: list[int], bits: int, little_endian: bool
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Every segment: opcode, length, and where its values (linear: its last value) start and end."""
+    """Every segment: opcode, length, where its values (a line: its last one) start and end."""
     offset, last = 0, len(words) - 2
     while offset < last:
         if words[offset] != INDIRECT:
