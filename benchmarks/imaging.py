@@ -125,8 +125,8 @@ def cpu_seconds() -> float:
 
 def peak_mib(pid: int) -> float:
     """The largest resident size of a process so far."""
-    line = next(x for x in Path(f"/proc/{pid}/status").open() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 class Processes:
@@ -134,15 +134,11 @@ class Processes:
 
     def __init__(self, convert: Convert, workers: int, folder: str | None) -> None:
         self.convert = convert
-        self.before = set(children())
         self.pool = ProcessPoolExecutor(workers, initializer=quiet, initargs=(folder,))
 
     def run(self, paths: list[Path]) -> int:
         """How many of the files are read."""
         return sum(self.pool.map(partial(attempt, self.convert), paths, chunksize=4))
-
-    def workers(self) -> list[int]:
-        return [pid for pid in children() if pid not in self.before]
 
     def close(self) -> None:
         self.pool.shutdown()
@@ -152,15 +148,11 @@ class Ours:
     """The decoders of `engine.imaging`, a killable child each."""
 
     def __init__(self, workers: int) -> None:
-        self.before = set(children())
         self.decoders = Decoders(workers)
 
     def run(self, paths: list[Path]) -> int:
         """How many of the files are read."""
         return sum(self.decoders.map(_decoded, paths))
-
-    def workers(self) -> list[int]:
-        return [pid for pid in children() if pid not in self.before]
 
     def close(self) -> None:
         self.decoders.__exit__(None, None, None)
@@ -187,8 +179,11 @@ def measure(
     }  # fmt: skip
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     read: dict[str, int] = dict.fromkeys(runners, 0)
-    for runner in runners.values():  # workers start, and imports are over
+    pids: dict[str, set[int]] = {}
+    for name, runner in runners.items():  # workers start, and imports are over
+        before = set(children())
         runner.run([path for group in groups.values() for path in group])
+        pids[name] = set(children()) - before
     for _ in range(passes):
         for name, runner in runners.items():
             read[name] = 0
@@ -199,8 +194,8 @@ def measure(
                 seconds.setdefault((name, group), []).append(took)
     found = {}
     for name, runner in runners.items():
-        sums = [[sum(t[n][i] for t in (seconds[name, g] for g in groups)) for n in range(passes)]
-                for i in (0, 1)]  # fmt: skip
+        sums = _sums([seconds[name, group] for group in groups])
+        limit = _sums([seconds["bare", group] for group in groups])
         files = sum(map(len, groups.values()))
         found[name] = {
             "read": read[name],
@@ -210,23 +205,17 @@ def measure(
                 g: round(median(t[1] for t in seconds[name, g]) / len(p) * 1000, 3)
                 for g, p in groups.items()
             },
-            "ratio_wall": round(
-                median(b / a for a, b in zip(sums[0], _sums(seconds, groups, 0))), 3
-            ),
-            "ratio_cpu": round(
-                median(b / a for a, b in zip(sums[1], _sums(seconds, groups, 1))), 3
-            ),
-            "peak_mib_per_worker": round(max(map(peak_mib, runner.workers())), 1),
+            "ratio_wall": round(median(b / a for a, b in zip(sums[0], limit[0])), 3),
+            "ratio_cpu": round(median(b / a for a, b in zip(sums[1], limit[1])), 3),
+            "peak_mib_per_worker": round(max(map(peak_mib, pids[name] & set(children()))), 1),
         }
         runner.close()
     return found
 
 
-def _sums(
-    seconds: dict[tuple[str, str], list[tuple[float, float]]], groups: Any, which: int
-) -> list[float]:
-    """Bare pydicom's time of each pass over all groups."""
-    return [sum(t[which] for t in times) for times in zip(*(seconds["bare", g] for g in groups))]
+def _sums(times: list[list[tuple[float, float]]]) -> list[list[float]]:
+    """Wall and CPU time of each pass over all groups."""
+    return [[sum(t[which] for t in one) for one in zip(*times)] for which in (0, 1)]
 
 
 def files() -> dict[str, list[Path]]:
@@ -281,7 +270,7 @@ def traps() -> dict[str, tuple[Dataset, list[np.ndarray], float]]:
     window = {"WindowCenter": "2000", "WindowWidth": "1000"}
     shown = linear(RAMP, 2000, 1000)
     padded = RAMP.copy()
-    padded[:8] = 60000
+    padded[:8] = 0
     hot = RAMP.copy()
     hot[0, :4] = 65535
     voi = [_frame_voi(c) for c in (1000, 3000)]
@@ -314,8 +303,8 @@ def traps() -> dict[str, tuple[Dataset, list[np.ndarray], float]]:
         "LINEAR_EXACT": (image(RAMP, WindowCenter="2000", WindowWidth="16",
                                VOILUTFunction="LINEAR_EXACT"), [exact(RAMP, 2000, 16)], 1),
         "LINEAR": (image(RAMP, WindowCenter="2000", WindowWidth="16"), [linear(RAMP, 2000, 16)], 1),
-        "padding": (image(padded, PixelPaddingValue=60000, PhotometricInterpretation="MONOCHROME1",
-                          **window), [np.where(padded == 60000, 0, 255 - shown)], 1),
+        "padding": (image(padded, PixelPaddingValue=0, PhotometricInterpretation="MONOCHROME1",
+                          **window), [np.where(padded == 0, 0, 255 - shown)], 1),
         "per-frame windows": (image(np.stack([RAMP, RAMP]), PerFrameFunctionalGroupsSequence=voi),
                               [linear(RAMP, 1000, 500), linear(RAMP, 3000, 500)], 1),
         "palette": (palette, [colours], 1),
@@ -401,12 +390,13 @@ def main(
     counts = ", ".join(f"{len(p)} {g}" for g, p in groups.items())
     load = os.getloadavg()[0]
     print(f"{counts} files, {workers} workers, median of {passes} passes, load {load:.1f}")
-    print(
-        f"{'':16s}{'read':>6s}{'files/s':>9s}{'of bare':>9s}{'CPU ms':>8s}{'of bare':>9s}{'MiB':>6s}"
-    )
+    heads = ("read", "files/s", "of bare", "CPU ms", "of bare", "MiB")
+    print(f"{'':16s}" + "".join(f"{head:>9s}" for head in heads))
     for name, s in speed.items():
-        print(f"{name:16s}{s['read']:6d}{s['files_per_s']:9.1f}{s['ratio_wall']:9.2f}"
-              f"{s['cpu_ms_per_file']:8.2f}{s['ratio_cpu']:9.2f}{s['peak_mib_per_worker']:6.0f}")  # fmt: skip
+        print(
+            f"{name:16s}{s['read']:9d}{s['files_per_s']:9.1f}{s['ratio_wall']:9.2f}"
+            f"{s['cpu_ms_per_file']:9.2f}{s['ratio_cpu']:9.2f}{s['peak_mib_per_worker']:9.0f}"
+        )
     print("\n" + f"{'':24s}" + "".join(f"{name:>18s}" for name in judged))
     for trap in traps():
         print(f"{trap:24s}" + "".join(f"{v[trap][:17]:>18s}" for v in judged.values()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.errors import TriptychError
 from engine.hub.benchmarks import load_vqa_rad
-from engine.imaging.decode import Decoder
+from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.ingest import ingest_file, list_files, split_of_group
 from engine.records import Image, Refusal, unique
 from engine.workspace import Stage
@@ -75,17 +75,20 @@ def ingest(context: Context, stage: Stage) -> None:
     labels, key = labels_of(context, folder), group_key(context)
     images: list[Image] = []
     refusals: list[Refusal] = []
-    with Decoder() as decoder:
-        for number, path in enumerate(files, 1):
-            found, refused = ingest_file(
-                decoder,
-                folder,
-                path,
-                key,
-                source.frames,
-                lambda group: split_of_group(group, dict(shares)),
-                labels,
-            )
+
+    def work(decoder: Decoder, path: Path) -> tuple[list[Image], list[Refusal]]:
+        return ingest_file(
+            decoder,
+            folder,
+            path,
+            key,
+            source.frames,
+            lambda group: split_of_group(group, dict(shares)),
+            labels,
+        )
+
+    with Decoders(os.cpu_count() or 1) as decoders:
+        for number, (found, refused) in enumerate(decoders.map(work, files), 1):
             images += found
             refusals += refused
             context.display.advance(number, len(files), "files")

@@ -26,12 +26,18 @@ class FrameHeader:
     """A read-only view of layered datasets; the last layer that has an attribute gives it."""
 
     def __init__(self, *layers: Dataset) -> None:
-        self._layers = {int(tag): layer for layer in layers for tag in layer.keys()}  # noqa: SIM118
+        self._layers = {int(tag): (tag, layer) for layer in layers for tag in layer.keys()}  # noqa: SIM118
+        self._values: dict[int, Any] = {}
 
     def get(self, keyword: str, default: Any = None, /) -> Any:
         """The value of an attribute, `default` where no layer has it."""
-        layer = self._layers.get(_tag(keyword))
-        return default if layer is None else layer[_tag(keyword)].value
+        number = _tag(keyword)
+        if number not in self._values:
+            if number not in self._layers:
+                return default
+            tag, layer = self._layers[number]
+            self._values[number] = layer[tag].value
+        return self._values[number]
 
     def __contains__(self, keyword: object) -> bool:
         return isinstance(keyword, str) and _tag(keyword) in self._layers

@@ -163,8 +163,7 @@ def _render_grey(
     values, modality_lut = rescale(levels.values, header)
     if not np.isfinite(values).all():
         raise ImagingError(Reason.NOT_FINITE)
-    counts = levels.counts * ~padding
-    display, voi = _apply_voi(values, header, counts)
+    display, voi = _apply_voi(values, header, levels, padding)
     # MONOCHROME1 and the shape INVERSE say the same thing (C.8.11.3.1.2): invert once.
     inverse = str(header.get("PresentationLUTShape", "")) == "INVERSE"
     inverted = photometric(header) == "MONOCHROME1" or inverse
@@ -173,7 +172,7 @@ def _render_grey(
     choices = {
         "modality_lut": modality_lut,
         "inverted": inverted,
-        "padding": bool(levels.counts[padding].any()),
+        "padding": bool(padding.any() and levels.counts[padding].any()),
     }
     if header.get("PixelPresentation") in ("COLOR", "MIXED") and has_palette(header):
         table = _supplement(table, levels.values, header, little)
@@ -202,12 +201,9 @@ def padding_mask(stored: np.ndarray, header: FrameHeader) -> np.ndarray:
 
 
 def _apply_voi(
-    values: np.ndarray, header: FrameHeader, counts: np.ndarray
+    values: np.ndarray, header: FrameHeader, levels: Levels, padding: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Values to float 0..255 by the file's VOI LUT, its first valid window, or ours.
-
-    `counts` says how many pixels have each value, padding left out.
-    """
+    """Levels' values to float 0..255 by the file's VOI LUT, its first valid window, or ours."""
     fallback = []
     lut = first_item(header, "VOILUTSequence")
     if lut is not None and usable_lut(lut):
@@ -222,7 +218,7 @@ def _apply_voi(
     windows = list(file_windows(header))
     fallback += ["invalid window"] if any(not w.valid for w in windows) else []
     window = next((w for w in windows if w.valid), None)
-    window = window or default_window(values, header, counts)
+    window = window or default_window(values, header, levels.counts * ~padding)
     return window.apply(values), {
         "window": [window.centre, window.width],
         "voi_function": window.function,
@@ -232,7 +228,10 @@ def _apply_voi(
 
 
 def default_window(values: np.ndarray, header: FrameHeader, counts: np.ndarray) -> Window:
-    """The window for a file that has none: CT preset, 8-bit as is, else percentiles."""
+    """The window for a file that has none: CT preset, 8-bit as is, else percentiles.
+
+    `counts[i]` pixels that are not padding have `values[i]`.
+    """
     preset = _ct_preset(header)
     if preset is not None and preset.share_between(values, counts) >= VISIBLE:
         return preset

@@ -6,6 +6,7 @@ and maximum, so that one window shows one tissue in one grey on every image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,7 @@ def numbers(value: Any) -> list[float]:
 def first_number(header: Dataset | FrameHeader, keyword: str, default: float = 0.0) -> float:
     """The first number of an attribute, `default` where it is absent or none."""
     found = next(iter(numbers(header.get(keyword))), default)
-    return found if np.isfinite(found) else default
+    return found if math.isfinite(found) else default
 
 
 def _number(value: Any) -> float:
