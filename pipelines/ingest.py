@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.config import Config, Source
 from engine.errors import TriptychError
 from engine.hub.benchmarks import load_vqa_rad
-from engine.imaging.decode import Decoder
+from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
@@ -137,9 +137,12 @@ def read_files(
     """The images and refusals of files, in order."""
     images: list[Image] = []
     refusals: list[Refusal] = []
-    with Decoder() as decoder:
-        for number, path in enumerate(files, 1):
-            found, refused = ingest_file(decoder, folder, path, rules)
+
+    def work(decoder: Decoder, path: Path) -> tuple[list[Image], list[Refusal]]:
+        return ingest_file(decoder, folder, path, rules)
+
+    with Decoders(os.cpu_count() or 1) as decoders:
+        for number, (found, refused) in enumerate(decoders.map(work, files), 1):
             images += found
             refusals += refused
             context.display.advance(number, len(files), "files")

@@ -279,7 +279,7 @@ def test_a_file_that_takes_too_long_is_a_timeout(tmp_path: Path) -> None:
 
 def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     path = save(grey(np.zeros((7000, 7000), np.uint16)), tmp_path / "large")
-    with Decoder(memory=700 << 20) as decoder, pytest.raises(ImagingError) as caught:
+    with Decoder(memory=450 << 20) as decoder, pytest.raises(ImagingError) as caught:
         decoder.decode(path, "middle")
     assert caught.value.reason is Reason.OUT_OF_MEMORY
 

@@ -29,7 +29,7 @@ from engine.imaging.deidentify import (
     quarantine_reason,
 )
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.reader import read_dicom
+from engine.imaging.reader import read_dicom, read_file
 from engine.imaging.render import check_header, frame_count, photometric, render
 from engine.imaging.text import text_lines
 
@@ -56,8 +56,8 @@ METHOD = [  # (0012,0063), LO: at most 64 characters a value
 
 def clean_file(path: Path, key: bytes) -> bytes:
     """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text."""
-    dataset = read_dicom(path)
-    check_header(dataset)
+    dataset = read_dicom(read_file(path))
+    check_header(dataset, frame_count(dataset))
     reason = quarantine_reason(dataset)
     if reason is None and any(
         text_lines(render(dataset, frame)[0]) for frame in range(frame_count(dataset))

@@ -3,20 +3,29 @@
     with Decoder() as decoder:
         for rendered in decoder.decode(path, "middle"):
             ...
+    with Decoders(workers=2) as decoders:
+        for frames in decoders.map(lambda decoder, path: decoder.decode(path, "middle"), paths):
+            ...
 
 One child serves many files; it is killed and started again after a crash, a timeout or a failed
 allocation. Image codecs are C and Rust on hostile input: an exception handler cannot stop an abort.
+What a child says is not trusted either: a reply that is malformed or too long counts as a crash.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import selectors
+import queue
+import select
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +38,10 @@ from engine.imaging.errors import ImagingError, Reason
 
 Answer = TypeVar("Answer")
 START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts after it
-LENGTHS_SIZE = 12
+LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
+MAX_TEXT = 1 << 20
+MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
+AHEAD = 4  # files in flight a worker
 # One thread a codec: workers are what runs in parallel.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -72,12 +84,17 @@ class Decoder:
         """The child's process id while one runs."""
         return self._child.pid if self._child else None
 
+    def kill(self) -> None:
+        """Kill the child from any thread: a `decode` under way refuses its file as a crash."""
+        if self._child is not None:
+            self._child.kill()
+
     def close(self) -> None:
         """Kill the child; the next `decode` starts another."""
+        self.kill()
         child, self._child = self._child, None
         if child is None:
             return
-        child.kill()
         for stream in (child.stdin, child.stdout):
             if stream is not None:
                 stream.close()
@@ -89,7 +106,7 @@ class Decoder:
         `key` makes the group's hash. Raises ImagingError, with the reason, for every bad file, and
         TriptychError for a rule that is none.
         """
-        list(chosen_frames(frames_rule, 1))
+        chosen_frames(frames_rule, 1)
         return self._answered(path, key, {"frames": frames_rule}, self._replies)
 
     def clean(self, path: Path, key: bytes) -> bytes:
@@ -126,6 +143,8 @@ class Decoder:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             env=os.environ | ONE_THREAD,
         )  # fmt: skip
+        assert self._child.stdout is not None
+        fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # fewer turns for large frames
         self._receive(self._child, time.monotonic() + START_SECONDS)
         return self._child
 
@@ -137,55 +156,125 @@ class Decoder:
             raise ImagingError(Reason.CRASHED) from error
 
     def _cleaned(self, child: subprocess.Popen[bytes], deadline: float) -> bytes:
-        message, data = self._receive(child, deadline)
+        message, data = self._receive(child, deadline, MAX_REPLY)
         if "reason" in message:
             raise ImagingError(message["reason"], message.get("detail", ""))
-        return data
+        return data.tobytes()
 
     def _replies(self, child: subprocess.Popen[bytes], deadline: float) -> list[Rendered]:
         frames: list[Rendered] = []
+        left = MAX_REPLY
         while True:
-            message, data = self._receive(child, deadline)
-            if "reason" in message:
-                raise ImagingError(message["reason"], message.get("detail", ""))
-            if "done" in message:
-                return frames
-            shape = message.pop("shape")
-            frames.append(Rendered(np.frombuffer(data, np.uint8).reshape(shape), **message))
+            message, pixels = self._receive(child, deadline, left)
+            left -= pixels.size
+            try:
+                if "reason" in message:
+                    raise ImagingError(message["reason"], message.get("detail", ""))
+                if "done" in message:
+                    return frames
+                shape = message.pop("shape")
+                frames.append(Rendered(pixels.reshape(shape), **message))
+            except (TypeError, ValueError, KeyError) as error:
+                raise ImagingError(Reason.CRASHED) from error
 
     def _receive(
-        self, child: subprocess.Popen[bytes], deadline: float
-    ) -> tuple[dict[str, Any], bytes]:
+        self, child: subprocess.Popen[bytes], deadline: float, limit: int = 0
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """One message and its pixels, at most `limit` bytes of them."""
         assert child.stdout is not None
-        head = _read(child.stdout.fileno(), LENGTHS_SIZE, deadline)
-        text = _read(child.stdout.fileno(), int.from_bytes(head[:4], "big"), deadline)
-        data = _read(child.stdout.fileno(), int.from_bytes(head[4:], "big"), deadline)
-        return json.loads(text), data
+        pipe = child.stdout.fileno()
+        text_size, size = LENGTHS.unpack(_read(pipe, LENGTHS.size, deadline).tobytes())
+        if text_size > MAX_TEXT or size > limit:
+            raise ImagingError(Reason.CRASHED)
+        text = _read(pipe, text_size, deadline)
+        pixels = _read(pipe, size, deadline)
+        try:
+            message = json.loads(text.tobytes())
+        except ValueError as error:
+            raise ImagingError(Reason.CRASHED) from error
+        if not isinstance(message, dict):
+            raise ImagingError(Reason.CRASHED)
+        return message, pixels
 
 
-def _read(pipe: int, size: int, deadline: float) -> bytes:
+def _read(pipe: int, size: int, deadline: float) -> np.ndarray:
     """Exactly `size` bytes of a pipe, or ImagingError once it closes or the deadline passes."""
-    got = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while len(got) < size:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise ImagingError(Reason.TIMEOUT)
-            chunk = os.read(pipe, min(size - len(got), 1 << 20))
-            if not chunk:
-                raise ImagingError(Reason.CRASHED)
-            got += chunk
-    return bytes(got)
+    got = np.empty(size, np.uint8)
+    view, at = got.data, 0
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    while at < size:
+        left = deadline - time.monotonic()
+        if left <= 0 or not waiting.poll(left * 1000):
+            raise ImagingError(Reason.TIMEOUT)
+        count = os.readv(pipe, [view[at:]])
+        if not count:
+            raise ImagingError(Reason.CRASHED)
+        at += count
+    return got
 
 
-def chosen_frames(rule: str, count: int) -> Iterator[int]:
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+class Decoders:
+    """A context manager around several decoders that work side by side, a child each."""
+
+    def __init__(self, workers: int = 2, timeout_s: float = 60.0, memory: int = 4 << 30) -> None:
+        self._decoders = [Decoder(timeout_s, memory) for _ in range(max(1, workers))]
+        self._threads = ThreadPoolExecutor(len(self._decoders))
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for decoder in self._decoders:
+            decoder.kill()
+        self._threads.shutdown()
+        for decoder in self._decoders:
+            decoder.close()
+
+    def map(
+        self, work: Callable[[Decoder, Item], Result], items: Iterable[Item]
+    ) -> Iterator[Result]:
+        """work(decoder, item) of every item, in order; few are in flight, so memory is bounded.
+
+        An exception of `work` is raised when its turn comes.
+        """
+        free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
+        for decoder in self._decoders:
+            free.put(decoder)
+
+        def run(item: Item) -> Result:
+            decoder = free.get()
+            try:
+                return work(decoder, item)
+            finally:
+                free.put(decoder)
+
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(self._threads.submit(run, item))
+            if len(waiting) > AHEAD * len(self._decoders):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def chosen_frames(rule: str, count: int) -> range:
     """Frame indices by the rule "middle", "every:n" or "all". Raises TriptychError for another."""
     if rule == "middle":
-        yield count // 2
-    elif rule == "all":
-        yield from range(count)
-    else:
-        word, _, step = rule.partition(":")
-        if word != "every" or not step.isdigit() or int(step) < 1:
-            raise TriptychError(f"frames: {rule!r} is none of middle, all, every:n")
-        yield from range(0, count, int(step))
+        return range(count // 2, count // 2 + 1)
+    if rule == "all":
+        return range(count)
+    word, _, step = rule.partition(":")
+    if word != "every" or not step.isdigit() or int(step) < 1:
+        raise TriptychError(f"frames: {rule!r} is none of middle, all, every:n")
+    return range(0, count, int(step))

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydicom import Dataset
 
-from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS
+from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS, Header
 from engine.imaging.voi import FUNCTIONS, numbers
 
 PROFILE = "triptych keep-list 2"
@@ -59,7 +59,7 @@ TEXT_CLASSES = tuple(
 TEXT_FAMILIES = (_STORAGE + "7.",)
 
 
-def safe_facts(header: Dataset) -> dict[str, Any]:
+def safe_facts(header: Header) -> dict[str, Any]:
     """The kept facts of a header, recursively, ready for JSON."""
     facts: dict[str, Any] = {}
     for keyword in sorted(NUMBERS | WORDS.keys() | SEQUENCES):

@@ -1,4 +1,4 @@
-"""A file to a pydicom dataset or plain picture, bounded before anything is inflated or allocated.
+"""A file to bytes, what they are, and a pydicom dataset, bounded before anything is inflated.
 
 Runs in the decoder's child process (`engine.imaging.child`), because no check here can stop a codec
 from crashing.
@@ -6,116 +6,122 @@ from crashing.
 
 from __future__ import annotations
 
+import os
+import stat
 import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import PIL.Image
-from PIL import ImageOps
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, FileDataset, dcmread
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.render import MAX_BYTES, percentile_window
+from engine.imaging.render import MAX_BYTES
 
+MAX_FILE = 1 << 30
 PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+NIFTI = {344: (b"n+1\0",), 4: (b"n+2\0",)}  # where NIfTI-1 and NIfTI-2 have their magic
+GZIP = b"\x1f\x8b"
+# A dataset without preamble starts with a tag of group 0002 or 0008, in either byte order.
+BARE = (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
 EXECUTABLES = (b"MZ", b"\x7fELF")  # a preamble that is also a program: CVE-2019-11687
-PIL.Image.MAX_IMAGE_PIXELS = MAX_BYTES // 4
+META = 1 << 16  # the transfer syntax stands in here
+NEITHER = "neither DICOM, NIfTI, PNG, JPEG nor TIFF"
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
-def picture_format(path: Path) -> str | None:
-    """PNG, JPEG or TIFF by the first bytes, None for anything else (DICOM with a preamble too)."""
-    head = _head(path)
-    if head[128:132] == b"DICM":  # a preamble may look like a TIFF on purpose (PS3.10 7.1)
-        return None
-    return next((name for magic, name in PICTURES.items() if head.startswith(magic)), None)
-
-
-def executable_preamble(path: Path) -> bool:
-    """Whether the file starts as a program does (CVE-2019-11687)."""
-    return _head(path).startswith(EXECUTABLES)
-
-
-def _head(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A regular file's bytes. Raises ImagingError where there are too many."""
     with path.open("rb") as file:
-        return file.read(132)
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ImagingError(Reason.UNREADABLE, "not a regular file")
+        if about.st_size > MAX_FILE:
+            raise ImagingError(Reason.TOO_LARGE, f"a file of more than {MAX_FILE >> 20} MiB")
+        return file.read(about.st_size)
 
 
-def read_dicom(path: Path) -> Dataset:
-    """A DICOM file's dataset, with or without preamble. Raises ImagingError for anything else."""
+def file_format(data: bytes) -> str:
+    """DICOM, NIFTI, PNG, JPEG or TIFF by content, whatever the name. Raises ImagingError else."""
+    if data[128:132] == b"DICM":  # a preamble may look like a TIFF on purpose (PS3.10 7.1)
+        return "DICOM"
+    picture = next((name for magic, name in PICTURES.items() if data.startswith(magic)), None)
+    if picture is not None:
+        return picture
+    head = inflate(data, 348, gzip=True) if data.startswith(GZIP) else data
+    if any(head[at : at + 4] in magic for at, magic in NIFTI.items()):
+        return "NIFTI"
+    if data.startswith(BARE):
+        return "DICOM"
+    raise ImagingError(Reason.NOT_AN_IMAGE, NEITHER)
+
+
+def inflate(data: bytes, limit: int, gzip: bool = False) -> bytes:
+    """Raw deflate or gzip data inflated as far as `limit` bytes. Raises ImagingError if damaged."""
+    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS if gzip else -zlib.MAX_WBITS)
     try:
-        with path.open("rb") as file:
-            if read_preamble(file, force=True):
-                meta = _read_file_meta_info(file)
-                if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                    return _inflate(meta, file.read())
-        dataset = dcmread(path, force=True)
+        return inflater.decompress(data, limit)
+    except zlib.error as error:
+        raise ImagingError(Reason.UNREADABLE, "damaged compression") from error
+
+
+def inflate_whole(data: bytes, gzip: bool = False) -> bytes:
+    """All of raw deflate or gzip data; ImagingError where that is more than MAX_BYTES."""
+    plain = inflate(data, MAX_BYTES + 1, gzip)
+    if len(plain) > MAX_BYTES:
+        raise ImagingError(Reason.TOO_LARGE, f"inflates to more than {MAX_BYTES >> 20} MiB")
+    return plain
+
+
+def executable_preamble(data: bytes) -> bool:
+    """Whether the file starts as a program does (CVE-2019-11687)."""
+    return data.startswith(EXECUTABLES)
+
+
+def read_dicom(data: bytes) -> Dataset:
+    """A DICOM dataset, with or without preamble. Raises ImagingError for anything else."""
+    try:
+        dataset = _read(data)
     except (ImagingError, MemoryError):
         raise
     except Exception as error:
-        raise ImagingError(Reason.UNREADABLE) from error
-    if "SOPClassUID" not in dataset:
-        if _head(path)[128:132] == b"DICM":
-            raise ImagingError(Reason.UNREADABLE, "damaged DICOM")
-        raise ImagingError(Reason.NOT_AN_IMAGE, "neither DICOM nor PNG, JPEG or TIFF")
+        raise ImagingError(Reason.UNREADABLE, "damaged DICOM") from error
+    if "DirectoryRecordSequence" in dataset or dataset.get("SOPClassUID") == MEDIA_DIRECTORY:
+        raise ImagingError(Reason.NOT_AN_IMAGE, "DICOM directory")
+    if "SOPClassUID" not in dataset and data[128:132] != b"DICM":
+        raise ImagingError(Reason.NOT_AN_IMAGE, NEITHER)
+    if not len(dataset):
+        raise ImagingError(Reason.UNREADABLE, "damaged DICOM")
     return dataset
 
 
-def _inflate(meta: Any, data: bytes) -> Dataset:
-    """A deflated dataset (PS3.5 A.5), inflated no further than MAX_BYTES."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = inflater.decompress(data, MAX_BYTES)
-    if inflater.unconsumed_tail:
-        raise ImagingError(Reason.TOO_LARGE, f"inflates to more than {MAX_BYTES >> 20} MiB")
-    dataset = read_dataset(BytesIO(plain), is_implicit_VR=False, is_little_endian=True)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta = meta
+def _read(data: bytes) -> Dataset:
+    if DeflatedExplicitVRLittleEndian.encode() in data[:META]:
+        file = BytesIO(data)
+        read_preamble(file, force=True)
+        meta = _read_file_meta_info(file)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            plain = inflate_whole(data[file.tell() :])
+            dataset = read_dataset(BytesIO(plain), is_implicit_VR=False, is_little_endian=True)
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dataset.file_meta = meta
+            return dataset
+    dataset = dcmread(BytesIO(data), force=True)
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        dataset.file_meta.TransferSyntaxUID = _encoding(dataset)
     return dataset
 
 
-def open_picture(path: Path, kind: str) -> PIL.Image.Image:
-    """A PNG, JPEG or TIFF, header only. Raises ImagingError where it is too large or broken."""
-    try:
-        picture = PIL.Image.open(path, formats=[kind])
-    except PIL.Image.DecompressionBombError as error:
-        raise ImagingError(Reason.TOO_LARGE) from error
-    except OSError as error:
-        raise ImagingError(Reason.UNREADABLE) from error
-    if picture.width * picture.height * 4 > MAX_BYTES:
-        raise ImagingError(Reason.TOO_LARGE, f"more than {MAX_BYTES >> 20} MiB of pixels")
-    return picture
-
-
-def render_picture(picture: PIL.Image.Image, frame: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """One page as (H, W) or (H, W, 3) uint8 and the choices made; metadata (EXIF) stays behind.
-
-    Turned as its EXIF orientation says; transparency goes to black; grey of more than 8 bits goes
-    through a percentile window, since a PNG does not say how many of its bits are used.
-    """
-    try:
-        picture.seek(frame)
-        upright = ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        raise ImagingError(Reason.DECODING_FAILED) from error
-    choices = {"frame": frame, "frames": getattr(picture, "n_frames", 1), "mode": picture.mode,
-               "format": picture.format}  # fmt: skip
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _window_deep(np.asarray(upright, np.float64), choices)
-    if upright.mode in ("1", "L"):
-        return np.asarray(upright.convert("L")), choices
-    black = PIL.Image.new("RGBA", upright.size, "black")
-    return np.asarray(
-        PIL.Image.alpha_composite(black, upright.convert("RGBA")).convert("RGB")
-    ), choices
-
-
-def _window_deep(values: np.ndarray, choices: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-    if not np.isfinite(values).all():
-        raise ImagingError(Reason.NOT_FINITE)
-    window = percentile_window(values)
-    more = {"window": [window.centre, window.width], "voi_function": window.function,
-            "window_source": window.source}  # fmt: skip
-    return np.round(window.apply(values)).astype(np.uint8), choices | more
+def _encoding(dataset: FileDataset) -> UID:
+    """The transfer syntax of a dataset that names none, as pydicom found it to be written."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian

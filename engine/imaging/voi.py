@@ -6,6 +6,7 @@ and maximum, so that one window shows one tissue in one grey on every image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
+from engine.imaging.header import FrameHeader, first_item
+
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,38 @@ class Window:
             return np.where(values > self.centre - 0.5, 255.0, 0.0)
         return np.clip(((values - (self.centre - 0.5)) / (self.width - 1) + 0.5) * 255, 0, 255)
 
+    def share_between(self, values: np.ndarray, counts: np.ndarray) -> float:
+        """The share of pixels that are neither black nor white, `counts[i]` having `values[i]`."""
+        between = np.abs(values - self.centre) < self.width / 2
+        return float(counts[between].sum() / max(1, counts.sum()))
+
+
+def percentile_window(values: np.ndarray, counts: np.ndarray | None = None) -> Window:
+    """From the 0.5th to the 99.5th percentile; a width of 1 where nothing lies between them.
+
+    `counts[i]` pixels have `values[i]`, one each by default.
+    """
+    if counts is not None:
+        values, counts = values[counts > 0], counts[counts > 0]
+    low, high = _quantiles(values, counts) if values.size else (0.0, 1.0)
+    width = (high - low) or 1.0
+    return Window(low + width / 2, width, "LINEAR_EXACT", "percentiles 0.5-99.5")
+
+
+def _quantiles(values: np.ndarray, counts: np.ndarray | None) -> tuple[float, float]:
+    """The two percentiles, as numpy.percentile has them of every pixel."""
+    if counts is None:
+        low, high = np.percentile(values, PERCENTILES)
+        return float(low), float(high)
+    order = np.argsort(values, kind="stable")
+    values, last = values[order], np.cumsum(counts[order]) - 1
+    found = []
+    for percentile in PERCENTILES:
+        at = percentile / 100 * last[-1]
+        below, above = (values[np.searchsorted(last, f(at))] for f in (np.floor, np.ceil))
+        found.append(float(below + (above - below) * (at - np.floor(at))))
+    return found[0], found[1]
+
 
 def numbers(value: Any) -> list[float]:
     """A numeric attribute of any multiplicity as floats; what is no number becomes NaN."""
@@ -51,6 +87,12 @@ def numbers(value: Any) -> list[float]:
     return [_number(v) for v in many]
 
 
+def first_number(header: Dataset | FrameHeader, keyword: str, default: float = 0.0) -> float:
+    """The first number of an attribute, `default` where it is absent or none."""
+    found = next(iter(numbers(header.get(keyword))), default)
+    return found if math.isfinite(found) else default
+
+
 def _number(value: Any) -> float:
     try:
         return float(value)
@@ -58,7 +100,7 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def file_windows(header: Dataset) -> Iterator[Window]:
+def file_windows(header: FrameHeader) -> Iterator[Window]:
     """The windows the file gives, valid or not, in its order. An unknown function means LINEAR."""
     name = str(header.get("VOILUTFunction", "") or "LINEAR").strip()
     function = name if name in FUNCTIONS else "LINEAR"
@@ -67,7 +109,7 @@ def file_windows(header: Dataset) -> Iterator[Window]:
         yield Window(centre, width, function)
 
 
-def rescale(values: np.ndarray, header: Dataset) -> tuple[np.ndarray, str]:
+def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
     """Apply the modality LUT or rescale (C.11.1). Returns float64 values and what was applied."""
     lut = first_item(header, "ModalityLUTSequence")
     if lut is not None and usable_lut(lut):
@@ -80,38 +122,42 @@ def rescale(values: np.ndarray, header: Dataset) -> tuple[np.ndarray, str]:
     return values * np.float64(slope) + np.float64(intercept), applied
 
 
-def first_item(header: Dataset, keyword: str) -> Dataset | None:
-    """The first item of a sequence, None where it is absent or empty."""
-    items = header.get(keyword)
-    return items[0] if items else None
-
-
 def usable_lut(item: Dataset) -> bool:
     """Whether a LUT item has a plausible descriptor and as many entries as it says."""
     descriptor = numbers(item.get("LUTDescriptor"))
-    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16 or not item.get("LUTData"):
+    if len(descriptor) != 3 or not np.isfinite(descriptor).all() or not item.get("LUTData"):
+        return False
+    if not (8 <= descriptor[2] <= 16 and 0 <= descriptor[0] <= 65536):
         return False
     return len(_lut_data(item)) >= (int(descriptor[0]) or 65536)
 
 
 def _lut_data(item: Dataset) -> np.ndarray:
+    """A LUT's entries as float64: numbers, 16-bit words, or packed 8-bit entries."""
     data = item.LUTData
     if not isinstance(data, bytes):
         return np.atleast_1d(np.asarray(data)).astype(np.float64)
+    count = int(numbers(item.LUTDescriptor)[0]) or 65536
     order = ">" if item.original_encoding[1] is False else "<"
-    return np.frombuffer(data, f"{order}u2").astype(np.float64)
+    kind = "u1" if len(data) < 2 * count else f"{order}u2"
+    return np.frombuffer(data, kind, len(data) // np.dtype(kind).itemsize).astype(np.float64)
 
 
 def apply_lut(values: np.ndarray, item: Dataset) -> np.ndarray:
     """Look values up (C.11.1.1.1): below the first mapped value the first entry, above the last."""
     count, first, _ = (int(n) for n in numbers(item.LUTDescriptor))
-    if first > 32767 and values.min() < 0:  # a signed value written as an unsigned one
+    # A negative first value may be written, or read, as an unsigned one.
+    if first > 32767 and (values.min() < 0 or values.max() < first):
         first -= 65536
     index = np.clip(np.rint(values - first), 0, (count or 65536) - 1).astype(np.int64)
     return np.asarray(_lut_data(item)[index])
 
 
 def lut_to_display(values: np.ndarray, item: Dataset) -> np.ndarray:
-    """A VOI LUT's output (C.11.2.1.1) as float 0..255 over the range its bits allow."""
+    """A VOI LUT's output (C.11.2.1.1) as float 0..255 over the range its bits allow.
+
+    A descriptor that says fewer bits than its entries have is wrong; then the entries decide.
+    """
     bits = int(numbers(item.LUTDescriptor)[2])
+    bits = max(bits, int(_lut_data(item).max()).bit_length())
     return np.clip(apply_lut(values, item) * 255 / (2**bits - 1), 0, 255)

@@ -118,7 +118,7 @@ def columns_of(row_type: type[Row]) -> dict[str, str]:
 def _selected(row_type: type[Row], there: frozenset[str]) -> str:
     """Columns to read from shards; one that an older version did not write is its default."""
     default = {f.name: f.default for f in fields(row_type)}  # type: ignore[arg-type]
-    empty = {"": "''", (): "[]", None: "NULL"}
+    empty: dict[Any, str] = {"": "''", (): "[]", None: "NULL"}
     return ", ".join(
         f'"{name}"' if name in there else empty.get(default[name], f"'{default[name]}'")
         for name in columns_of(row_type)

@@ -63,7 +63,7 @@ class Answer:
 
 
 def withdraw(ledger: Ledger, target: str) -> Answer:
-    """What a withdrawal of `target` (an image's, patient's or group's id, or its beginning) reaches.
+    """What a withdrawal of `target` reaches: an image, patient or group, by its id or its start.
 
     Raises TriptychError where there is no such image, or more than one that it could be.
     """
