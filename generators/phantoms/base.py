@@ -4,6 +4,7 @@ Sides are the patient's (radiological convention: the patient's right is on the 
 for ultrasound, which has no such convention, they are the sides of the image.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,3 +68,27 @@ def contrast_to_noise(image: np.ndarray, twin: np.ndarray, mask: np.ndarray, noi
 def count_components(mask: np.ndarray) -> int:
     """How many separate regions the mask has (8-connected)."""
     return int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
+
+
+def until_visible(
+    render: Callable[[float], np.ndarray],
+    twin: np.ndarray,
+    mask: np.ndarray,
+    noise: float,
+    difficulty: float,
+) -> tuple[np.ndarray, float]:
+    """A finding's image and its contrast-to-noise ratio, made easier until that is MIN_CNR.
+
+    `render` draws it at a difficulty, which is lowered, below 0 where it must be.
+    """
+    for effective in np.arange(difficulty, -1.51, -0.25):
+        image = render(float(effective))
+        cnr = contrast_to_noise(image, twin, mask, noise)
+        if cnr >= MIN_CNR:
+            break
+    return image, round(cnr, 2)
+
+
+def diameter_mm(mask: np.ndarray, spacing: float) -> float:
+    """Mean diameter of the mask's regions, each taken as a disc of its area."""
+    return round(float(2 * np.sqrt(mask.sum() / count_components(mask) / np.pi) * spacing), 1)
