@@ -79,11 +79,14 @@ def until_visible(
 ) -> tuple[np.ndarray, float]:
     """A finding's image and its contrast-to-noise ratio, made easier until that is MIN_CNR.
 
-    `render` draws it at a difficulty, which is lowered, below 0 where it must be.
+    `render` draws it at a difficulty, which is lowered, below 0 where it must be. The contrast is
+    the root mean square difference from the twin in the mask, since a finding may be darker than
+    one tissue and brighter than another; colours are averaged.
     """
     for effective in np.arange(difficulty, -1.51, -0.25):
         image = render(float(effective))
-        cnr = contrast_to_noise(image, twin, mask, noise)
+        change = (image.astype(np.float32) - twin)[mask]
+        cnr = float(np.sqrt((change**2).mean()) / noise)
         if cnr >= MIN_CNR:
             break
     return image, round(cnr, 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from generators.phantoms.base import (
     SIZES,
@@ -297,22 +298,19 @@ def _region(
     edge = np.quantile(order[lung], rng.uniform(*LUNG_SHARE[extent]))
     mask = largest(lung & (order < edge))
     soft = 0.012 if finding == "consolidation" else 1.5 * body.pixel
-    share = cover(order - edge, soft) * cover(chest.lung, body.pixel) * (sign * body.u > 0)
-    return share * cover(_outside(mask, body.size), body.pixel), mask
+    share = cover(order - edge, soft) * cover(chest.lung - body.pixel, body.pixel)
+    return share * (sign * body.u > 0) * _around(mask), mask
 
 
-def _outside(mask: np.ndarray, size: int) -> np.ndarray:
-    """Distance beyond the mask less three pixels: bounds paint to its surroundings."""
-    from scipy import ndimage
-
-    near = ndimage.binary_dilation(mask, iterations=2)
-    return np.where(near, -1.0, 1.0).astype(np.float32)
+def _around(mask: np.ndarray) -> np.ndarray:
+    """The mask and two pixels around it: paint stays with its own region."""
+    return np.asarray(ndimage.binary_dilation(mask, iterations=2))
 
 
 def _values(
     rng: np.random.Generator, chest: Chest, finding: str, share: np.ndarray
 ) -> float | np.ndarray:
-    """HU of the finding: fluid is flat, a filled lung keeps its airways, free air has no vessels."""
+    """HU of the finding: fluid is flat, a filled lung keeps its airways."""
     if finding == "effusion":
         return float(rng.uniform(5, 22))
     if finding == "pneumothorax":

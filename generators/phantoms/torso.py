@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +16,9 @@ from generators.phantoms.canvas import capsule, cover, grid, oval, paint, textur
 
 FIELD_MM = 390.0
 AIR, FAT, MUSCLE, MARROW, CORTEX = -1000.0, -100.0, 55.0, 230.0, 850.0
+
+
+Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,8 @@ class Body:
     fat: float  # thickness under the skin
     enhanced: bool  # contrast medium given
     depth: np.ndarray  # below the skin, negative outside
-
-    @property
-    def size(self) -> int:
-        return self.u.shape[0]
+    size: int  # of the whole image in pixels
+    middle: tuple[float, float]  # of the body in the image
 
     @property
     def pixel(self) -> float:
@@ -41,24 +42,34 @@ class Body:
         """Paint the inside of a signed distance."""
         paint(image, cover(distance, self.pixel), value)
 
+    def part(self, centre: tuple[float, float], reach: float) -> tuple[Box, Body]:
+        """The pixels within `reach` of a point of the body's frame, and the body seen there."""
+        turn = float(self.u[1, 0] - self.u[0, 0]) * self.size  # sine of the body's rotation
+        row = (centre[1] + turn * centre[0] + self.middle[1] + 0.5) * self.size
+        column = (centre[0] - turn * centre[1] + self.middle[0] + 0.5) * self.size
+        span = reach * self.size + 2
+        rows, columns = (slice(max(int(at - span), 0), max(int(at + span) + 1, 1))
+                         for at in (row, column))  # fmt: skip
+        box = (rows, columns)
+        return box, replace(self, u=self.u[box], v=self.v[box], depth=self.depth[box])
+
 
 def draw_body(rng: np.random.Generator, size: int) -> Body:
     """A body's outline, its size and obesity at random."""
     x, y = grid(size)
     turn = float(np.deg2rad(rng.uniform(-4, 4)))
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    dx, dy = x - np.float32(rng.uniform(-0.012, 0.012)), y + np.float32(rng.uniform(-0.005, 0.02))
+    middle = (float(rng.uniform(-0.012, 0.012)), float(rng.uniform(-0.02, 0.005)))
+    dx, dy = x - middle[0], y - middle[1]
     u, v = c * dx + s * dy, c * dy - s * dx
     half = (float(rng.uniform(0.415, 0.455)), float(rng.uniform(0.315, 0.35)))
     fat = float(rng.uniform(0.014, 0.034))
     enhanced = bool(rng.random() < 0.5)
     bent = 1 + 0.016 * texture(rng, size, 5)
-    return Body(u, v, half, fat, enhanced, -shell(u, v, half) * bent)
+    return Body(u, v, half, fat, enhanced, -shell(u, v, half) * bent, size, middle)
 
 
-def shell(
-    u: np.ndarray, v: np.ndarray, half: tuple[float, float], flat: float = 0.0
-) -> np.ndarray:
+def shell(u: np.ndarray, v: np.ndarray, half: tuple[float, float], flat: float = 0.0) -> np.ndarray:
     """About the signed distance to a rounded box, flattened in front by `flat`."""
     p, q = u / half[0], v / half[1]
     p2, q2 = p * p, q * q
@@ -88,13 +99,14 @@ def paint_wall(rng: np.random.Generator, body: Body, muscle: float) -> np.ndarra
 
 def paint_spine(image: np.ndarray, rng: np.random.Generator, body: Body, at: float) -> None:
     """Vertebral body, pedicles, arch, processes and canal, with the muscles beside them."""
-    u, v, a = body.u, body.v, np.abs(body.u)
     k = float(rng.uniform(0.92, 1.08))
-    fat = FAT + 10 * texture(rng, body.size, 30)
+    box, near = body.part((0.0, at + 0.04), 0.15)
+    image, u, v, a = image[box], near.u, near.v, np.abs(near.u)
+    fat = FAT + 10 * texture(rng, body.size, 30)[box]
     beside = oval(a, v, (0.052, at + 0.102), (0.052, 0.036), 0.12)
-    body.fill(image, beside - 0.005, fat)
-    body.fill(image, beside, MUSCLE + 14 * texture(rng, body.size, 30, 40))
-    trabecular = MARROW + 45 * texture(rng, body.size, 60)
+    near.fill(image, beside - 0.005, fat)
+    near.fill(image, beside, MUSCLE + 14 * texture(rng, body.size, 30, 40)[box])
+    trabecular = MARROW + 45 * texture(rng, body.size, 60)[box]
     vertebra = oval(u, v, (0.0, at), (0.054 * k, 0.043 * k))
     vertebra = np.maximum(vertebra, -oval(u, v, (0.0, at + 0.062), (0.05, 0.03)))
     pedicle = capsule(a, v, (0.032, at + 0.028), (0.036, at + 0.062), 0.010, 0.011)
@@ -102,11 +114,11 @@ def paint_spine(image: np.ndarray, rng: np.random.Generator, body: Body, at: flo
     spine = capsule(u, v, (0.0, at + 0.085), (0.0, at + 0.125), 0.008, 0.006)
     across = capsule(a, v, (0.036, at + 0.062), (0.086, at + 0.072), 0.010, 0.007)
     arch = np.minimum.reduce([pedicle, lamina, spine, across])
-    body.fill(image, np.minimum(vertebra, arch), CORTEX)
-    body.fill(image, vertebra + 0.006, trabecular)
-    body.fill(image, arch + 0.0055, trabecular + 60)
-    body.fill(image, oval(u, v, (0.0, at + 0.056), (0.023, 0.020)), 20.0)
-    body.fill(image, oval(u, v, (0.0, at + 0.056), (0.013, 0.010)), 40.0)
+    near.fill(image, np.minimum(vertebra, arch), CORTEX)
+    near.fill(image, vertebra + 0.006, trabecular)
+    near.fill(image, arch + 0.0055, trabecular + 60)
+    near.fill(image, oval(u, v, (0.0, at + 0.056), (0.023, 0.020)), 20.0)
+    near.fill(image, oval(u, v, (0.0, at + 0.056), (0.013, 0.010)), 40.0)
 
 
 def paint_ribs(
@@ -117,7 +129,7 @@ def paint_ribs(
     reach: tuple[float, float],
     number: int,
 ) -> None:
-    """Obliquely cut ribs along an ellipse, between the angles `reach` from the back to the front."""
+    """Obliquely cut ribs along an ellipse, between two angles from the back to the front."""
     angles = np.linspace(*reach, number) + rng.uniform(-0.06, 0.06, (2, number))
     for side, sign in enumerate((-1.0, 1.0)):
         for angle in angles[side]:
@@ -136,17 +148,12 @@ def rib(
     thick: float,
 ) -> None:
     """One rib: a cortex around marrow, painted in its own box."""
-    reach = float(np.hypot(*along)) + thick + 0.05
-    n = body.size
-    column, row = (int((c + 0.5) * n) for c in centre)
-    span = int(reach * n) + 2
-    box = np.s_[max(row - span, 0) : row + span, max(column - span, 0) : column + span]
-    u, v = body.u[box], body.v[box]
+    box, near = body.part(centre, float(np.hypot(*along)) + thick)
     start = (centre[0] - along[0], centre[1] - along[1])
     end = (centre[0] + along[0], centre[1] + along[1])
-    distance = capsule(u, v, start, end, thick, thick)
-    paint(image[box], cover(distance, body.pixel), CORTEX)
-    paint(image[box], cover(distance + 0.0052, body.pixel), MARROW)
+    distance = capsule(near.u, near.v, start, end, thick, thick)
+    near.fill(image[box], distance, CORTEX)
+    near.fill(image[box], distance + 0.0052, MARROW)
 
 
 @lru_cache(maxsize=4)
