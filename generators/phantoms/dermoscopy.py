@@ -328,7 +328,9 @@ def _carcinoma(
     """A pearly pink nodule under branching vessels, most often with blue-grey ovoid nests."""
     size = len(inside)
     x, y = grid(size)
-    sheen = (1 + 0.04 * texture(rng, size, 20) + 0.10 * np.clip(-distance / radius, 0, 1))[..., None]
+    sheen = (1 + 0.04 * texture(rng, size, 20) + 0.10 * np.clip(-distance / radius, 0, 1))[
+        ..., None
+    ]
     layers: Layers = [(0.8 * inside, np.array(COLOURS["pink"], np.float32) * sheen)]
     patches: Patches = [inside]
     if rng.random() < 0.4:

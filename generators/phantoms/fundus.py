@@ -110,7 +110,10 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     side = "right" if rng.random() < 0.5 else "left"
     nasal = 1.0 if side == "right" else -1.0  # the disc lies on the nose's side of the fovea
     fovea = (float(-nasal * rng.uniform(0.02, 0.08)), float(rng.uniform(-0.03, 0.03)))
-    disc = (fovea[0] + nasal * float(rng.uniform(0.27, 0.30)), fovea[1] - float(rng.uniform(0, 0.03)))
+    disc = (
+        fovea[0] + nasal * float(rng.uniform(0.27, 0.30)),
+        fovea[1] - float(rng.uniform(0, 0.03)),
+    )
     radius = np.sqrt(x * x + y * y)
     field = cover(radius - float(rng.uniform(0.465, 0.49)), 2.5 / size)
     image = _background(rng, size, fovea, disc)
@@ -122,7 +125,9 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     cup = oval(x, y, inner, (axes[0] * low, axes[1] * low), tilt)
     pallor = np.array([1.0, 0.92, 0.70], np.float32) * float(rng.uniform(0.94, 1.0))
     paint(image, 0.5 * cover(rim - 0.012, 0.035), 0.80 * image + 0.10)
-    tissue = np.array([0.95, 0.64, 0.35], np.float32) * (1 + 0.03 * texture(rng, size, 40))[..., None]
+    tissue = (
+        np.array([0.95, 0.64, 0.35], np.float32) * (1 + 0.03 * texture(rng, size, 40))[..., None]
+    )
     paint(image, cover(rim, 0.010), tissue * float(rng.uniform(0.94, 1.04)))
     paint(image, 0.9 * cover(cup, 0.016), pallor)
     vessels = _vessels(rng, size, disc, fovea, nasal, image)
@@ -318,9 +323,7 @@ def _drusen(rng: np.random.Generator, eye: Eye, number: int) -> tuple[Layers, np
     return [(0.35 * halo, colour), (0.6 * core, colour)], core > 0.5
 
 
-def _occlusion(
-    rng: np.random.Generator, eye: Eye
-) -> tuple[Layers, np.ndarray, dict[str, str]]:
+def _occlusion(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, dict[str, str]]:
     """Flame-shaped haemorrhages along the nerve fibres of the upper or lower temporal quarter."""
     size = eye.rim.shape[0]
     rise = "superior" if rng.random() < 0.5 else "inferior"

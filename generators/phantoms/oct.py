@@ -112,7 +112,9 @@ def _retina(rng: np.random.Generator, size: int) -> Retina:
     for _ in range(rng.integers(4, 9)):  # vessels of the inner retina shade what lies below
         at = float(rng.uniform(-0.5, 0.5))
         if abs(at - centre) > 0.11:
-            shadow *= 1 - rng.uniform(0.25, 0.6) * np.exp(-(((x - at) / rng.uniform(0.005, 0.012)) ** 2))
+            shadow *= 1 - rng.uniform(0.25, 0.6) * np.exp(
+                -(((x - at) / rng.uniform(0.005, 0.012)) ** 2)
+            )
     hyaloid = None
     if rng.random() < 0.5:
         hyaloid = edges[0] - float(rng.uniform(0.05, 0.14)) - 0.35 * (x - centre) ** 2
