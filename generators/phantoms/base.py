@@ -21,7 +21,11 @@ MIN_CNR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the image shows, exactly. Without a finding `side`, `size` and `size_mm` are None."""
+    """What the image shows, exactly. What does not apply is None: without a finding `side`, `size`
+    and `size_mm`; a side where sides mean nothing (a liver, an eye's own scan, skin, a slide).
+
+    `attributes` hold what else can be asked (see `generators.questions`) and exact measures.
+    """
 
     modality: str
     anatomy: str
@@ -33,6 +37,12 @@ class Truth:
     cnr: float = 0.0
     attributes: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """The name it is drawn by: the modality, for CT beyond the head with the body part."""
+        beyond = self.modality == "CT" and self.anatomy in ("chest", "abdomen")
+        return f"CT-{self.anatomy}" if beyond else self.modality
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -42,8 +52,10 @@ class Phantom:
     """One drawn image.
 
     `pixels` is (H, W): int16 Hounsfield units for CT, uint16 for MR and X-ray, uint8 for
-    ultrasound. `mask` is (H, W) bool, true on the finding. `window` is (centre, width) in the
-    units of `pixels`, or None where the values are already for display.
+    ultrasound and OCT; or (H, W, 3) uint8 RGB for fundus, dermoscopy and histology. `mask` is
+    (H, W) bool, true on the finding. `window` is (centre, width) in the units of `pixels`, or None
+    where the values are already for display. `pixel_spacing_mm` is that of columns; an OCT's rows
+    are closer (`generators.phantoms.oct`).
     """
 
     pixels: np.ndarray

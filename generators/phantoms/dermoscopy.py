@@ -306,8 +306,9 @@ def _keratosis(
         patches.append(patch)
     fissures = np.exp(-((ridges / 0.13) ** 2)) * inside
     layers.append((0.45 * fissures, np.array([0.30, 0.18, 0.11], np.float32)))
-    for number, colour, wide in ((int(rng.integers(14, 34)), (0.96, 0.90, 0.80), 0.0085),
-                                 (int(rng.integers(6, 18)), (0.20, 0.12, 0.08), 0.0095)):  # fmt: skip
+    cysts = (int(rng.integers(14, 34)), (0.96, 0.90, 0.80), 0.0085)
+    openings = (int(rng.integers(6, 18)), (0.20, 0.12, 0.08), 0.0095)
+    for number, colour, wide in (cysts, openings):
         r, turn = 0.9 * radius * np.sqrt(rng.random(number)), rng.uniform(0, 6.28, number)
         spots = discs(size, centre[0] + r * np.cos(turn), centre[1] + r * np.sin(turn),
                       wide * rng.uniform(0.5, 1.2, number))  # fmt: skip
@@ -328,9 +329,8 @@ def _carcinoma(
     """A pearly pink nodule under branching vessels, most often with blue-grey ovoid nests."""
     size = len(inside)
     x, y = grid(size)
-    sheen = (1 + 0.04 * texture(rng, size, 20) + 0.10 * np.clip(-distance / radius, 0, 1))[
-        ..., None
-    ]
+    pearl = 0.10 * np.clip(-distance / radius, 0, 1)
+    sheen = (1 + 0.04 * texture(rng, size, 20) + pearl)[..., None]
     layers: Layers = [(0.8 * inside, np.array(COLOURS["pink"], np.float32) * sheen)]
     patches: Patches = [inside]
     if rng.random() < 0.4:

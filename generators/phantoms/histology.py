@@ -2,7 +2,8 @@
 
 Findings: adenocarcinoma (graded by its glands), adenoma (graded by its rows of nuclei), colitis
 (graded by its infiltrate), each in a part of the field or in all of it. The stains' optical
-densities add up and make colour by Beer-Lambert (Ruifrok and Johnston, Anal Quant Cytol Histol 23, 2001; Macenko et al., ISBI 2009).
+densities add up and make colour by Beer-Lambert (Ruifrok and Johnston, Anal Quant Cytol Histol 23,
+2001; Macenko et al., ISBI 2009).
 Stain strength, hue and the stroma's own cells are drawn apart from the finding.
 """
 
@@ -62,10 +63,18 @@ Nuclei = np.ndarray  # (6, N): x, y, half axes, angle, optical density
 
 @dataclass(frozen=True, slots=True)
 class Tissue:
-    """Glands and single cells; a gland's nuclei follow from it."""
+    """Glands and the cells between them."""
 
     glands: list[Gland]
     cells: Nuclei
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the objective shows of a tissue: glands, and all nuclei with theirs."""
+
+    glands: list[Gland]
+    nuclei: Nuclei
 
 
 def draw(
@@ -113,22 +122,24 @@ def _graded(finding: str, grade: str) -> dict[str, str]:
     return {"dysplasia": f"{grade} grade"} if finding == "adenoma" else {"severity": grade}
 
 
-def _told(tissue: Tissue) -> dict[str, str]:
+def _told(field: Field) -> dict[str, str]:
     """How many nuclei have their middle in the field, and what that makes it."""
-    x, y = _all_nuclei(tissue)[:2]
+    x, y = field.nuclei[:2]
     number = int(((np.abs(x) < 0.5) & (np.abs(y) < 0.5)).sum())
     told = "sparse" if number < SPARSE else "moderate" if number < DENSE else "dense"
     return {"cellularity": told, "nuclei": str(number)}
 
 
-def _magnified(tissue: Tissue) -> Tissue:
-    """The tissue as the objective shows it."""
+def _magnified(tissue: Tissue) -> Field:
+    """The tissue as the objective shows it, without what lies out of the field."""
     glands = [
         replace(g, x=ZOOM * g.x, y=ZOOM * g.y, radius=ZOOM * g.radius, size=ZOOM * g.size)
         for g in tissue.glands
+        if ZOOM * (max(abs(g.x), abs(g.y)) - 1.5 * g.radius) < 0.5
     ]
-    scale = np.array([ZOOM, ZOOM, ZOOM, ZOOM, 1, 1])[:, None]
-    return Tissue(glands, tissue.cells * scale)
+    cells = tissue.cells * np.array([ZOOM, ZOOM, ZOOM, ZOOM, 1, 1])[:, None]
+    nuclei = np.concatenate([*(_nuclei(g) for g in glands), cells], 1)
+    return Field(glands, nuclei[:, np.abs(nuclei[:2]).max(0) < 0.52])
 
 
 def _mucosa(rng: np.random.Generator) -> Tissue:
@@ -301,10 +312,6 @@ def _nuclei(gland: Gland) -> Nuclei:
     return np.concatenate(parts, 1)
 
 
-def _all_nuclei(tissue: Tissue) -> Nuclei:
-    return np.concatenate([*(_nuclei(g) for g in tissue.glands), tissue.cells], 1)
-
-
 class _Slide:
     """Stroma and stains of one slide; photographs any tissue on it."""
 
@@ -323,7 +330,7 @@ class _Slide:
 
     def photograph(
         self,
-        tissue: Tissue,
+        field: Field,
         grain: np.ndarray,
         darker: np.ndarray | None = None,
         amount: float = 0.0,
@@ -333,24 +340,24 @@ class _Slide:
         eosin = self.stroma.copy()
         blue = np.full((size, size), 0.06, np.float32)
         empty = np.zeros((size, size), np.float32)
-        for gland in tissue.glands:
+        for gland in field.glands:
             self._epithelium(gland, blue, eosin, empty)
-        spots = _stamp_nuclei(size, _all_nuclei(tissue)) * self.chromatin * (1 - 0.9 * empty)
+        spots = _stamp_nuclei(size, field.nuclei) * self.chromatin * (1 - 0.9 * empty)
         if darker is not None:
             spots *= 1 + amount * darker
         share = np.clip(spots * 1.5, 0, 1)
         blue += spots - 0.4 * share * blue
         eosin *= 1 - 0.55 * share
-        density = np.stack([blue, eosin], -1) @ self.stain.astype(np.float32)
-        colour = self.light * np.exp(-np.maximum(density, 0))
-        return np.rint(np.clip(colour + grain, 0, 255)).astype(np.uint8)
+        h, e = self.stain.astype(np.float32)
+        colour = self.light * np.exp(-(blue[..., None] * h + eosin[..., None] * e)) + grain
+        return np.rint(np.clip(colour, 0, 255)).astype(np.uint8)
 
     def _epithelium(
         self, gland: Gland, blue: np.ndarray, eosin: np.ndarray, empty: np.ndarray
     ) -> None:
         """Cytoplasm, goblet cells' mucin and the lumina of one gland, in its own box."""
         n = self.size
-        reach = gland.radius * gland.stretch * 1.55 + 0.01
+        reach = gland.radius * gland.stretch * (1 + gland.border[0].sum()) + 2 / n
         row, column = ((v + 0.5) * n for v in (gland.y, gland.x))
         rows = slice(max(int(row - reach * n), 0), max(int(row + reach * n) + 2, 0))
         columns = slice(max(int(column - reach * n), 0), max(int(column + reach * n) + 2, 0))
@@ -392,7 +399,6 @@ class _Slide:
 def _stamp_nuclei(size: int, nuclei: Nuclei) -> np.ndarray:
     """Optical density of all nuclei (size, size), each with a darker membrane."""
     canvas = np.zeros((size, size), np.float32)
-    nuclei = nuclei[:, (np.abs(nuclei[0]) < 0.52) & (np.abs(nuclei[1]) < 0.52)]
     order = np.argsort(nuclei[2])
     edge = 1.1 / size
     for part in np.array_split(order, 4):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from generators.phantoms.base import SIZES, Phantom, Truth, count_components, until_visible
-from generators.phantoms.canvas import cover, grid, harmonics, largest, oval, streams, texture
+from generators.phantoms.canvas import cover, grid, largest, oval, streams, texture
 
 FINDINGS = ("none", "macular edema", "subretinal fluid", "drusen", "epiretinal membrane")
 WIDTH_MM, HEIGHT_MM = 6.0, 2.0
