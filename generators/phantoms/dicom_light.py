@@ -117,7 +117,7 @@ def _add_synchronization(ds: Dataset) -> None:
 
 
 def _add_eye(ds: Dataset, phantom: Phantom) -> None:
-    """Ocular region imaged (C.8.17.5) and the eye's state, of which nothing is known (C.8.17.14)."""
+    """Ocular region imaged (C.8.17.5) and the eye's state: unknown (C.8.17.14)."""
     eye = phantom.truth.attributes.get("eye", "right")
     ds.ImageLaterality = "L" if eye == "left" else "R"
     ds.AnatomicRegionSequence = [region_item(phantom)]

@@ -48,8 +48,11 @@ def write_segmentation(phantom: Phantom, image: Dataset, path: Path) -> None:
         software_versions=VERSION,
         device_serial_number="0",
     )
-    if "FrameOfReferenceUID" not in image:  # then nothing else says how it lies
+    if "PlanePositionSequence" not in mask.PerFrameFunctionalGroupsSequence[0]:
         mask.PatientOrientation = image.get("PatientOrientation", "")
+    for measures in mask.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence", []):
+        if "SliceThickness" not in measures:
+            measures.SliceThickness = "0.001"  # a surface; 0 is not allowed
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     mask.save_as(partial)
@@ -57,12 +60,15 @@ def write_segmentation(phantom: Phantom, image: Dataset, path: Path) -> None:
 
 
 def _as_source(image: Dataset) -> Dataset:
-    """The image as highdicom takes it: a single frame without functional groups is a plain image."""
+    """The image as highdicom takes it: it wants functional groups of whatever counts its frames."""
     if "NumberOfFrames" not in image or "SharedFunctionalGroupsSequence" in image:
         return image
-    plain = Dataset()
-    plain.update({tag: item for tag, item in image.items()})
-    plain.file_meta = image.file_meta
-    for keyword in ("NumberOfFrames", "FrameIncrementPointer"):
-        delattr(plain, keyword)
-    return plain
+    grouped = Dataset()
+    grouped.update(dict(image.items()))
+    grouped.file_meta = image.file_meta
+    shared, measures = Dataset(), Dataset()
+    measures.PixelSpacing = image.PixelSpacing
+    shared.PixelMeasuresSequence = [measures]
+    grouped.SharedFunctionalGroupsSequence = [shared]
+    grouped.PerFrameFunctionalGroupsSequence = [Dataset()]
+    return grouped
