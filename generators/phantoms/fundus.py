@@ -131,7 +131,7 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     paint(image, cover(rim, 0.010), tissue * float(rng.uniform(0.94, 1.04)))
     paint(image, 0.9 * cover(cup, 0.016), pallor)
     vessels = _vessels(rng, size, disc, fovea, nasal, image)
-    light = 1.08 - float(rng.uniform(0.9, 1.6)) * (x * x + y * y)
+    light = float(rng.uniform(0.84, 1.2)) - float(rng.uniform(0.9, 1.6)) * (x * x + y * y)
     image *= (light * (1 + 0.05 * texture(rng, size, 3)))[..., None]
     return Eye(image.astype(np.float32), disc, fovea, rim, cup, field, vessels, side, pallor)
 

@@ -34,7 +34,7 @@ GRADES = {
     "colitis": ("mild", "moderate", "severe"),
 }
 HAEMATOXYLIN, EOSIN = (0.62, 0.71, 0.33), (0.12, 0.92, 0.34)
-INFILTRATE = {"mild": 650, "moderate": 1200, "severe": 2000}  # cells in a whole field
+INFILTRATE = {"mild": 800, "moderate": 1400, "severe": 2200}  # cells in a whole field
 SPARSE, DENSE = 450, 750  # nuclei in the field from which cellularity is told
 
 
@@ -159,7 +159,7 @@ def _mucosa(rng: np.random.Generator) -> Tissue:
               int(rng.integers(15, 20)), 1, 0, 1.25, 0.0092, float(rng.uniform(0, 6.28)))
         for a, b in zip(x[seen], y[seen])
     ]  # fmt: skip
-    return Tissue(glands, _scatter(rng, int(rng.integers(100, 1100)), glands))
+    return Tissue(glands, _scatter(rng, int(rng.integers(60, 1000)), glands))
 
 
 def _scatter(rng: np.random.Generator, number: int, glands: list[Gland]) -> Nuclei:
@@ -218,7 +218,7 @@ def _diseased(
     glands = [g for g in _malignant(rng, grade) if _inside(front, np.array(g.x), np.array(g.y))]
     glands = [g for g in glands if _apart(g, kept)]
     stroma = healthy.cells[:, ~inside]
-    more = _scatter(rng, int(rng.integers(150, 500)), [*kept, *glands])
+    more = _scatter(rng, int(rng.integers(60, 900)), [*kept, *glands])
     more = more[:, _inside(front, more[0], more[1])]
     return Tissue(kept + glands, np.concatenate([stroma, more], 1))
 
@@ -324,7 +324,7 @@ class _Slide:
         self.chromatin = 1 + 0.16 * texture(rng, size, 100)
         self.rough = texture(rng, size, 50)
         tint = rng.normal(0, 0.025, (2, 3))
-        strength = rng.uniform(0.85, 1.2, 2)
+        strength = np.exp(rng.uniform(-0.55, 0.5, 2))  # thickness and staining time vary a lot
         self.stain = (np.array([HAEMATOXYLIN, EOSIN]) + tint) * strength[:, None] * 1.25
         self.light = np.array([246.0, 243.0, 248.0], np.float32) * float(rng.uniform(0.97, 1.01))
 
