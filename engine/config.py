@@ -33,7 +33,7 @@ class Source(_Section):
         default={"MR": 300, "ultrasound": 300}, description="how many of each kind to draw"
     )
     segmentations: bool = Field(False, description="write the phantoms' masks as DICOM SEG too")
-    size: int = Field(128, ge=32, description="side of a drawn phantom in pixels")
+    size: int = Field(128, ge=48, description="side of a drawn phantom in pixels")
     difficulty: float = Field(0.3, ge=0, le=1)
     frames: str = Field("middle", pattern=r"^(middle|all|every:[1-9]\d*)$")
     split: dict[Literal["train", "val", "test"], Share] = Field(

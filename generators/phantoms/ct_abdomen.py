@@ -126,7 +126,7 @@ def _fill(
     elif finding == "kidney cyst":
         paint(image, share, 4.0 + 8 * faint)
     elif finding == "hydronephrosis":
-        paint(image, share, 2.0 + 8 * faint)
+        paint(image, share, 8.0 * faint - 2.0)
     else:  # a dark centre in a slightly brighter rim
         paint(image, share, (62.0 if body.enhanced else 38.0) - 14 + 16 * faint + 5 * rough)
         paint(image, np.clip(2 * share - 1, 0, 1) ** 6 * 0.7, 22.0 + 14 * faint + 5 * rough)
@@ -361,6 +361,7 @@ def _lesions(
     low, high = DIAMETER[finding][extent]
     for attempt in range(80):
         radius = float(rng.uniform(low, high)) / 2 * 0.985**attempt
+        radius = max(radius, 0.8 / body.size)  # smaller ones fall between pixels
         deep = {"liver metastasis": -radius - 0.008, "kidney cyst": -0.25 * radius}.get(
             finding, -0.012
         )

@@ -92,7 +92,7 @@ def draw(
             paint(ill, share * (1 - 0.35 * effective), colour)
         return _stored(skin, ill, grain)
 
-    pixels, cnr = until_visible(render, twin, mask, 4 * sigma, difficulty)
+    pixels, cnr = until_visible(render, twin, mask, 3 * sigma, difficulty)
     truth = Truth("dermoscopy", "skin", finding, None, 1, extent,
                   diameter_mm(mask, FIELD_MM / size), cnr, told | more)  # fmt: skip
     return Phantom(pixels, mask, truth, FIELD_MM / size, None, seed, difficulty)

@@ -37,6 +37,7 @@ LESIONS = {"mild": (4, 8), "moderate": (14, 21), "severe": (34, 47)}  # drawn fo
 MODERATE, SEVERE = 10, 27  # and the counts in the mask from which a grade is told
 CUPS = {"healthy": (0.2, 0.4), "glaucoma": (0.6, 0.8)}
 NOISE = 0.012
+LEAST_PX = 0.8  # radius below which a spot falls between pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ def _stored(eye: Eye, image: np.ndarray, grain: np.ndarray) -> np.ndarray:
 
 def _cup_told(cup: np.ndarray, rim: np.ndarray) -> dict[str, str]:
     """The vertical cup-to-disc ratio as drawn, exact and to the nearest even tenth."""
-    tall = [np.ptp(np.nonzero((d < 0).any(1))[0]) + 1 for d in (cup, rim)]
-    ratio = float(tall[0] / tall[1])
+    tall = [max(int((d < 0).any(1).sum()), 1) for d in (cup, rim)]
+    ratio = tall[0] / tall[1]
     nearest = min((0.2, 0.4, 0.6, 0.8), key=lambda tenth: abs(tenth - ratio))
     return {"cup_disc": f"{nearest:.1f}", "cup_disc_ratio": f"{ratio:.2f}"}
 
@@ -306,6 +307,7 @@ def _ragged(
     rng: np.random.Generator, size: int, x: np.ndarray, y: np.ndarray, radius: np.ndarray
 ) -> np.ndarray:
     """Coverage of small irregular spots: each a clump of three discs."""
+    radius = np.maximum(radius, LEAST_PX / size)
     turn = rng.uniform(0, 2 * np.pi, (3, len(x)))
     px = (x + 0.55 * radius * np.cos(turn)).ravel()
     py = (y + 0.55 * radius * np.sin(turn)).ravel()
@@ -317,6 +319,7 @@ def _drusen(rng: np.random.Generator, eye: Eye, number: int) -> tuple[Layers, np
     size = eye.rim.shape[0]
     x, y = _spots(rng, eye, number, 0.17, 0.03)
     radius = rng.uniform(0.006, 0.0125, number)
+    radius = np.maximum(radius, LEAST_PX / size)
     core = discs(size, x, y, radius)
     halo = discs(size, x, y, radius + 0.005)
     colour = np.array([0.98, 0.78, 0.40])
@@ -340,7 +343,7 @@ def _occlusion(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, 
     heading += rng.normal(0, 0.2, number)
     px = (x + t * long * np.cos(heading)).ravel()
     py = (y + t * long * np.sin(heading)).ravel()
-    pr = ((1 - 0.75 * t * t) * wide).ravel()
+    pr = np.maximum((1 - 0.75 * t * t) * wide, LEAST_PX / size).ravel()
     keep = np.hypot(px, py) < 0.46
     blood = discs(size, px[keep], py[keep], pr[keep])
     layers: Layers = [(0.88 * blood, np.array([0.42, 0.07, 0.04]))]
@@ -357,6 +360,6 @@ def _glaucoma(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, d
     axes = (np.ptp(columns) / 2 / size * ratio, np.ptp(rows) / 2 / size * ratio + 0.5 / size)
     centre = (float(columns.mean() + 0.5) / size - 0.5, float(rows.mean() + 0.5) / size - 0.5)
     distance = oval(x, y, centre, (float(axes[0]), float(axes[1])))
-    mask = (distance < 0) & (eye.cup > 0)
+    mask = (distance < 0.5 / size) & (eye.cup > 0)
     share = cover(distance, 0.010)
     return [(share, 0.12 * eye.image + 0.88 * eye.pallor)], mask, {}

@@ -110,7 +110,7 @@ def draw(
     def render(effective: float) -> np.ndarray:
         return slide.photograph(ill, grain, mask, 0.16 * (1 - effective))
 
-    pixels, cnr = until_visible(render, twin, mask, 3 * sigma, difficulty)
+    pixels, cnr = until_visible(render, twin, mask, 2 * sigma, difficulty)
     truth = Truth("histology", "colon", finding, None, count_components(mask), None, None, cnr,
                   told)  # fmt: skip
     return Phantom(pixels, mask, truth, spacing, None, seed, difficulty)

@@ -34,6 +34,7 @@ LAYERS = (
 INNER = 5  # layers that thin out in the foveal pit
 THIN_UM, THICK_UM = 235, 305
 GAP = 0.02
+LEAST_PX = 1.6  # below which a lesion falls between pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _plan(
         return _membrane(rng, retina, size)
     if finding == "macular edema":
         return _edema(rng, retina, extent, size)
-    high = float(rng.uniform(*HEIGHTS[finding][extent]))
+    high = max(float(rng.uniform(*HEIGHTS[finding][extent])), LEAST_PX / size)
     if finding == "subretinal fluid":
         wide = float(rng.uniform(0.12, 0.16)) + 0.6 * high
         dome = high * np.clip(1 - ((x - at) / wide) ** 2, 0, None) ** 1.3
@@ -260,7 +261,7 @@ def _edema(
     """Cysts of the inner and outer nuclear layers that swell the retina around them."""
     x = grid(size)[0][0].astype(np.float64)
     count = int(rng.integers(1, 5 if extent == "small" else 4 if extent == "medium" else 3))
-    radius = float(rng.uniform(*CYST[extent]))
+    radius = max(float(rng.uniform(*CYST[extent])), LEAST_PX / size)
     spots = _apart(rng, count, 1.5 * radius + 0.024, 0.02 + 0.8 * radius * count)
     spots = [retina.centre + s for s in spots]
     edges = retina.edges.copy()
