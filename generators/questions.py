@@ -7,6 +7,7 @@ Question types are OmniMedVQA's: modality, anatomy, disease, grading and (other)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -78,7 +79,7 @@ class Attribute:
     templates: tuple[str, ...]
     values: tuple[str, ...]
     phrase: str = "{}"
-    of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def allowed(self, finding: str) -> tuple[str, ...]:
         """The values it can have beside a finding, none where it does not exist."""

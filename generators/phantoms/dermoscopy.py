@@ -347,10 +347,10 @@ def _carcinoma(
     if nests.any():
         layers.append((0.8 * nests * inside, np.array(COLOURS["blue-grey"], np.float32) * 0.85))
         patches.append(nests * inside)
-    turn = rng.uniform(0, 6.28, 5)
-    roots = np.stack([centre[0] + 0.95 * radius * np.cos(turn),
-                      centre[1] + 0.95 * radius * np.sin(turn)], 1)  # fmt: skip
-    tree = grow_tree(rng, roots, turn + np.pi + rng.normal(0, 0.4, 5),
+    turns = rng.uniform(0, 6.28, 5)
+    roots = np.stack([centre[0] + 0.95 * radius * np.cos(turns),
+                      centre[1] + 0.95 * radius * np.sin(turns)], 1)  # fmt: skip
+    tree = grow_tree(rng, roots, turns + np.pi + rng.normal(0, 0.4, 5),
                      radius * rng.uniform(0.8, 1.3, 5), rng.uniform(0.0048, 0.0072, 5), 3, 3, 0.7,
                      0.006)  # fmt: skip
     vessels = discs(size, *tree) * np.clip(1.4 * inside, 0, 1)

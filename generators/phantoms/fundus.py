@@ -168,7 +168,8 @@ def _vessels(
     image: np.ndarray,
 ) -> np.ndarray:
     """Four arcades of a vein and an artery each, branching around the fovea; their coverage."""
-    veins, arteries = [], []
+    veins: list[tuple[np.ndarray, float]] = []
+    arteries: list[tuple[np.ndarray, float]] = []
     for rise in (-1.0, 1.0):
         for out, reach in ((-nasal, 0.66), (nasal, 0.30)):
             for group, shift, wide in ((veins, 0.0, 0.0068), (arteries, 0.12, 0.0048)):
@@ -235,7 +236,7 @@ def _branch_out(
             long.append(rng.uniform(0.09, 0.20) * (0.8 if turn == lean else 1.1))
     tree = grow_tree(rng, np.array(roots), np.array(heads), np.array(long), np.array(wide), 2, 2,
                      0.5, 0.005)  # fmt: skip
-    return tuple(np.concatenate([*own, more]) for own, more in zip((xs, ys, rs), tree))  # type: ignore[return-value]
+    return tuple(np.concatenate([*own, more]) for own, more in zip((xs, ys, rs), tree))
 
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # coverage and colour
