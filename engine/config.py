@@ -18,6 +18,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
+PhantomKind = Literal[
+    "CT", "CT-chest", "CT-abdomen", "MR", "X-ray", "ultrasound",
+    "fundus", "OCT", "dermoscopy", "histology",
+]  # fmt: skip
 Share = Annotated[float, Field(ge=0)]
 
 
@@ -25,10 +29,11 @@ class Source(_Section):
     """Where images come from: a folder, or phantoms drawn into the workspace where path is null."""
 
     path: str | None = None
-    phantoms: dict[Literal["CT", "MR", "X-ray", "ultrasound"], Annotated[int, Field(ge=0)]] = Field(
-        default={"MR": 300, "ultrasound": 300}
+    phantoms: dict[PhantomKind, Annotated[int, Field(ge=0)]] = Field(
+        default={"MR": 300, "ultrasound": 300}, description="how many of each kind to draw"
     )
-    size: int = Field(128, ge=32, description="side of a drawn phantom in pixels")
+    segmentations: bool = Field(False, description="write the phantoms' masks as DICOM SEG too")
+    size: int = Field(128, ge=48, description="side of a drawn phantom in pixels")
     difficulty: float = Field(0.3, ge=0, le=1)
     frames: str = Field("middle", pattern=r"^(middle|all|every:[1-9]\d*)$")
     split: dict[Literal["train", "val", "test"], Share] = Field(

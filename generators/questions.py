@@ -7,29 +7,194 @@ Question types are OmniMedVQA's: modality, anatomy, disease, grading and (other)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from generators.phantoms.base import SIZES, Truth
 
-MODALITIES = ("CT", "MR", "X-ray", "ultrasound")
 QUESTION_TYPES = ("modality", "anatomy", "disease", "grading", "attribute")
 DIFFICULTIES = ("easy", "medium", "hard")
 ANSWER_FORMATS = ("closed", "choice", "open")
 PROMPT_STYLES = ("direct", "step", "meta")
-FINDINGS = {
-    "CT": ("hemorrhage", "infarct"),
-    "MR": ("tumor", "infarct", "plaque"),
-    "X-ray": ("nodule", "effusion", "pneumothorax"),
-    "ultrasound": ("cyst", "solid mass"),
-}
-ANATOMIES = ("head", "brain", "chest", "breast", "abdomen", "hand")
-SEQUENCES = ("T1", "T2", "FLAIR")
-COUNTS = ("1", "2", "3", "4")
 _OPTIONS_BY_DIFFICULTY = {"easy": 2, "medium": 3, "hard": 4}
+
+MODALITIES = ("CT", "MR", "X-ray", "ultrasound", "fundus", "OCT", "dermoscopy", "histology")
+RADIOLOGY = MODALITIES[:4]  # these are set against each other only
+# What else may be offered as a body part, by the one that is shown; never another that is true too.
+_BODY = ("head", "brain", "chest", "breast", "abdomen", "hand")
+_WITHOUT_BRAIN = tuple(a for a in _BODY if a != "brain")
+ANATOMIES = {
+    **dict.fromkeys(("head", "chest", "breast", "abdomen"), _WITHOUT_BRAIN),
+    "brain": tuple(a for a in _BODY if a != "head"),
+    "eye": ("eye", "skin", "colon", "chest", "breast", "hand"),
+    "skin": ("skin", "eye", "brain", "colon"),
+    "colon": ("colon", "skin", "eye", "brain", "breast"),
+}
+SEQUENCES = ("T1", "T2", "FLAIR")
+SIDES = ("left", "right")
+COUNTS = ("1", "2", "3", "4")
+EACH = ("side", "count", "size")  # what can be told of a lesion
+# kind of phantom -> its findings -> what can be told of each
+SUBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "CT": dict.fromkeys(("hemorrhage", "infarct"), EACH),
+    "CT-chest": dict.fromkeys(("nodule", "consolidation", "effusion", "pneumothorax"), EACH),
+    "CT-abdomen": {
+        "liver metastasis": ("count", "size"),
+        **dict.fromkeys(("kidney cyst", "kidney stone", "hydronephrosis"), EACH),
+    },
+    "MR": dict.fromkeys(("tumor", "infarct", "plaque"), EACH),
+    "X-ray": dict.fromkeys(("nodule", "effusion", "pneumothorax"), EACH),
+    "ultrasound": dict.fromkeys(("cyst", "solid mass"), EACH),
+    "fundus": dict.fromkeys(
+        ("diabetic retinopathy", "macular degeneration", "vein occlusion", "glaucoma"), ()
+    ),
+    "OCT": {
+        **dict.fromkeys(("macular edema", "subretinal fluid", "drusen"), ("count", "size")),
+        "epiretinal membrane": (),
+    },
+    "dermoscopy": dict.fromkeys(
+        ("nevus", "melanoma", "seborrheic keratosis", "basal cell carcinoma"), ("size",)
+    ),
+    "histology": dict.fromkeys(("adenocarcinoma", "adenoma", "colitis"), ()),
+}
+FINDINGS = {kind: tuple(findings) for kind, findings in SUBJECTS.items()}
+NO_ARTICLE = {
+    "diabetic retinopathy", "macular degeneration", "vein occlusion", "glaucoma", "macular edema",
+    "subretinal fluid", "drusen", "adenocarcinoma", "colitis", "hydronephrosis", "consolidation",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """Something else to ask of an image: the values it may take, told in a report by `phrase`.
+
+    `of` gives the values by finding, for what only some findings have; empty: every image has it.
+    """
+
+    question_type: str
+    templates: tuple[str, ...]
+    values: tuple[str, ...]
+    phrase: str = "{}"
+    of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def allowed(self, finding: str) -> tuple[str, ...]:
+        """The values it can have beside a finding, none where it does not exist."""
+        return self.of.get(finding, ()) if self.of else self.values
+
+
+_SEVERITY = ("mild", "moderate", "severe")
+_DIFFERENTIATION = tuple(f"{how} differentiated" for how in ("well", "moderately", "poorly"))
+_REGULARITY = ("regular", "irregular")
+_BENIGN_OR_NOT = {
+    **dict.fromkeys(("nevus", "seborrheic keratosis"), ("benign",)),
+    **dict.fromkeys(("melanoma", "basal cell carcinoma"), ("malignant",)),
+}
+ATTRIBUTES: dict[str, Attribute] = {
+    "sequence": Attribute("attribute", ("Which MR sequence is this?",), SEQUENCES),
+    "contrast": Attribute(
+        "attribute", ("Is the CT enhanced or unenhanced?",), ("enhanced", "unenhanced")
+    ),
+    "margin": Attribute(
+        "attribute",
+        ("What margin does the nodule have?",),
+        ("smooth", "spiculated"),
+        of={"nodule": ("smooth", "spiculated")},
+    ),
+    "eye": Attribute("attribute", ("Which eye is this?",), SIDES, "{}"),
+    "cup_disc": Attribute(
+        "attribute", ("What is the cup-to-disc ratio?",), ("0.2", "0.4", "0.6", "0.8"), "cup {}",
+        {**dict.fromkeys(("none", *FINDINGS["fundus"][:3]), ("0.2", "0.4")),
+         "glaucoma": ("0.6", "0.8")},
+    ),
+    "quadrant": Attribute(
+        "attribute",
+        ("Is the superior or the inferior branch occluded?",),
+        ("superior", "inferior"),
+        of={"vein occlusion": ("superior", "inferior")},
+    ),
+    "severity": Attribute(
+        "grading",
+        ("How severe is the disease?", "What is the grade of severity?"),
+        _SEVERITY,
+        of=dict.fromkeys(("diabetic retinopathy", "macular degeneration", "colitis"), _SEVERITY),
+    ),
+    "thickness": Attribute(
+        "grading", ("How thick is the central retina?",), ("thin", "normal", "thickened")
+    ),
+    "vitreous": Attribute(
+        "attribute",
+        ("Is the vitreous attached or detached?",),
+        ("attached", "detached"),
+        "vitreous {}",
+    ),
+    "malignancy": Attribute(
+        "grading",
+        ("Is the lesion benign or malignant?",),
+        ("benign", "malignant"),
+        of=_BENIGN_OR_NOT,
+    ),
+    "border": Attribute(
+        "attribute",
+        ("Is the border of the lesion regular or irregular?",),
+        _REGULARITY,
+        "{} border",
+        dict.fromkeys(FINDINGS["dermoscopy"], _REGULARITY),
+    ),
+    "colours": Attribute(
+        "attribute",
+        ("How many colours does the lesion have?",),
+        ("1", "2", "3", "4", "5"),
+        "{} colours",
+        {"nevus": ("1", "2", "3"), "melanoma": ("2", "3", "4", "5"),
+         "seborrheic keratosis": ("1", "2"), "basal cell carcinoma": ("1", "2", "3")},
+    ),
+    "structure": Attribute(
+        "attribute",
+        ("Which structure does the lesion show?",),
+        ("pigment network", "globules", "streaks", "milia-like cysts", "arborizing vessels"),
+        of={"nevus": ("pigment network", "globules"),
+            "melanoma": ("pigment network", "globules", "streaks"),
+            "seborrheic keratosis": ("milia-like cysts",),
+            "basal cell carcinoma": ("arborizing vessels",)},
+    ),
+    "hair": Attribute("attribute", ("Is hair in view?",), ("yes", "no"), "hair {}"),
+    "differentiation": Attribute(
+        "grading",
+        ("How well is the tumor differentiated?",),
+        _DIFFERENTIATION,
+        of={"adenocarcinoma": _DIFFERENTIATION},
+    ),
+    "dysplasia": Attribute(
+        "grading",
+        ("Is the dysplasia low grade or high grade?",),
+        ("low grade", "high grade"),
+        of={"adenoma": ("low grade", "high grade")},
+    ),
+    "extent": Attribute(
+        "attribute",
+        ("Is the disease focal or diffuse?",),
+        ("focal", "diffuse"),
+        of=dict.fromkeys(FINDINGS["histology"], ("focal", "diffuse")),
+    ),
+    "cellularity": Attribute(
+        "grading", ("How dense are the nuclei?",), ("sparse", "moderate", "dense"), "{} nuclei"
+    ),
+}  # fmt: skip
+
+# kind of phantom -> its attributes
+SHOWN: dict[str, tuple[str, ...]] = {
+    "CT-chest": ("contrast", "margin"),
+    "CT-abdomen": ("contrast",),
+    "MR": ("sequence",),
+    "fundus": ("eye", "cup_disc", "quadrant", "severity"),
+    "OCT": ("thickness", "vitreous"),
+    "dermoscopy": ("malignancy", "border", "colours", "structure", "hair"),
+    "histology": ("severity", "differentiation", "dysplasia", "extent", "cellularity"),
+}
 
 # kind -> (question type, templates)
 TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -42,9 +207,11 @@ TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "side": ("attribute", ("On which side is the {f}?", "On which side is the lesion?")),
     "count": ("attribute", ("How many lesions are there?", "Count the lesions.")),
     "several": ("attribute", ("Is there more than one lesion?",)),
-    "sequence": ("attribute", ("Which MR sequence is this?",)),
+    **{kind: (a.question_type, a.templates) for kind, a in ATTRIBUTES.items()},
 }
-CLOSED = {"presence", "larger", "several"}
+CLOSED = {"presence", "larger", "several", "hair"}
+# What a question about the lesion needs to be told of it.
+_NEEDS = {"size": "size", "larger": "size", "side": "side", "count": "count", "several": "count"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +244,9 @@ def _index() -> dict[str, tuple[str, str | None]]:
 
 
 def _fill(template: str, finding: str) -> str:
+    if finding in NO_ARTICLE:
+        verb = "Are" if finding == "drusen" else "Is"
+        return template.replace("{a} ", "").replace("Is there", f"{verb} there").format(f=finding)
     return template.format(f=finding, a="an" if finding[:1] in tuple("aeiou") else "a")
 
 
@@ -94,7 +264,6 @@ def answer_of(truth: Truth, question: str) -> str | None:
     if known is None:
         return None
     kind, finding = known
-    present = truth.finding != "none"
     if kind == "modality":
         return truth.modality
     if kind == "anatomy":
@@ -103,9 +272,9 @@ def answer_of(truth: Truth, question: str) -> str | None:
         return "yes" if truth.finding == finding else "no"
     if kind == "finding":
         return truth.finding
-    if kind == "sequence":
-        return truth.attributes.get("sequence")
-    if not present or (finding is not None and finding != truth.finding):
+    if kind in ATTRIBUTES:
+        return truth.attributes.get(kind)
+    if kind not in _applicable(truth) or (finding is not None and finding != truth.finding):
         return None
     if kind == "several":
         return "yes" if truth.count > 1 else "no"
@@ -116,31 +285,33 @@ def answer_of(truth: Truth, question: str) -> str | None:
     return truth.size if kind == "size" else truth.side
 
 
+def _told_of_lesion(truth: Truth) -> tuple[str, ...]:
+    return SUBJECTS[truth.kind].get(truth.finding, ())
+
+
+def _applicable(truth: Truth) -> set[str]:
+    """The kinds of questions about a lesion that this image's has an answer to."""
+    return {kind for kind, need in _NEEDS.items() if need in _told_of_lesion(truth)}
+
+
 def askable(truth: Truth, question_type: str) -> list[str]:
     """The kinds of one question type that have an answer on this image."""
-    kinds = [kind for kind, (qtype, _) in TEMPLATES.items() if qtype == question_type]
-    present = truth.finding != "none"
-    absent_ok = {"modality", "anatomy", "presence", "finding"}
-    return [
-        kind
-        for kind in kinds
-        if (kind in absent_ok or present or kind == "sequence")
-        and (kind != "sequence" or "sequence" in truth.attributes)
-    ]
+    able = {"modality", "anatomy", "presence", "finding", *truth.attributes} | _applicable(truth)
+    return [k for k, (qtype, _) in TEMPLATES.items() if qtype == question_type and k in able]
 
 
 def _candidates(truth: Truth, kind: str) -> tuple[str, ...]:
     if kind in CLOSED:
         return ("yes", "no")
+    if kind in ATTRIBUTES:
+        return ATTRIBUTES[kind].values
     if kind == "modality":
-        return MODALITIES
+        return RADIOLOGY if truth.kind in RADIOLOGY else MODALITIES
     if kind == "anatomy":
-        # "head" and "brain" are both true of a head image; never offer one against the other.
-        other = {"brain": "head"}.get(truth.anatomy, "brain")
-        return tuple(a for a in ANATOMIES if a != other)
+        return ANATOMIES[truth.anatomy]
     if kind == "finding":
-        return ("none", *FINDINGS[truth.modality])
-    return {"sequence": SEQUENCES, "size": SIZES, "side": ("left", "right"), "count": COUNTS}[kind]
+        return ("none", *FINDINGS[truth.kind])
+    return {"size": SIZES, "side": SIDES, "count": COUNTS}[kind]
 
 
 def compose(
@@ -165,7 +336,7 @@ def compose(
     template = templates[rng.integers(len(templates))]
     finding = truth.finding
     if kind == "presence" and (finding == "none" or rng.random() < 0.5):
-        others = [f for f in FINDINGS[truth.modality] if f != truth.finding]
+        others = [f for f in FINDINGS[truth.kind] if f != truth.finding]
         finding = others[rng.integers(len(others))]
     question = _fill(template, finding)
     answer = answer_of(truth, question)
@@ -223,12 +394,16 @@ def wrong_answer(truth: Truth, qa: QA, rng: np.random.Generator) -> str:
 
 
 def describe(truth: Truth) -> str:
-    """A one-sentence report: modality, anatomy, count, size, finding and side."""
-    sequence = truth.attributes.get("sequence")
-    head = f"{truth.modality} {truth.anatomy}" + (f" {sequence}" if sequence else "")
-    if truth.finding == "none":
-        return f"{head}: none."
-    return f"{head}: {truth.count} {truth.size} {truth.finding} {truth.side}."
+    """A one-sentence report: modality, anatomy, count, size, finding and side, attributes."""
+    known = {k: v for k, v in truth.attributes.items() if k in ATTRIBUTES}
+    image = [ATTRIBUTES[k].phrase.format(v) for k, v in known.items() if not ATTRIBUTES[k].of]
+    lesion = [ATTRIBUTES[k].phrase.format(v) for k, v in known.items() if ATTRIBUTES[k].of]
+    values = {"count": str(truth.count), "size": truth.size, "side": truth.side}
+    told = _told_of_lesion(truth)
+    before = [values[f] or "" for f in ("count", "size") if f in told]
+    after = [values["side"] or ""] if "side" in told else []
+    shown = ", ".join([" ".join([*before, truth.finding, *after]), *lesion])
+    return f"{' '.join([truth.modality, truth.anatomy, *image])}: {shown}."
 
 
 def rationale(truth: Truth, style: str, rng: np.random.Generator) -> str:
@@ -242,23 +417,50 @@ def rationale(truth: Truth, style: str, rng: np.random.Generator) -> str:
 
 
 def corrupt(truth: Truth, rng: np.random.Generator) -> Truth:
-    """The truth of a different image of the same modality: one to three fields changed."""
-    finding, side, count, size = truth.finding, truth.side, truth.count, truth.size
-    others = [f for f in ("none", *FINDINGS[truth.modality]) if f != finding]
-    which = rng.integers(4) if finding != "none" else 0
-    if which == 0:
+    """The truth of a different image of the same kind: the finding, or one thing told of it."""
+    lesion: dict[str, Any] = {"side": truth.side, "count": truth.count, "size": truth.size}
+    attributes, finding = dict(truth.attributes), truth.finding
+    own = [k for k in attributes if _alternatives(k, truth)]
+    fields = ["finding", *_told_of_lesion(truth), *own]
+    which = fields[rng.integers(len(fields))] if finding != "none" else "finding"
+    if which == "finding":
+        others = [f for f in ("none", *FINDINGS[truth.kind]) if f != finding]
         finding = others[rng.integers(len(others))]
-        if finding != "none" and side is None:
-            side, size = ("left", "right")[rng.integers(2)], SIZES[rng.integers(3)]
-            count = int(rng.integers(1, 4))
-    elif which == 1:
-        side = "left" if side == "right" else "right"
-    elif which == 2:
-        count = int(rng.choice([c for c in range(1, 5) if c != count]))
+        attributes = _suited(truth, finding, rng)
+    elif which == "side":
+        lesion["side"] = "left" if truth.side == "right" else "right"
+    elif which == "count":
+        lesion["count"] = int(rng.choice([c for c in range(1, 5) if c != truth.count]))
+    elif which == "size":
+        lesion["size"] = str(rng.choice([s for s in SIZES if s != truth.size]))
     else:
-        size = str(rng.choice([s for s in SIZES if s != size]))
-    if finding == "none":
-        side, count, size = None, 0, None
-    return Truth(
-        truth.modality, truth.anatomy, finding, side, count, size, attributes=truth.attributes
-    )
+        attributes[which] = str(rng.choice(_alternatives(which, truth)))
+    told = SUBJECTS[truth.kind].get(finding, ())
+    for name, draw in (("side", lambda: SIDES[rng.integers(2)]),
+                       ("size", lambda: SIZES[rng.integers(3)]),
+                       ("count", lambda: int(rng.integers(1, 4)))):  # fmt: skip
+        if name not in told:
+            lesion[name] = 0 if name == "count" else None
+        elif not lesion[name]:
+            lesion[name] = draw()
+    return Truth(truth.modality, truth.anatomy, finding, **lesion, attributes=attributes)
+
+
+def _alternatives(kind: str, truth: Truth) -> list[str]:
+    """Other values that an attribute of the finding itself could have."""
+    attribute = ATTRIBUTES.get(kind)
+    if attribute is None or not attribute.of:
+        return []
+    return [v for v in attribute.allowed(truth.finding) if v != truth.attributes[kind]]
+
+
+def _suited(truth: Truth, finding: str, rng: np.random.Generator) -> dict[str, str]:
+    """The attributes of an image that shows another finding instead."""
+    attributes = dict(truth.attributes)
+    for kind in SHOWN.get(truth.kind, ()):
+        allowed = ATTRIBUTES[kind].allowed(finding)
+        if not allowed:
+            attributes.pop(kind, None)
+        elif ATTRIBUTES[kind].of and attributes.get(kind) not in allowed:
+            attributes[kind] = allowed[rng.integers(len(allowed))]
+    return attributes

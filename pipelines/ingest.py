@@ -9,6 +9,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine.config import Config, Source
@@ -74,11 +75,18 @@ def check_source(config: Config, root: Path) -> None:
 
 
 def draw_phantoms(context: Context, folder: Path) -> None:
-    """Write the configured phantoms as DICOM; those already there are not drawn again."""
+    """Write the configured phantoms as DICOM; those already there are not drawn again.
+
+    Masks go beside the folder, into segmentations/, so that they are not taken for images.
+    """
     source = context.config.source
     counts: list[tuple[str, int]] = list(source.phantoms.items())
     total = sum(source.phantoms.values())
-    done = write_cohort(folder, dict(counts), source.size, context.config.seed, source.difficulty)
+    masks = folder.with_name("segmentations") if source.segmentations else None
+    if masks and find_spec("highdicom") is None:
+        raise TriptychError("source.segmentations needs highdicom: pip install 'triptych[seg]'")
+    seed, difficulty = context.config.seed, source.difficulty
+    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks)
     for number, _ in enumerate(done, 1):
         if number % 20 == 0:
             context.display.advance(number, total, "phantoms")

@@ -71,4 +71,5 @@ def files_of(taken: list[Image]) -> list[str]:
     """Files of the workspace, relative to it, that hold the images or name their sources."""
     sources = {i.source for i in taken}
     drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json")]
+    drawn += [f"segmentations/{s}" for s in sorted(sources)]
     return [*drawn, "report", "quarantine", "ingest-report.csv"]

@@ -23,9 +23,9 @@ from generators.tasks import draw_tasks, uniform_mix
 SEEDS = range(6)
 SIZE = 128
 DRAWN = [
-    (modality, finding, seed)
-    for modality in MODULES
-    for finding in ("none", *bank.FINDINGS[modality])
+    (kind, finding, seed)
+    for kind in bank.RADIOLOGY
+    for finding in ("none", *bank.FINDINGS[kind])
     for seed in SEEDS
 ]
 
@@ -35,14 +35,15 @@ def phantom_of(modality: str, finding: str | None, seed: int) -> Phantom:
     return draw(modality, seed, SIZE, 0.3, finding)
 
 
-def test_every_modality_of_the_question_bank_can_be_drawn() -> None:
-    assert set(MODULES) == set(bank.MODALITIES) == set(bank.FINDINGS)
+def test_every_kind_of_the_question_bank_can_be_drawn() -> None:
+    assert set(MODULES) == set(bank.FINDINGS)
+    assert {draw(kind, 0, 64).truth.modality for kind in MODULES} == set(bank.MODALITIES)
 
 
 # Phantoms
 
 
-@pytest.mark.parametrize("modality", MODULES)
+@pytest.mark.parametrize("modality", bank.RADIOLOGY)
 def test_the_same_seed_gives_the_same_pixels_and_truth(modality: str) -> None:
     one, two = draw(modality, 5, SIZE), draw(modality, 5, SIZE)
     assert np.array_equal(one.pixels, two.pixels)
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_pixels_and_truth(modality: str) -> None:
     assert not np.array_equal(one.pixels, draw(modality, 6, SIZE).pixels)
 
 
-@pytest.mark.parametrize("modality", MODULES)
+@pytest.mark.parametrize("modality", bank.RADIOLOGY)
 def test_a_finding_is_drawn_at_random_where_none_is_named(modality: str) -> None:
     found = {draw(modality, seed, 64).truth.finding for seed in range(24)}
     assert found == {"none", *bank.FINDINGS[modality]}
@@ -91,13 +92,13 @@ def test_a_finding_can_be_seen(modality: str, finding: str, seed: int) -> None:
         assert phantom_of(modality, finding, seed).truth.cnr >= MIN_CNR
 
 
-@pytest.mark.parametrize("modality", MODULES)
+@pytest.mark.parametrize("modality", bank.RADIOLOGY)
 def test_the_hardest_findings_can_be_seen_too(modality: str) -> None:
     for finding, seed in itertools.product(bank.FINDINGS[modality], range(3)):
         assert draw(modality, seed, 96, 1.0, finding).truth.cnr >= MIN_CNR
 
 
-@pytest.mark.parametrize("modality", MODULES)
+@pytest.mark.parametrize("modality", bank.RADIOLOGY)
 def test_an_image_for_display_uses_its_grey_levels(modality: str) -> None:
     shown = to_display(phantom_of(modality, bank.FINDINGS[modality][0], 0))
     assert shown.dtype == np.uint8
@@ -109,22 +110,26 @@ def test_an_image_for_display_uses_its_grey_levels(modality: str) -> None:
 # Questions
 
 
+OF_KIND = {kind: draw(kind, 0, 64).truth for kind in MODULES}
+
+
 @st.composite
 def truths(draw: st.DrawFn) -> Truth:
-    modality = draw(st.sampled_from(bank.MODALITIES))
-    anatomy = {"CT": "head", "MR": "brain", "X-ray": "chest", "ultrasound": "breast"}[modality]
-    attributes = {"sequence": draw(st.sampled_from(bank.SEQUENCES))} if modality == "MR" else {}
-    finding = draw(st.sampled_from(["none", *bank.FINDINGS[modality]]))
-    if finding == "none":
-        return Truth(modality, anatomy, "none", attributes=attributes)
+    kind = draw(st.sampled_from(sorted(MODULES)))
+    finding = draw(st.sampled_from(["none", *bank.FINDINGS[kind]]))
+    told = bank.SUBJECTS[kind].get(finding, ())
     return Truth(
-        modality,
-        anatomy,
+        OF_KIND[kind].modality,
+        OF_KIND[kind].anatomy,
         finding,
-        draw(st.sampled_from(["left", "right"])),
-        draw(st.integers(1, 4)),
-        draw(st.sampled_from(SIZES)),
-        attributes=attributes,
+        draw(st.sampled_from(["left", "right"])) if "side" in told else None,
+        draw(st.integers(1, 4)) if finding != "none" else 0,
+        draw(st.sampled_from(SIZES)) if "size" in told else None,
+        attributes={
+            name: draw(st.sampled_from(allowed))
+            for name in bank.SHOWN.get(kind, ())
+            if (allowed := bank.ATTRIBUTES[name].allowed(finding))
+        },
     )
 
 
@@ -146,16 +151,18 @@ def test_another_text_is_no_question_of_the_bank(text: str) -> None:
 
 @given(truths())
 def test_a_false_premise_has_no_answer(truth: Truth) -> None:
-    for kind in ("size", "larger", "side"):
+    told = bank.SUBJECTS[truth.kind].get(truth.finding, ())
+    for kind, need in (("size", "size"), ("larger", "size"), ("side", "side")):
         for template, finding in itertools.product(bank.TEMPLATES[kind][1], findings):
             answer = bank.answer_of(truth, bank._fill(template, finding))
-            named = finding == truth.finding if "{f}" in template else truth.finding != "none"
-            assert (answer is not None) == named
+            named = finding == truth.finding or "{f}" not in template
+            assert (answer is not None) == (named and need in told)
     for kind in ("count", "several"):
         for template in bank.TEMPLATES[kind][1]:
-            assert (bank.answer_of(truth, template) is not None) == (truth.finding != "none")
-    sequence = bank.answer_of(truth, "Which MR sequence is this?")
-    assert (sequence is not None) == (truth.modality == "MR")
+            assert (bank.answer_of(truth, template) is not None) == ("count" in told)
+    for kind, attribute in bank.ATTRIBUTES.items():
+        for template in attribute.templates:
+            assert bank.answer_of(truth, template) == truth.attributes.get(kind)
 
 
 @given(truths())
@@ -189,10 +196,19 @@ def test_a_composed_answer_is_among_the_options_and_right(case: tuple) -> None:
     assert len(set(qa.options)) == len(qa.options) != 1
 
 
-@given(composed)
-def test_head_and_brain_are_never_offered_against_each_other(case: tuple) -> None:
-    qa = bank.compose(*case)
-    assert qa is None or not {"head", "brain"} <= set(qa.options)
+ALSO_TRUE = ({"head", "brain"}, {"eye", "head"}, {"eye", "brain"}, {"colon", "abdomen"})
+
+
+@given(truths(), rngs)
+def test_no_body_part_is_offered_that_is_true_too(truth: Truth, rng: np.random.Generator) -> None:
+    offered = set(bank.options_for(truth, "anatomy", truth.anatomy, rng, "hard"))
+    assert not any(truth.anatomy in pair and pair <= offered for pair in ALSO_TRUE)
+
+
+@given(truths(), rngs)
+def test_radiology_is_set_against_radiology_only(truth: Truth, rng: np.random.Generator) -> None:
+    offered = set(bank.options_for(truth, "modality", truth.modality, rng, "hard"))
+    assert offered <= set(bank.RADIOLOGY if truth.kind in bank.RADIOLOGY else bank.MODALITIES)
 
 
 @given(composed)
@@ -222,13 +238,14 @@ def test_a_corrupted_truth_is_another_and_still_possible(
     other = bank.corrupt(truth, rng)
     assert bank.describe(other) != bank.describe(truth)
     assert (other.modality, other.anatomy) == (truth.modality, truth.anatomy)
-    assert other.finding in ("none", *bank.FINDINGS[truth.modality])
-    assert (
-        (other.side is None)
-        == (other.size is None)
-        == (other.count == 0)
-        == (other.finding == "none")
-    )
+    assert other.finding in ("none", *bank.FINDINGS[truth.kind])
+    told = bank.SUBJECTS[truth.kind].get(other.finding, ())
+    assert [other.side is None, other.count == 0, other.size is None] == [
+        name not in told for name in ("side", "count", "size")
+    ]
+    for name in bank.SHOWN.get(truth.kind, ()):
+        allowed = bank.ATTRIBUTES[name].allowed(other.finding)
+        assert other.attributes[name] in allowed if allowed else name not in other.attributes
 
 
 @given(truths(), st.sampled_from(bank.PROMPT_STYLES), rngs)

@@ -407,25 +407,26 @@ def test_a_group_is_in_one_split_and_shares_come_out_about_right() -> None:
 # Phantoms
 
 
-@pytest.mark.parametrize("modality", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_phantom_comes_back_as_it_is_displayed(
-    modality: str, decoder: Decoder, tmp_path: Path
+    kind: str, decoder: Decoder, tmp_path: Path
 ) -> None:
     for seed in range(3):
-        phantom = draw(modality, seed, 64)
+        phantom = draw(kind, seed, 64)
         path = tmp_path / f"{seed}.dcm"
         write_dicom(phantom, path, "0001", 0)
         image = ingest(decoder, path)[0][0]
         assert (pixels_of(image) == to_display(phantom)).all()
-        assert (image.modality, image.anatomy) == (modality, phantom.truth.anatomy)
+        truth = phantom.truth
+        assert (image.modality, image.anatomy) == (truth.modality, truth.anatomy)
         assert image.is_synthetic
         assert image.truth is not None
         assert json.loads(image.truth) == phantom.truth.to_dict()
 
 
-@pytest.mark.parametrize("modality", sorted(KINDS))
-def test_a_phantom_file_says_that_it_is_one(modality: str, tmp_path: Path) -> None:
-    phantom = draw(modality, 5, 64)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_phantom_file_says_that_it_is_one(kind: str, tmp_path: Path) -> None:
+    phantom = draw(kind, 5, 64)
     for name in ("one", "two"):
         write_dicom(phantom, tmp_path / name, "0001", 0)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -1,4 +1,7 @@
-"""Procedurally drawn medical images with exact truth, one module a modality."""
+"""Procedurally drawn medical images with exact truth, one module a kind.
+
+A kind is a modality, or for CT beyond the head a modality and a body part.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,32 @@ from generators.phantoms.base import Phantom
 
 MODULES = {
     "CT": "generators.phantoms.ct_head",
+    "CT-chest": "generators.phantoms.ct_chest",
+    "CT-abdomen": "generators.phantoms.ct_abdomen",
     "MR": "generators.phantoms.mr_brain",
     "X-ray": "generators.phantoms.chest_xray",
     "ultrasound": "generators.phantoms.ultrasound",
+    "fundus": "generators.phantoms.fundus",
+    "OCT": "generators.phantoms.oct",
+    "dermoscopy": "generators.phantoms.dermoscopy",
+    "histology": "generators.phantoms.histology",
 }
 
 
 def draw(
-    modality: str, seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    kind: str, seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
 ) -> Phantom:
     """Draw one phantom of `size` x `size` pixels, the same for the same arguments.
 
     `difficulty` in [0, 1] lowers the finding's contrast and raises the noise; `finding` None draws
-    one at random. Raises KeyError for an unknown modality.
+    one at random. Raises KeyError for an unknown kind.
     """
-    phantom: Phantom = import_module(MODULES[modality]).draw(seed, size, difficulty, finding)
+    phantom: Phantom = import_module(MODULES[kind]).draw(seed, size, difficulty, finding)
     return phantom
 
 
 def to_display(phantom: Phantom) -> np.ndarray:
-    """(H, W) uint8 as a viewer shows it: the window's analytic range onto 0..255."""
+    """(H, W) or (H, W, 3) uint8 as a viewer shows it: the window's analytic range onto 0..255."""
     if phantom.window is None:
         return phantom.pixels.astype(np.uint8)
     centre, width = phantom.window

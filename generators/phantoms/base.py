@@ -4,6 +4,7 @@ Sides are the patient's (radiological convention: the patient's right is on the 
 for ultrasound, which has no such convention, they are the sides of the image.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +21,11 @@ MIN_CNR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the image shows, exactly. Without a finding `side`, `size` and `size_mm` are None."""
+    """What the image shows, exactly. What does not apply is None: without a finding `side`, `size`
+    and `size_mm`; a side where sides mean nothing (a liver, an eye's own scan, skin, a slide).
+
+    `attributes` hold what else can be asked (see `generators.questions`) and exact measures.
+    """
 
     modality: str
     anatomy: str
@@ -32,6 +37,12 @@ class Truth:
     cnr: float = 0.0
     attributes: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """The name it is drawn by: the modality, for CT beyond the head with the body part."""
+        beyond = self.modality == "CT" and self.anatomy in ("chest", "abdomen")
+        return f"CT-{self.anatomy}" if beyond else self.modality
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -41,8 +52,10 @@ class Phantom:
     """One drawn image.
 
     `pixels` is (H, W): int16 Hounsfield units for CT, uint16 for MR and X-ray, uint8 for
-    ultrasound. `mask` is (H, W) bool, true on the finding. `window` is (centre, width) in the
-    units of `pixels`, or None where the values are already for display.
+    ultrasound and OCT; or (H, W, 3) uint8 RGB for fundus, dermoscopy and histology. `mask` is
+    (H, W) bool, true on the finding. `window` is (centre, width) in the units of `pixels`, or None
+    where the values are already for display. `pixel_spacing_mm` is that of columns; an OCT's rows
+    are closer (`generators.phantoms.oct`).
     """
 
     pixels: np.ndarray
@@ -67,3 +80,30 @@ def contrast_to_noise(image: np.ndarray, twin: np.ndarray, mask: np.ndarray, noi
 def count_components(mask: np.ndarray) -> int:
     """How many separate regions the mask has (8-connected)."""
     return int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
+
+
+def until_visible(
+    render: Callable[[float], np.ndarray],
+    twin: np.ndarray,
+    mask: np.ndarray,
+    noise: float,
+    difficulty: float,
+) -> tuple[np.ndarray, float]:
+    """A finding's image and its contrast-to-noise ratio, made easier until that is MIN_CNR.
+
+    `render` draws it at a difficulty, which is lowered, below 0 where it must be. The contrast is
+    the root mean square difference from the twin in the mask, since a finding may be darker than
+    one tissue and brighter than another; colours are averaged.
+    """
+    for effective in np.arange(difficulty, -1.51, -0.25):
+        image = render(float(effective))
+        change = (image.astype(np.float32) - twin)[mask]
+        cnr = float(np.sqrt((change**2).mean()) / noise)
+        if cnr >= MIN_CNR:
+            break
+    return image, round(cnr, 2)
+
+
+def diameter_mm(mask: np.ndarray, spacing: float) -> float:
+    """Mean diameter of the mask's regions, each taken as a disc of its area."""
+    return round(float(2 * np.sqrt(mask.sum() / count_components(mask) / np.pi) * spacing), 1)

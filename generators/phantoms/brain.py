@@ -10,37 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from generators.phantoms.base import DIAMETER
+from generators.phantoms.canvas import ANGLES, capsule, cover, waves
 
 FIELD_OF_VIEW_MM = 230.0
 COUNTS = {"small": (1, 2, 3), "medium": (1, 2), "large": (1,)}
 MIDLINE_GAP = {"small": 0.062, "medium": 0.062, "large": 0.01}
 LESION_GAP = 0.045
-ANGLES = np.linspace(-np.pi, np.pi, 121)
 HARMONICS = np.exp(1j * np.arange(2, 8)[:, None] * ANGLES)
 GREY_THICKNESS = 0.012
-
-
-def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """Independent generators for anatomy, finding and noise: a twin shares the first and last."""
-    anatomy, finding, noise = np.random.SeedSequence(seed).spawn(3)
-    return tuple(np.random.default_rng(s) for s in (anatomy, finding, noise))  # type: ignore[return-value]
-
-
-def cover(distance: np.ndarray, width: float) -> np.ndarray:
-    """Share of each pixel inside a signed distance (negative inside), over an edge of `width`."""
-    return np.clip(0.5 - distance / width, 0.0, 1.0)
-
-
-def waves(rng: np.random.Generator, size: int, terms: int, low: float, high: float) -> np.ndarray:
-    """A smooth random field, (size, size), of unit variance: `terms` products of two sines.
-
-    `low` and `high` bound the cycles per image width, so the field is the same at every size.
-    """
-    axis = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 * np.pi
-    cycles = rng.uniform(low, high, (2, terms, 1)).astype(np.float32)
-    phase = rng.uniform(0, 2 * np.pi, (2, terms, 1)).astype(np.float32)
-    rows, columns = np.sin(cycles * axis + phase)
-    return (rows.T @ columns) * np.float32(2 / np.sqrt(terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +69,6 @@ class Shape:
         atrium = capsule(a, v, (0.075, 0.085), (0.115, 0.150), 0.012 * k, 0.021 * k)
         occipital = capsule(a, v, (0.115, 0.150), (0.108, 0.205), 0.018 * k, 0.006 * k)
         return np.minimum.reduce([horn, tip, body, atrium, occipital])
-
-
-def capsule(
-    u: np.ndarray,
-    v: np.ndarray,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    r0: float,
-    r1: float,
-) -> np.ndarray:
-    """Signed distance to a segment whose radius goes from r0 to r1."""
-    du, dv = end[0] - start[0], end[1] - start[1]
-    t = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0.0, 1.0)
-    across, along = u - start[0] - t * du, v - start[1] - t * dv
-    return np.sqrt(across * across + along * along) - (r0 + t * (r1 - r0))
 
 
 def oval(

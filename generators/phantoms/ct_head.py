@@ -8,13 +8,11 @@ from generators.phantoms.brain import (
     FIELD_OF_VIEW_MM,
     Anatomy,
     Lesion,
-    cover,
     draw_anatomy,
     draw_extent,
     place,
-    streams,
-    waves,
 )
+from generators.phantoms.canvas import cover, streams, waves
 
 FINDINGS = ("none", "hemorrhage", "infarct")
 WINDOW = (40.0, 90.0)

@@ -13,26 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from generators.phantoms import draw
 from generators.phantoms.base import GENERATOR, VERSION, Phantom
+from generators.phantoms.dicom_codes import code_item, decimal, region_item
+from generators.phantoms.dicom_light import add_dermoscopy, add_fundus, add_microscopy, add_oct
+from generators.phantoms.segmentation import write_segmentation
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-# Our modality -> DICOM code, SOP class.
+# Kind of phantom -> DICOM modality, SOP class.
 KINDS = {
     "CT": ("CT", _STORAGE + "2"),
+    "CT-chest": ("CT", _STORAGE + "2"),
+    "CT-abdomen": ("CT", _STORAGE + "2"),
     "MR": ("MR", _STORAGE + "4"),
     "X-ray": ("DX", _STORAGE + "1.1"),  # Digital X-Ray, for presentation
     "ultrasound": ("US", _STORAGE + "6.1"),
-}
-REGIONS = {  # PS3.16 CID 4, SNOMED CT
-    "head": ("69536005", "Head"),
-    "brain": ("12738006", "Brain"),
-    "chest": ("51185008", "Chest"),
-    "breast": ("76752008", "Breast"),
+    "fundus": ("OP", _STORAGE + "77.1.5.1"),  # Ophthalmic Photography 8 Bit
+    "OCT": ("OPT", _STORAGE + "77.1.5.4"),  # Ophthalmic Tomography
+    "dermoscopy": ("DMS", _STORAGE + "77.1.7"),  # Dermoscopic Photography
+    "histology": ("GM", _STORAGE + "77.1.2"),  # VL Microscopic
 }
 DATE, TIME = "20000101", "120000"
 CT_INTERCEPT = -1024
@@ -66,15 +69,16 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 def to_dataset(phantom: Phantom, patient: str, uid_seed: str | int) -> Dataset:
     """The phantom as a complete dataset with file meta information."""
-    code, sop_class = KINDS[phantom.truth.modality]
+    code, sop_class = KINDS[phantom.truth.kind]
     ds = Dataset()
     ds.SOPClassUID = UID(sop_class)
-    who = (uid_seed, code, patient)
+    label = phantom.truth.kind.upper() if "-" in phantom.truth.kind else code
+    who = (uid_seed, label, patient)
     ds.SOPInstanceUID = uid("instance", *who, phantom.seed, phantom.pixels.tobytes().hex())
-    _add_patient_and_study(ds, code, patient, who, phantom)
+    _add_patient_and_study(ds, label, patient, who, phantom)
     _add_provenance(ds, phantom)
     _add_pixels(ds, phantom)
-    {"CT": _add_ct, "MR": _add_mr, "DX": _add_xray, "US": _add_ultrasound}[code](ds, phantom)
+    _ADD[code](ds, phantom)
     ds.file_meta = _file_meta(ds)
     return ds
 
@@ -90,10 +94,10 @@ def _file_meta(ds: Dataset) -> FileMetaDataset:
 
 
 def _add_patient_and_study(
-    ds: Dataset, code: str, patient: str, who: tuple[Any, ...], phantom: Phantom
+    ds: Dataset, label: str, patient: str, who: tuple[Any, ...], phantom: Phantom
 ) -> None:
     """Patient, general study, general series and general image modules (C.7.1 to C.7.6.1)."""
-    ds.PatientName, ds.PatientID = f"PHANTOM^{patient}", f"PHANTOM-{code}-{patient}"
+    ds.PatientName, ds.PatientID = f"PHANTOM^{patient}", f"PHANTOM-{label}-{patient}"
     ds.PatientBirthDate, ds.PatientSex = "", "O"
     ds.StudyInstanceUID = uid("study", *who, phantom.seed)
     ds.SeriesInstanceUID = uid("series", *who, phantom.seed)
@@ -101,10 +105,10 @@ def _add_patient_and_study(
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = ds.AcquisitionTime = TIME
     ds.ReferringPhysicianName = ds.AccessionNumber = ""
     ds.StudyID, ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = "1", 1, 1, 1
-    ds.Modality, ds.BodyPartExamined = code, phantom.truth.anatomy.upper()
+    ds.Modality, ds.BodyPartExamined = KINDS[phantom.truth.kind][0], phantom.truth.anatomy.upper()
     ds.ImageType = ["DERIVED", "PRIMARY"]
     ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
-    ds.PatientOrientation = ["L", "F"] if code == "DX" else ""
+    ds.PatientOrientation = ["L", "F"] if ds.Modality == "DX" else ""
 
 
 def _add_provenance(ds: Dataset, phantom: Phantom) -> None:
@@ -124,20 +128,17 @@ def _add_provenance(ds: Dataset, phantom: Phantom) -> None:
     ds.ContributingEquipmentSequence = [equipment]
 
 
-def code_item(value: str, scheme: str, meaning: str) -> Dataset:
-    """A code sequence item (PS3.3 8.8)."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
-
-
 def _add_pixels(ds: Dataset, phantom: Phantom) -> None:
     """Image pixel module (C.7.6.3), and the window where the phantom has one."""
+    colour = phantom.pixels.ndim == 3
     intercept = CT_INTERCEPT if phantom.truth.modality == "CT" else 0
     eight_bit = phantom.window is None
     stored = np.clip(phantom.pixels.astype(np.int64) - intercept, 0, 255 if eight_bit else 65535)
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel = 3 if colour else 1
+    ds.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        ds.PlanarConfiguration = 0
+    ds.Rows, ds.Columns = stored.shape[:2]
     ds.BitsAllocated = ds.BitsStored = 8 if eight_bit else 16
     ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, 0
     data = stored.astype(np.uint8 if eight_bit else "<u2").tobytes()
@@ -152,16 +153,11 @@ def _add_plane(ds: Dataset, phantom: Phantom) -> None:
     ds.FrameOfReferenceUID = uid("frame of reference", ds.StudyInstanceUID)
     ds.PositionReferenceIndicator = ""
     ds.PatientPosition = "HFS"
-    ds.PixelSpacing = [_decimal(phantom.pixel_spacing_mm)] * 2
+    ds.PixelSpacing = [decimal(phantom.pixel_spacing_mm)] * 2
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.ImagePositionPatient = [_decimal(-phantom.pixel_spacing_mm * n / 2)
+    ds.ImagePositionPatient = [decimal(-phantom.pixel_spacing_mm * n / 2)
                                for n in phantom.pixels.shape[::-1]] + ["0"]  # fmt: skip
     ds.SliceThickness = "5"
-
-
-def _decimal(value: float) -> str:
-    """A DS value: at most 16 characters."""
-    return f"{value:.8g}"
 
 
 def _add_ct(ds: Dataset, phantom: Phantom) -> None:
@@ -189,27 +185,23 @@ def _add_xray(ds: Dataset, phantom: Phantom) -> None:
     ds.PresentationIntentType = "FOR PRESENTATION"
     ds.ImageType = ["DERIVED", "PRIMARY", ""]
     ds.ImageLaterality = "U"
-    ds.AnatomicRegionSequence = [_region(phantom)]
+    ds.AnatomicRegionSequence = [region_item(phantom)]
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", -1
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
     ds.PresentationLUTShape = "IDENTITY"
     ds.DetectorType, ds.DetectorConfiguration, ds.PositionerType = None, None, ""
     ds.ViewPosition = "PA"
-    ds.ImagerPixelSpacing = ds.PixelSpacing = [_decimal(phantom.pixel_spacing_mm)] * 2
+    ds.ImagerPixelSpacing = ds.PixelSpacing = [decimal(phantom.pixel_spacing_mm)] * 2
     ds.PixelSpacingCalibrationType = "GEOMETRY"
+    ds.PixelSpacingCalibrationDescription = "in the plane that is drawn"
     ds.AcquisitionContextSequence = []
-
-
-def _region(phantom: Phantom) -> Dataset:
-    value, meaning = REGIONS[phantom.truth.anatomy]
-    return code_item(value, "SCT", meaning)
 
 
 def _add_ultrasound(ds: Dataset, phantom: Phantom) -> None:
     """US image and region calibration modules (C.8.5.6, C.8.5.5): one region, in centimetres."""
     ds.ImageType = ["DERIVED", "PRIMARY", "", "0001"]
     ds.Laterality = ""
-    ds.AnatomicRegionSequence = [_region(phantom)]
+    ds.AnatomicRegionSequence = [region_item(phantom)]
     region = Dataset()
     region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
     region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
@@ -219,39 +211,62 @@ def _add_ultrasound(ds: Dataset, phantom: Phantom) -> None:
     ds.SequenceOfUltrasoundRegions = [region]
 
 
-def write_cohort(
-    folder: Path, counts: dict[str, int], size: int, seed: int, difficulty: float
-) -> Iterator[Path]:
-    """Write `counts[modality]` phantoms as folder/<modality>/NNNN.dcm and yield every path.
+_ADD = {
+    "CT": _add_ct,
+    "MR": _add_mr,
+    "DX": _add_xray,
+    "US": _add_ultrasound,
+    "OP": add_fundus,
+    "OPT": add_oct,
+    "DMS": add_dermoscopy,
+    "GM": add_microscopy,
+}
 
-    Files already there are kept. An image depends on `seed`, its modality and its number only, so a
+
+def write_cohort(
+    folder: Path,
+    counts: dict[str, int],
+    size: int,
+    seed: int,
+    difficulty: float,
+    segmentations: Path | None = None,
+) -> Iterator[Path]:
+    """Write `counts[kind]` phantoms as folder/<kind>/NNNN.dcm and yield every path.
+
+    Files already there are kept. An image depends on `seed`, its kind and its number only, so a
     cohort can grow. One patient in five has two images, which tests that splits go by patient.
+    With `segmentations` the mask of every finding is written there too, as a DICOM SEG object.
     """
-    for modality, count in counts.items():
-        (folder / modality).mkdir(parents=True, exist_ok=True)
+    for kind, count in counts.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            path = folder / modality / f"{number:04d}.dcm"
-            if not path.exists():
-                _draw_one(path, modality, number, size, seed, difficulty)
+            path = folder / kind / f"{number:04d}.dcm"
+            mask = segmentations and segmentations / kind / path.name
+            if not path.exists() or (mask and not mask.exists()):
+                phantom = draw(kind, phantom_seed(seed, kind, number), size, difficulty)
+                if not path.exists():
+                    write_dicom(phantom, path, patient_of(number), seed)
+                if mask and phantom.mask.any():
+                    write_segmentation(phantom, dcmread(path), mask)
             yield path
 
 
 def redraw(folder: Path, name: str, size: int, seed: int, difficulty: float) -> Path:
-    """Write the phantom of a cohort that is called `name` (modality/NNNN.dcm) below `folder`."""
+    """Write the phantom of a cohort that is called `name` (kind/NNNN.dcm) below `folder`."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    _draw_one(path, path.parent.name, int(path.stem), size, seed, difficulty)
+    kind, number = path.parent.name, int(path.stem)
+    phantom = draw(kind, phantom_seed(seed, kind, number), size, difficulty)
+    write_dicom(phantom, path, patient_of(number), seed)
     return path
 
 
-def _draw_one(
-    path: Path, modality: str, number: int, size: int, seed: int, difficulty: float
-) -> None:
-    phantom = draw(modality, phantom_seed(seed, modality, number), size, difficulty)
-    write_dicom(phantom, path, f"{number * 5 // 6 + 1:04d}", seed)
+def patient_of(number: int) -> str:
+    """The patient of an image of a cohort: one in five has two."""
+    return f"{number * 5 // 6 + 1:04d}"
 
 
-def phantom_seed(seed: int, modality: str, number: int) -> int:
+def phantom_seed(seed: int, kind: str, number: int) -> int:
     """A 31-bit seed for one image of a cohort."""
-    digest = hashlib.sha256(json.dumps([seed, modality, number]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([seed, kind, number]).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

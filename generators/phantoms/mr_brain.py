@@ -7,13 +7,11 @@ from generators.phantoms.brain import (
     FIELD_OF_VIEW_MM,
     Anatomy,
     Lesion,
-    cover,
     draw_anatomy,
     draw_extent,
     place,
-    streams,
-    waves,
 )
+from generators.phantoms.canvas import cover, streams, waves
 
 FINDINGS = ("none", "tumor", "infarct", "plaque")
 SEQUENCES = ("T1", "T2", "FLAIR")
