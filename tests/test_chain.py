@@ -33,11 +33,18 @@ def committed(
     workspace.commit(stage)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Workspace:
-    with Workspace.writing(tmp_path / "w", "w", CONFIG) as workspace:
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("five") / "w"
+    with Workspace.writing(root, "w", CONFIG) as workspace:
         for number in range(5):
             committed(workspace, number)
+    return root
+
+
+@pytest.fixture
+def place(five: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(five, tmp_path / "w")
     return Workspace.existing(tmp_path / "w")
 
 

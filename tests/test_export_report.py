@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from rich.console import Console
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE, card
 from engine.hub.export import export
+from engine.hub.publish import publish
+from engine.lineage.runs import this_run
 from engine.lineage.trace import render, trace
 from engine.records import (
     ROW_TYPES,
@@ -30,6 +33,7 @@ from engine.records import (
     Judgement,
     Model,
     Preference,
+    Prompt,
     Refusal,
     Review,
     Task,
@@ -227,7 +231,8 @@ def run_round(
     parent: Model,
     judger: Model,
 ) -> Model:
-    commit(workspace, "plan", r, {"mix": {"MR/disease": 0.5}}, tasks)
+    asked = [Prompt(id=content_id("prompt"), words="compact", text="Ask.")]
+    commit(workspace, "plan", r, {"mix": {"MR/disease": 0.5}}, tasks, asked, [this_run({})])
     rows = [
         make_triplet(image, parent.id, tasks[int(rng.integers(len(tasks)))], s, r)
         for image in images
@@ -434,15 +439,18 @@ def test_an_unknown_or_short_id_is_a_one_line_error(full: Workspace) -> None:
     assert "\n" not in str(unknown.value) + str(short.value)
 
 
-def test_a_rebuilt_ledger_gives_the_same_rows(full: Workspace) -> None:
-    ledger = full.ledger()
+def test_a_rebuilt_ledger_gives_the_same_rows(full: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(full.root, tmp_path / "w")
+    with Workspace.maintaining(tmp_path / "w") as copy:
+        publish(copy)
+    ledger = copy.ledger()
 
     def everything() -> dict[str, list[dict[str, Any]]]:
         tables = ["commits", *(row_type.table for row_type in ROW_TYPES)]
         return {t: ledger.sql(f"SELECT * FROM {t} ORDER BY ALL") for t in tables}
 
     before = everything()
-    assert ledger.rebuild(full.events) == len(full.commits())
+    assert ledger.rebuild(copy.events) == len(copy.commits())
     assert everything() == before
     empty = {t.table for t in ROW_TYPES if not before[t.table]}
     assert empty == {Withdrawal.table, Tombstone.table}  # what only a withdrawal fills

@@ -37,15 +37,22 @@ def _facet(name: str, number: str, /, **values: Any) -> dict[str, Any]:
 
 
 def datasets(events: Path, commit: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tables of a committed event, as OpenLineage datasets of namespace `file`."""
+    """The tables of a committed event, as OpenLineage datasets of namespace `file`.
+
+    Its run is none: OpenLineage tells of runs in its own words.
+    """
     return [
         {
             "namespace": "file",
             "name": f"{events.resolve()}/{commit['folder']}/{table}",
             "facets": _facets_of(table, commit),
         }
-        for table in sorted(commit["rows"])
+        for table in _tables(commit)
     ]
+
+
+def _tables(commit: dict[str, Any]) -> list[str]:
+    return sorted(commit["rows"].keys() - {"runs"})
 
 
 def _shards(table: str, commit: dict[str, Any]) -> dict[str, str]:
@@ -66,7 +73,7 @@ def _facets_of(table: str, commit: dict[str, Any]) -> dict[str, Any]:
 def outputs(events: Path, commit: dict[str, Any]) -> list[dict[str, Any]]:
     """`datasets` with the rows, bytes and files that the event added."""
     found = datasets(events, commit)
-    for dataset, table in zip(found, sorted(commit["rows"])):
+    for dataset, table in zip(found, _tables(commit)):
         files = [events / commit["folder"] / name for name in _shards(table, commit)]
         statistics = {
             "rowCount": commit["rows"][table],
