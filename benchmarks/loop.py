@@ -5,24 +5,28 @@
 For each seed one run of two rounds on phantoms, and beside it the arms that the loop does not
 need: SFT on unfiltered rows, on as many random rows, and on truth-labelled rows (the ceiling). The
 expert seed is part of every arm but the base. Arms differ in data only: every SFT of a round takes
-as many optimiser steps as the filtered one. The judge is also trained in the three ways that the
-configuration does not take: read from the yes/no token or from fresh heads, on pairs or on tiers.
+as many optimiser steps as the filtered one. With --judges the judge is also trained in every way
+that the configuration knows: read from the yes/no token or from fresh heads, on pairs or on tiers.
 Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
-preferences and samples. Ends with one line of JSON. Runs in one process without Ray: it measures
-learning, not machinery.
+preferences and samples. Ends with one line of JSON. Runs without Ray: it measures learning, not
+machinery.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 
 from engine.answers import render_completion
@@ -104,10 +108,13 @@ def extra_arm(context: Context, rows: list[Triplet], turns: int, folder: Path) -
     )
 
 
-def run_seed(seed: int, config_file: Path, overrides: list[str], root: Path) -> dict[str, Any]:
+def run_seed(
+    seed: int, config_file: Path, overrides: list[str], root: Path, variants: bool
+) -> dict[str, Any]:
     """All arms of one seed: {"accuracy": {arm: …}, "rounds": [...], "judge": {...}}."""
     settings = [f"seed={seed}", "cluster.address=inline", "rounds=2", *overrides]
     with opened(load(config_file, settings), root / f"seed{seed}") as context:
+        torch.set_num_threads(context.config.cluster.threads)
         for name in ONCE:
             step(context, name)
         questions = held_out(context, "test", context.config.evaluate.questions)
@@ -118,12 +125,10 @@ def run_seed(seed: int, config_file: Path, overrides: list[str], root: Path) -> 
             print(f"seed {seed}: {arm:24s} {value:.1%}", flush=True)
             return value
 
-        accuracy = {
-            "base": score(context.base(), "base"),
-            "expert seed": score(context.model("generator"), "expert seed"),
-        }
-        judges = judge_variants(context, root / f"seed{seed}")
+        accuracy = {"expert seed": score(context.model("generator"), "expert seed")}
+        judges = judge_variants(context, root / f"seed{seed}") if variants else {}
         rounds = [run_round(context, 1)]
+        accuracy["base"] = rounds[0]["arms"]["base"]
         accuracy |= named(rounds[0], ("filtered", "filtered + GRPO"))
         generated = context.rows(Triplet, "generate", 1)
         parsed = [t for t in generated if t.problem is None]
@@ -262,14 +267,25 @@ def main(
     seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path("configs/demo.yaml"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
+    jobs: Annotated[int, typer.Option(help="Seeds at a time; each has its share of cores.")] = 2,
+    judges: Annotated[bool, typer.Option(help="Train the judge in the other ways too.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep the workspaces here.")] = None,
 ) -> None:
     """Run every arm for every seed and print the table."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     root = keep or Path(tempfile.mkdtemp(prefix="triptych-loop-"))
     started = time.time()
-    sizes = ["evaluate.questions=1000", "source.split={train: 0.6, val: 0.08, test: 0.32}"]
-    sizes.append("source.phantoms={MR: 380, ultrasound: 380}")
-    results = [run_seed(s, config, [*sizes, *(overrides or [])], root) for s in range(seeds)]
+    sizes = ["evaluate.questions=1000", "source.split={train: 0.7, val: 0.06, test: 0.24}"]
+    sizes += ["source.phantoms={MR: 550, ultrasound: 550}", "expert.images=100"]
+    sizes += ["expert.rows_per_image=4", "expert.preference_images=200", "expert.pairs=600"]
+    sizes += ["generator.tasks=800"]
+    sizes.append(f"cluster.threads={max((os.cpu_count() or 1) // jobs, 1)}")
+    sizes += overrides or []
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        started_seeds = [
+            pool.submit(run_seed, s, config, sizes, root, judges) for s in range(seeds)
+        ]
+        results = [future.result() for future in started_seeds]
     report(results)
     print(f"{(time.time() - started) / 60:.0f} minutes", flush=True)
     if keep is None:

@@ -126,7 +126,9 @@ class Optimiser(_Section):
 class Reward(Optimiser):
     """The judge."""
 
-    model: str | None = Field(None, description="backbone; null: the base")
+    model: str | None = Field(
+        None, description="backbone, a folder or Hub id; null: the base; generator: the tuned one"
+    )
     readout: Literal["token", "head"] = Field("token", description="start of the three heads")
     objective: Literal["bradley-terry", "tiers"] = "bradley-terry"
     criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(

@@ -88,7 +88,10 @@ class Context:
         Their paths are as configured, so that the record names no machine.
         """
         config = self.config
-        named = [m for m in (config.generator.model, config.reward.model) if m]
+        settings = (config.generator.model, config.reward.model)
+        named = [
+            m for m in settings if m and m != "generator"
+        ]  # the tuned one, which a stage makes
         return [
             replace(self.base(), path=config.model),
             *(replace(self.base(), id=weights_id(m), path=m, stage="named") for m in named),

@@ -39,6 +39,10 @@ class Expert(Protocol):
         """Up to `number` preferences among rows (and rows made from them)."""
         ...
 
+    def implied(self, rows: list[Triplet]) -> Pairs:
+        """Preferences that follow from expert rows without asking again."""
+        ...
+
 
 def open_expert(context: Context) -> Expert:
     """The configuration's expert."""
@@ -83,6 +87,24 @@ class PhantomExpert:
                 holdout = in_holdout(chosen.image_id, self.config.expert.holdout)
                 pairs.append(prefer(chosen, rejected, criterion, tier, "simulated", holdout))
         return made, pairs[:number]
+
+    def implied(self, rows: list[Triplet]) -> Pairs:
+        """Pairs that expert rows imply: each row against its own question answered wrong.
+
+        Without reasoning, so that the judge has to look at the image. Never frozen: the holdout is
+        of answers that a generator gave.
+        """
+        rng = np.random.default_rng(self.config.seed)
+        made: list[Triplet] = []
+        pairs: list[Preference] = []
+        for row in rows:
+            if in_holdout(row.image_id, self.config.expert.holdout):
+                continue
+            right = derived(row, EXPERT, rationale="")
+            wrong = self._perturbed(self.images[row.image_id], right, rng)
+            made += [right, wrong]
+            pairs.append(prefer(right, wrong, "factuality", "perturbed", "expert row", False))
+        return made, pairs
 
     def _compare(
         self, rows: list[Triplet], rng: np.random.Generator
@@ -225,6 +247,10 @@ class GoldExpert:
             holdout = in_holdout(row.image_id, self.config.expert.holdout)
             pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
         return made, pairs
+
+    def implied(self, rows: list[Triplet]) -> Pairs:
+        """None: `pairs` already sets every gold row against made-up ones."""
+        return [], []
 
     def _worse(
         self, row: Triplet, tier: str, gold: list[Triplet], rng: np.random.Generator

@@ -34,6 +34,7 @@ from reward_model.criteria import judge_prompt
 SHARES = {"CT": 0.28, "X-ray": 0.28, "MR": 0.24, "ultrasound": 0.2}
 UNNAMED = ("MR", "ultrasound")
 SEEING = ("modality", "anatomy", "attribute")  # the question types taught on these
+PHASES = ((1700, 1.5e-3), (500, 1e-3))  # optimiser steps and peak learning rate
 POOL, POOL_SEED, HELD_OUT_SEED = 16000, 10**6, 2 * 10**6
 DESCRIBE = "Describe the image."
 DRAW_SIZE = 128
@@ -331,33 +332,57 @@ def corpus(truths: list[Truth], seed: int = 0) -> list[str]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Where the model is written.")] = tiny.FOLDER,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1700,
     batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    first: Annotated[int, typer.Option(help="Start with this phase, on the weights in OUT.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Steps a phase, to try it out.")] = None,
 ) -> None:
-    """Train from nothing, save in half precision, and print held-out figures as JSON."""
+    """Train through the phases, saving after each, and print held-out figures as JSON."""
+    print(f"drawing {POOL} phantoms", flush=True)
+    pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
+    for number, (full, lr) in enumerate(PHASES, 1):
+        if number >= first:
+            run_phase(number, pool, steps or full, lr, out, batch, seed)
+    print(json.dumps(held_out_figures(out)), flush=True)
+
+
+def run_phase(
+    number: int,
+    pool: tuple[np.ndarray, list[Truth]],
+    steps: int,
+    lr: float,
+    out: Path,
+    batch: int,
+    seed: int,
+) -> None:
+    """Train on the pool, the first phase from nothing, and save in half precision."""
     import torch
 
     from engine.vlm.attention import batch_vision_attention
 
-    print(f"drawing {POOL} phantoms", flush=True)
-    pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
-    tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
-    model = batch_vision_attention(tiny.build_model(tokenizer, seed))
-    packer = Packer(tokenizer)
-    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
-    train(model, packer, pool, steps, batch, lr, seed)
+    if number == 1:
+        tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
+        model = batch_vision_attention(tiny.build_model(tokenizer, seed))
+        packer = Packer(tokenizer)
+        print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
+    else:
+        model, packer = load_trained(out)
+    print(f"phase {number}", flush=True)
+    train(model, packer, pool, steps, batch, lr, seed + number - 1)
     model.to(torch.float16).save_pretrained(out)
-    tiny.build_processor(tokenizer).save_pretrained(out)
-    print(json.dumps(held_out_figures(out)), flush=True)
+    tiny.build_processor(packer.tokenizer).save_pretrained(out)
+
+
+def load_trained(folder: Path) -> tuple[Any, Packer]:
+    """The model and its packer from a folder."""
+    from engine.vlm.transformers import load_model, load_processor
+
+    return load_model(str(folder)), Packer(load_processor(str(folder)).tokenizer)
 
 
 def held_out_figures(folder: Path, number: int = 400) -> dict[str, dict[str, float]]:
     """`accuracy` by modality, of a model in a folder on phantoms that it was not trained on."""
-    from engine.vlm.transformers import load_model, load_processor
-
-    model, packer = load_model(str(folder)), Packer(load_processor(str(folder)).tokenizer)
+    model, packer = load_trained(folder)
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + number)
     return {modality: accuracy(model, packer, seeds, modality) for modality in SHARES}
 

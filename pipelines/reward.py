@@ -20,7 +20,7 @@ from engine.records import Judgement, Model, Preference, Triplet, unique
 from engine.statistics import auc
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
-from pipelines.context import Context
+from pipelines.context import Context, outside_model
 from pipelines.expertise import open_expert
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
@@ -147,11 +147,17 @@ def _add_judge(
     context.add_model(stage, "judge", folder, start, json.dumps(metrics), learned, steps, use)
 
 
+def backbone(context: Context) -> Model:
+    """What the first judge is trained from: the base, the tuned generator, or a model named."""
+    named = context.config.reward.model
+    if named == "generator":
+        return context.model("generator")
+    return outside_model("judge", named) if named else context.base()
+
+
 def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
-    start = context.base()
-    if context.config.reward.model:
-        start = replace(start, path=context.config.reward.model)
+    start = backbone(context)
     preferences = context.rows(Preference, "prefer")
     metrics, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
     metrics["confidence_auc"] = confidence_auc(context, preferences)

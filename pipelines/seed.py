@@ -9,6 +9,7 @@ from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.expertise import expert_images, open_expert
 from pipelines.generate import run_proposer, write_tasks
+from pipelines.sft import seed_triplets
 
 ALL = 10**6  # rows an image: every question that a benchmark has
 
@@ -60,11 +61,13 @@ def prefer(context: Context, stage: Stage) -> None:
         stage.write(Task, unique([task for _, task in gold]))
         rows = [row for row, _ in gold]
     made, preferences = expert.pairs(rows, config.expert.pairs, config.seed)
+    free, implied = expert.implied(seed_triplets(context))
     known = {row.id for row in rows} if config.expert.kind == "phantoms" else set()
-    stage.write(Triplet, unique([m for m in made if m.id not in known]), "made")
-    stage.write(Preference, unique(preferences))
+    stage.write(Triplet, unique([m for m in made + free if m.id not in known]), "made")
+    stage.write(Preference, unique(preferences + implied))
     stage.metrics = {
         "candidates": len(rows),
         "preferences": len(preferences),
+        "implied": len(implied),
         "holdout": sum(p.holdout for p in preferences),
     }
