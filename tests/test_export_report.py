@@ -267,7 +267,7 @@ def run_round(
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("full")
-    with Workspace.writing(root, "demo", {"licence": "cc-by-4.0"}) as workspace:
+    with Workspace.writing(root, "demo", {"name": "demo", "licence": "cc-by-4.0"}) as workspace:
         fill(workspace)
     return Workspace.existing(root)
 

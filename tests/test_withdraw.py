@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from engine.records import (
     ROW_TYPES,
     Image,
     Preference,
+    Refusal,
+    Review,
     Row,
     Tombstone,
     Triplet,
@@ -36,7 +39,7 @@ from engine.records import (
 from engine.workspace import Workspace
 from pipelines.cli import app
 from pipelines.withdraw import withdraw as carry_out
-from tests.lineage_workspace import CONFIG, History, Slow, commit, made, random_history
+from tests.lineage_workspace import CONFIG, History, Slow, commit, made, make_image, random_history
 
 
 class Memory(Ledger):
@@ -240,7 +243,7 @@ def test_two_withdrawals_one_after_the_other_verify(copy: Workspace) -> None:
 
 
 def test_the_last_image_takes_the_export_with_it(tmp_path: Path) -> None:
-    from tests.lineage_workspace import PROMPT, TASK, make_image, make_triplet
+    from tests.lineage_workspace import PROMPT, TASK, make_triplet
 
     with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
         image = make_image(1, "g")
@@ -303,3 +306,26 @@ def test_a_run_in_the_workspace_refuses_a_withdrawal(copy: Workspace) -> None:
             with Workspace.maintaining(copy.root):
                 pass
     assert os.path.exists(copy.root / "ledger.duckdb")
+
+
+def test_a_patients_refused_pictures_and_reviews_go_and_others_of_the_group_stay(
+    tmp_path: Path,
+) -> None:
+    first, other = (replace(make_image(n, "g"), patient=f"p{n}") for n in (1, 2))
+    refusals = [
+        Refusal(id=f"r{n}", path="a", frame=0, reason="text", image_id=f"q{n}", patient=f"p{n}")
+        for n in (1, 2)
+    ]
+    reviews = [
+        Review(id=f"v{n}", image_id=f"q{n}", verdict="dropped", reason="text", reviewer="R",
+               decided="2026-01-01T00:00:00Z")
+        for n in (1, 2)
+    ]  # fmt: skip
+    with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
+        commit(workspace, "ingest", 0, [first, other, *refusals, *reviews])
+        carry_out(workspace, "p1")
+    assert [i.id for i in workspace.read(Image)] == [other.id]
+    assert [r.id for r in workspace.read(Refusal)] == ["r2"]
+    assert [r.id for r in workspace.read(Review)] == ["v2"]
+    assert (workspace.read(Withdrawal)[0].subject_kind, chain.check(workspace)) == ("patient", [])
+    assert withdrawn_ids(workspace) == {first.id}
