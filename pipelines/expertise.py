@@ -100,7 +100,7 @@ class PhantomExpert:
         for row in rows:
             if in_holdout(row.image_id, self.config.expert.holdout):
                 continue
-            right = derived(row, EXPERT, rationale="")
+            right = derived(row, "implied", rationale="")
             wrong = self._perturbed(self.images[row.image_id], right, rng)
             made += [right, wrong]
             pairs.append(prefer(right, wrong, "factuality", "perturbed", "expert row", False))
