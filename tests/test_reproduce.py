@@ -68,7 +68,7 @@ def test_a_changed_image_is_not_equal(drawn: Workspace, monkeypatch: pytest.Monk
     monkeypatch.setenv("TRIPTYCH_KEY", "another key of the hospital")
     told = reproduce(drawn, drawn.read(Image)[0].id)
     assert not told["equal"]
-    assert "group" in told["detail"]
+    assert "patient" in told["detail"]
 
 
 def test_an_experts_row_is_written_again(drawn: Workspace) -> None:

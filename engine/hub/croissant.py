@@ -96,7 +96,7 @@ def croissant(
     hashes = {path.relative_to(folder).as_posix(): chain.file_hash(path) for path in files}
     content = content_hash(hashes)
     counts = counted(ledger)
-    number = f"{max(counts['round'])}.{len(workspace.commits())}.0+{content[:12]}"
+    number = f"{max(counts['round'])}.{len(_made_by(workspace))}.0+{content[:12]}"
     licence = str(workspace.config.get("licence", "apache-2.0"))
     total = sum(counts["split"].values())
     return {
@@ -134,9 +134,14 @@ def write_croissant(workspace: Workspace, folder: Path, name: str, url: str | No
     (folder / "croissant.json").write_text(f"{text}\n", encoding="utf-8")
 
 
+def _made_by(workspace: Workspace) -> list[dict[str, Any]]:
+    """The commits that an export is made of: an export before it changes nothing in it."""
+    return [commit for commit in workspace.commits() if commit["stage"] != "export"]
+
+
 def _dates(workspace: Workspace) -> dict[str, str]:
     """The first and the newest event's time; events older than the hash chain have none."""
-    times = [commit["ended"] for commit in workspace.commits() if "ended" in commit]
+    times = [commit["ended"] for commit in _made_by(workspace) if "ended" in commit]
     return {"dateCreated": times[0], "datePublished": times[-1]} if times else {}
 
 
