@@ -240,7 +240,7 @@ def test_no_simple_cue_gives_the_finding_away(kind: str) -> None:
 def test_a_file_is_rendered_as_the_phantom_is_displayed(kind: str, tmp_path: Path) -> None:
     phantom = phantom_of(kind, bank.FINDINGS[kind][0], 1)
     write_dicom(phantom, tmp_path / "p.dcm", "0001", 0)
-    pixels, _ = render(read_dicom(tmp_path / "p.dcm"))
+    pixels, _ = render(read_dicom((tmp_path / "p.dcm").read_bytes()))
     assert np.array_equal(pixels, to_display(phantom))
 
 

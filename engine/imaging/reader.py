@@ -93,7 +93,8 @@ def read_dicom(data: bytes) -> Dataset:
         raise
     except Exception as error:
         raise ImagingError(Reason.UNREADABLE, "damaged DICOM") from error
-    if "DirectoryRecordSequence" in dataset or dataset.get("SOPClassUID") == MEDIA_DIRECTORY:
+    listing = "DirectoryRecordSequence" in dataset and "PixelData" not in dataset
+    if listing or dataset.get("SOPClassUID") == MEDIA_DIRECTORY:
         raise ImagingError(Reason.NOT_AN_IMAGE, "DICOM directory")
     if "SOPClassUID" not in dataset and data[128:132] != b"DICM":
         raise ImagingError(Reason.NOT_AN_IMAGE, NEITHER)
