@@ -135,7 +135,7 @@ def _accuracy(arm: dict[str, Any] | None) -> str:
     if not arm:
         return "–"
     value, low, high = (100 * arm[key] for key in ("accuracy", "low", "high"))
-    return f"{value:.1f}\n[{low:.1f}, {high:.1f}]"
+    return f"{value:.1f}\n[{low:.0f}, {high:.0f}]"
 
 
 def stages_table(commits: list[dict[str, Any]]) -> Table:
