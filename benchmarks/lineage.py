@@ -101,7 +101,8 @@ IMAGES = f"""SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB A
     256 AS width, 256 AS height, 'MR' AS modality, 'head' AS anatomy,
     CASE WHEN n < {GROUP} THEN md5('large') ELSE md5('g' || (n // 4)) END AS "group",
     'train' AS split, 'MR/' || n || '.dcm' AS source, '{{{{"window":[40,80]}}}}' AS rendering,
-    'strict' AS deidentification, true AS is_synthetic, NULL::VARCHAR AS truth
+    'strict' AS deidentification, true AS is_synthetic, NULL::VARCHAR AS truth,
+    md5('g' || (n // 4)) AS patient, NULL::VARCHAR AS labels, NULL::VARCHAR AS report
 FROM range({{low}}, {{high}}) r(n)"""
 
 TRIPLETS = """SELECT md5('t' || n) AS id, md5('i' || (hash(n) % {images})) AS image_id,
