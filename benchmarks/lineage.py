@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,7 +219,7 @@ def measure(root: Path, triplets: int) -> dict[str, Any]:
     own = own_load(workspace, root / "own.duckdb")
     parquet = sum(p.stat().st_size for p in workspace.events.glob("*/*.parquet"))
     ids = [content_of(n) for n in range(0, triplets, max(triplets // 20, 1))]
-    traces = [timed(lambda name=name: trace(ledger, name)) for name in ids]  # type: ignore[misc]
+    traces = [timed(partial(trace, ledger, name)) for name in ids]
     group = ledger.sql("SELECT md5('large') AS g")[0]["g"]
     answer = withdraw(ledger, group)
     report = verify_but_images(workspace)
@@ -273,7 +274,11 @@ def main(
     """Build the synthetic record, time everything, print the JSON line."""
     root = keep or Path(tempfile.mkdtemp(prefix="triptych-lineage-"))
     try:
-        print(json.dumps(measure(root, int(triplets))))
+        print(f"building {int(triplets):,} triplets and what belongs to them", flush=True)
+        figures = measure(root, int(triplets))
+        for name, value in figures.items():
+            print(f"  {name:26s} {value}")
+        print(json.dumps(figures))
     finally:
         if keep is None:
             shutil.rmtree(root, ignore_errors=True)

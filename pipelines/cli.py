@@ -62,14 +62,10 @@ def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides 
 
 def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
     """Run one stage in the first round that lacks it."""
-    from engine.config import build
-    from engine.workspace import Workspace
     from pipelines import loop
-    from pipelines.context import opened
+    from pipelines.context import config_of, opened
 
-    made_by = Workspace.existing(workspace).config
-    config = build(made_by, overrides or [], str(workspace / "workspace.json"))
-    with opened(config, workspace) as context:
+    with opened(config_of(workspace, overrides), workspace) as context:
         loop.step(context, name, loop.next_round(context, name))
 
 
@@ -113,21 +109,23 @@ def ingest(
         config = build(values, overrides or [], str(source))
     else:
         config = load(source, overrides)
+    from engine.cluster import INLINE
     from pipelines import loop
     from pipelines.context import opened
 
+    config.cluster.address = INLINE  # decoding has processes of its own and needs no Ray
     with opened(config, _workspace(config, workspace)) as context:
         loop.step(context, "ingest")
 
 
 def _review(root: Path, overrides: list[str], release: list[str], drop: list[str], by: str) -> None:
     """Show what waits, after the decisions where there are any."""
-    from engine.config import build
     from engine.workspace import Workspace
     from pipelines import review
+    from pipelines.context import config_of
     from pipelines.progress import Display
 
-    config = build(Workspace.existing(root).config, overrides, str(root / "workspace.json"))
+    config = config_of(root, overrides)
     if (release or drop) and not by.strip():
         raise TriptychError("say who decides: --by PSEUDONYM")
     display = Display()
@@ -245,14 +243,10 @@ def preview(
     overrides: Overrides = None,
 ) -> None:
     """A handful of triplets with their scores before a full run; nothing is recorded."""
-    from engine.config import build
-    from engine.workspace import Workspace
-    from pipelines.context import opened
+    from pipelines.context import config_of, opened
     from pipelines.preview import show
 
-    made_by = Workspace.existing(workspace).config
-    config = build(made_by, overrides or [], str(workspace / "workspace.json"))
-    with opened(config, workspace) as context:
+    with opened(config_of(workspace, overrides), workspace) as context:
         show(context, rows)
 
 

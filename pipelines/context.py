@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config
+from engine.config import Config, build
 from engine.errors import TriptychError
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
@@ -88,13 +88,11 @@ class Context:
         Their paths are as configured, so that the record names no machine.
         """
         config = self.config
-        settings = (config.generator.model, config.reward.model)
-        named = [
-            m for m in settings if m and m != "generator"
-        ]  # the tuned one, which a stage makes
+        named = {"generator": config.generator.model, "judge": config.reward.model}
         return [
             replace(self.base(), path=config.model),
-            *(replace(self.base(), id=weights_id(m), path=m, stage="named") for m in named),
+            # A judge that starts from "generator" starts from the tuned one, which a stage makes.
+            *(outside_model(role, m) for role, m in named.items() if m not in (None, "generator")),
         ]
 
     def run(self) -> Run:
@@ -213,6 +211,12 @@ def run_stage(
         commit = context.workspace.commit(stage)
     context.display.committed(commit)
     return commit
+
+
+def config_of(root: Path, overrides: list[str] | None = None) -> Config:
+    """The configuration that made a workspace, with overrides; raises where there is none."""
+    made_by = Workspace.existing(root).config
+    return build(made_by, overrides or [], str(root / "workspace.json"))
 
 
 @contextmanager

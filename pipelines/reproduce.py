@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config, build
+from engine.config import Config
 from engine.errors import TriptychError
 from engine.hub.export import export
 from engine.imaging.decode import Decoder
@@ -28,7 +28,7 @@ from engine.lineage.chain import file_hash
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
-from pipelines.context import Context
+from pipelines.context import Context, config_of
 from pipelines.ingest import rules_of
 from pipelines.review import RELEASED
 
@@ -45,10 +45,6 @@ def reproduce(workspace: Workspace, row: str) -> dict[str, Any]:
             f"{row_id} is of {table}: an image, a triplet or a dataset can be made again"
         )
     return {"id": row_id, "kind": table.removesuffix("s")} | makers[table](workspace, row_id)
-
-
-def _config(workspace: Workspace) -> Config:
-    return build(workspace.config, [], str(workspace.root / "workspace.json"))
 
 
 def _told(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def _told(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, Any
 def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
     """The file drawn or read again. Group and split follow from all images: they are not made."""
     before = next(i for i in workspace.read(Image) if i.id == row_id)
-    config = _config(workspace)
+    config = config_of(workspace.root)
     rules = rules_of(config, workspace.root)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(config.source.path or scratch)
@@ -155,7 +151,7 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
             break
     else:
         raise TriptychError(f"triplet {row_id} is in the ledger and not in the record: run verify")
-    context = Context(workspace, _config(workspace))
+    context = Context(workspace, config_of(workspace.root))
     if commit["stage"] == "seed":
         made = _expert_rows(context, before)
     elif commit["stage"] in ("generate", "prefer") and not before.derived_from:
@@ -186,29 +182,18 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     import pyarrow.parquet as pq
 
     from engine.records import from_arrow
-    from generators.proposer import Plan
-    from pipelines.generate import make_proposer
+    from pipelines.generate import make_proposer, proposer_arguments
 
     folder = context.workspace.events / commit["folder"]
     shards = sorted(folder.glob("triplets-[0-9]*.parquet"))
     shard = next(s for s in shards if before.id in pq.read_table(s)["id"].to_pylist())
     name = shard.stem.rpartition("-")[2]
     recorded: list[Triplet] = from_arrow(Triplet, pq.read_table(shard))
-    section, config = context.config.generator, context.config
-    pairs = _pairs(context, commit)[int(name) * section.batch :][: section.batch]
+    size = context.config.generator.batch
+    pairs = _pairs(context, commit)[int(name) * size :][:size]
     _check_whole(context, pairs, recorded)
-    plan = Plan(
-        before.generator_id,
-        section.prompts,
-        section.samples,
-        section.ask_temperature,
-        section.temperature,
-        section.max_tokens,
-        config.seed * 1000 + commit["round"],
-        commit["round"],
-    )
-    path = context.path_of(_writer(context, before.generator_id))
-    work = make_proposer(path, section.model_dump(), plan, config.cluster.threads)
+    writer = _writer(context, before.generator_id)
+    work = make_proposer(**proposer_arguments(context, writer, commit["round"]))
     rows = [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs]
     return [Triplet.from_dict(row) for row in work(name, rows)]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from engine.workspace import Workspace
 
 # A busy machine is no defect.
 settings.register_profile("triptych", deadline=None)
@@ -56,6 +59,21 @@ def triptych(
         timeout=timeout,
         check=False,
     )
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with every kind of row, made by code and exported; to be read only."""
+    from tests.lineage_workspace import made
+
+    return made(tmp_path_factory.mktemp("made") / "w", export=True)
+
+
+@pytest.fixture
+def copy(original: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of `original` to write to."""
+    shutil.copytree(original.root, tmp_path / "w")
+    return Workspace.existing(tmp_path / "w")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typer.testing import CliRunner
 
 from engine.hub.publish import publish
 from engine.imaging.ingest import pixels_id, to_png
@@ -30,10 +31,18 @@ from engine.records import (
     unique,
 )
 from engine.workspace import Workspace
+from pipelines.cli import app
 
 CONFIG = {"name": "made", "seed": 0}
 PROMPT = Prompt(id=content_id("compact", "Ask."), words="compact", text="Ask.")
 TASK = Task.make("MR", "disease", "easy", "closed", "direct")
+
+
+def cli(*words: object, code: int = 0) -> str:
+    """What a `triptych lineage` command prints; its exit code is checked."""
+    result = CliRunner().invoke(app, ["lineage", *map(str, words)])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output
 
 
 def make_image(number: int, group: str, split: str = "train") -> Image:

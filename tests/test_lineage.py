@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from benchmarks.lineage import measure
 from engine.errors import TriptychError
 from engine.lineage import chain, questions, schema
 from engine.lineage.trace import trace
@@ -18,27 +18,9 @@ from engine.lineage.verify import verify
 from engine.records import ROW_TYPES, Consumption, Decision, Image, Triplet
 from engine.training import first_use
 from engine.workspace import SCHEMA_VERSION, Workspace
-from pipelines.cli import app
-from tests.lineage_workspace import CONFIG, as_version_1, commit, made
+from tests.lineage_workspace import CONFIG, as_version_1, cli, commit, made
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return made(tmp_path_factory.mktemp("made") / "w", export=True)
-
-
-@pytest.fixture
-def copy(original: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(original.root, tmp_path / "w")
-    return Workspace.existing(tmp_path / "w")
-
-
-def cli(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["lineage", *map(str, words)])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
 
 
 def everything(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
@@ -354,3 +336,12 @@ def test_first_use_holds_for_any_shuffle() -> None:
         if by is not None:
             assert len(uses) == rows
             assert max(uses) <= by
+
+
+# The benchmark
+
+
+def test_the_benchmark_writes_what_the_row_types_say(tmp_path: Path) -> None:
+    figures = measure(tmp_path / "w", 1000)
+    assert figures["problems"] == []
+    assert figures["withdraw_images"] == 500

@@ -47,6 +47,14 @@ def test_every_generated_row_has_a_decision_with_a_reason(small_run: Path) -> No
     assert all(decided.values())
 
 
+def test_a_generated_row_is_made_again_byte_for_byte(small_run: Path) -> None:
+    """By the weights that wrote it, with its whole batch."""
+    row = Workspace.existing(small_run).read(Triplet, "generate")[0]
+    told = triptych("lineage", "reproduce", row.id, "-w", small_run, "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["equal"], told.stdout
+
+
 def test_no_patient_is_in_two_splits(small_run: Path) -> None:
     splits: dict[str, set[str]] = {}
     for image in Workspace.existing(small_run).read(Image):

@@ -22,7 +22,7 @@ from pipelines.context import Context, run_stage
 from pipelines.export import export
 from pipelines.reproduce import reproduce
 from pipelines.withdraw import withdraw
-from tests.lineage_workspace import made
+from tests.lineage_workspace import cli, made
 
 SOURCE = {"phantoms": {"MR": 6, "ultrasound": 4}, "size": 64}
 
@@ -38,12 +38,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         run_stage(context, "seed", 0, seed.seed, [("ingest", 0)], {})
         export(workspace, context.display)
     return Workspace.existing(root)
-
-
-def cli(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["lineage", *map(str, words)])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
 
 
 def test_the_record_names_its_run_and_the_base_and_no_machine(drawn: Workspace) -> None:

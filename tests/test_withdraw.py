@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from engine.errors import TriptychError
 from engine.lineage import chain, redaction
@@ -37,9 +35,16 @@ from engine.records import (
     to_arrow,
 )
 from engine.workspace import Workspace
-from pipelines.cli import app
 from pipelines.withdraw import withdraw as carry_out
-from tests.lineage_workspace import CONFIG, History, Slow, commit, made, make_image, random_history
+from tests.lineage_workspace import (
+    CONFIG,
+    History,
+    Slow,
+    cli,
+    commit,
+    make_image,
+    random_history,
+)
 
 
 class Memory(Ledger):
@@ -111,23 +116,6 @@ def test_both_tiers_and_the_clean_ancestor_equal_a_slow_reference_on_1000_histor
 
 
 # A made workspace
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return made(tmp_path_factory.mktemp("made") / "w", export=True)
-
-
-@pytest.fixture
-def copy(original: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(original.root, tmp_path / "w")
-    return Workspace.existing(tmp_path / "w")
-
-
-def cli(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["lineage", *map(str, words)])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
 
 
 def train_image(workspace: Workspace, number: int = 0) -> Image:

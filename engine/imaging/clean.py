@@ -15,7 +15,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
 from engine.imaging.deidentify import (
@@ -124,11 +124,11 @@ def _typed(keyword: str, value: Any) -> Any:
 
 def _decoded(dataset: Dataset) -> np.ndarray:
     """Stored values, (frames, H, W) or (frames, H, W, 3), without what unused bits may hold."""
-    stored = pixel_array(dataset)
     if photometric(dataset) == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-        stored = (stored >> 8 if stored.max() > 255 else stored).astype(np.uint8)
-    elif stored.dtype.kind in "iu":
+        stored = np.stack([render(dataset, frame)[0] for frame in range(frame_count(dataset))])
+        return stored
+    stored = pixel_array(dataset)
+    if stored.dtype.kind in "iu":
         unused = stored.dtype.itemsize * 8 - int(dataset.BitsStored)
         stored = stored << unused >> unused
     whole = 3 if photometric(dataset).startswith("MONOCHROME") else 4
