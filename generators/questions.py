@@ -244,7 +244,7 @@ def _index() -> dict[str, tuple[str, str | None]]:
 
 
 def _fill(template: str, finding: str) -> str:
-    if finding in NO_ARTICLE:
+    if finding in NO_ARTICLE and "{f}" in template:
         verb = "Are" if finding == "drusen" else "Is"
         return template.replace("{a} ", "").replace("Is there", f"{verb} there").format(f=finding)
     return template.format(f=finding, a="an" if finding[:1] in tuple("aeiou") else "a")

@@ -144,6 +144,13 @@ def test_a_question_of_the_bank_is_recognised_again(kind: str) -> None:
             assert bank.kind_of(bank._fill(template, finding or "")) == (kind, finding)
 
 
+@given(truths(), rngs)
+def test_whatever_is_askable_can_be_composed(truth: Truth, rng: np.random.Generator) -> None:
+    for question_type in bank.QUESTION_TYPES:
+        composed = bank.compose(truth, question_type, rng)
+        assert (composed is not None) == bool(bank.askable(truth, question_type))
+
+
 @given(st.text())
 def test_another_text_is_no_question_of_the_bank(text: str) -> None:
     assert bank.kind_of(f"Please: {text}") is None
