@@ -13,8 +13,8 @@ from hypothesis import settings
 
 from engine.workspace import Workspace
 
-# A busy machine is no defect, and every machine tries the same cases; `--hypothesis-profile=default`
-# looks for new ones.
+# A busy machine is no defect, and every machine tries the same cases;
+# `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("triptych", deadline=None, derandomize=True)
 settings.load_profile("triptych")
 
