@@ -55,6 +55,16 @@ ARMS = (
     "round two, SFT + GRPO",
     "truth-labelled",
 )
+SIZES = (
+    "source.phantoms={MR: 700, ultrasound: 700}",
+    "source.split={train: 0.7, val: 0.06, test: 0.24}",
+    "expert.images=40",
+    "expert.rows_per_image=3",
+    "expert.preference_images=200",
+    "expert.pairs=600",
+    "generator.tasks=1600",
+    "evaluate.questions=1000",
+)
 ROUND_FIGURES = (
     "purity_before",
     "purity_after",
@@ -275,12 +285,8 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     root = keep or Path(tempfile.mkdtemp(prefix="triptych-loop-"))
     started = time.time()
-    sizes = ["evaluate.questions=1000", "source.split={train: 0.7, val: 0.06, test: 0.24}"]
-    sizes += ["source.phantoms={MR: 550, ultrasound: 550}", "expert.images=100"]
-    sizes += ["expert.rows_per_image=4", "expert.preference_images=200", "expert.pairs=600"]
-    sizes += ["generator.tasks=800"]
-    sizes.append(f"cluster.threads={max((os.cpu_count() or 1) // jobs, 1)}")
-    sizes += overrides or []
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    sizes = [*SIZES, f"cluster.threads={threads}", *(overrides or [])]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         started_seeds = [
             pool.submit(run_seed, s, config, sizes, root, judges) for s in range(seeds)

@@ -2,12 +2,12 @@
 
     python -m pipelines.pretrain            # the weights in engine/vlm/tiny/weights
 
-The curriculum is general: describe, locate, count, compare, answer with and without reasoning,
-ask, and verify a statement. On CT and X-ray it is whole. On MR and ultrasound the model learns to
-see: to find, locate and count lesions, but neither what they are called nor how large they are, so
-that the demo has something to teach and its judge something to stand on. An image's questions share
-its encoding: each conversation turn sees the image and itself only (a block mask), so one pass
-trains them all.
+The curriculum is general: describe, point, locate, count, compare, answer with and without
+reasoning, ask, and verify a statement. On CT and X-ray it is whole. On MR and ultrasound the model
+learns to see: to find, locate and count lesions, but neither what they are called nor how large
+they are, so that the demo has something to teach and its judge something to stand on. An image's
+questions share its encoding: each conversation turn sees the image and itself only (a block mask),
+so one pass trains them all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,36 +34,56 @@ from reward_model.criteria import judge_prompt
 SHARES = {"CT": 0.28, "X-ray": 0.28, "MR": 0.24, "ultrasound": 0.2}
 UNNAMED = ("MR", "ultrasound")
 SEEING = ("modality", "anatomy", "attribute")  # the question types taught on these
-PHASES = ((1700, 1.5e-3), (500, 1e-3))  # optimiser steps and peak learning rate
+STEPS = 1400
+LR, MATRICES_LR = 1.5e-3, 3e-3  # peak rates: AdamW's, and Muon's for the matrices inside
 POOL, POOL_SEED, HELD_OUT_SEED = 16000, 10**6, 2 * 10**6
 DESCRIBE = "Describe the image."
+POINT = "Point to each lesion."
+GRID = 8
+OTHER = ("verify", "point")  # figures that are not about answers
 DRAW_SIZE = 128
 IGNORE = -100
 Turn = tuple[str, str]
 
 
-def draw_pool(seeds: range, shares: dict[str, float]) -> tuple[np.ndarray, list[Truth]]:
-    """Phantoms as the processor sees them: (N, 64, 64) uint8, and their truths."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A phantom as the processor sees it.
+
+    `pixels` is (64, 64) uint8; `centres` (regions, 2) are row and column of its lesions' centres.
+    """
+
+    pixels: np.ndarray
+    centres: np.ndarray
+    truth: Truth
+
+
+def draw_pool(seeds: range, shares: dict[str, float]) -> list[Seen]:
+    """Phantoms of the modalities in `shares`, a seed each."""
     rng = np.random.default_rng(seeds.start)
     modalities = rng.choice(list(shares), size=len(seeds), p=list(shares.values()))
     difficulties = rng.uniform(0, 0.8, size=len(seeds))
     with multiprocessing.get_context("spawn").Pool() as workers:
-        drawn = workers.starmap(_draw, zip(modalities, seeds, difficulties), chunksize=50)
-    return np.stack([pixels for pixels, _ in drawn]), [truth for _, truth in drawn]
+        return workers.starmap(_draw, zip(modalities, seeds, difficulties), chunksize=50)
 
 
-def _draw(modality: str, seed: int, difficulty: float) -> tuple[np.ndarray, Truth]:
+def _draw(modality: str, seed: int, difficulty: float) -> Seen:
     from PIL import Image
+    from scipy import ndimage
 
     phantom = phantoms.draw(str(modality), seed, DRAW_SIZE, difficulty)
     image = Image.fromarray(phantoms.to_display(phantom))
     small = image.resize((tiny.IMAGE_SIZE, tiny.IMAGE_SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(small), phantom.truth
+    regions, number = ndimage.label(phantom.mask, structure=np.ones((3, 3)))
+    centres = ndimage.center_of_mass(phantom.mask, regions, range(1, number + 1))
+    scale = tiny.IMAGE_SIZE / DRAW_SIZE
+    return Seen(np.asarray(small), np.reshape(centres, (-1, 2)) * scale, phantom.truth)
 
 
-def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
+def curriculum(seen: Seen, rng: np.random.Generator) -> list[Turn]:
     """One image's turns: (what the user says, what the model should say)."""
-    turns: list[Turn] = []
+    truth = seen.truth
+    turns = [(POINT, _cells(seen.centres))]
     if truth.modality in UNNAMED or rng.random() < 0.5:
         turns.append((DESCRIBE, _describe(truth)))
     for _ in range(3):
@@ -72,6 +92,12 @@ def curriculum(truth: Truth, rng: np.random.Generator) -> list[Turn]:
         turns.append(_verifying(truth, rng))
     turns.append(_asking(truth, rng))
     return turns
+
+
+def _cells(centres: np.ndarray) -> str:
+    """Row and column of each centre on a grid of `GRID` x `GRID` cells."""
+    cells = np.clip(centres * GRID / tiny.IMAGE_SIZE, 0, GRID - 1).astype(int)
+    return ", ".join(f"{row} {column}" for row, column in cells) or "none"
 
 
 def _compose(truth: Truth, rng: np.random.Generator) -> QA:
@@ -215,43 +241,54 @@ def patchify(pixels: np.ndarray) -> Any:
     return x.expand(-1, 3, 2, 64).reshape(-1, 384).contiguous()
 
 
-def augment(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(seen: Seen, rng: np.random.Generator) -> Seen:
     """Shift by up to two pixels and jitter brightness and contrast; sides and sizes stay true."""
-    out = np.empty_like(pixels)
-    for i, image in enumerate(pixels):
-        dy, dx = rng.integers(-2, 3, size=2)
-        padded = np.pad(image, 2, mode="edge")[2 + dy : 66 + dy, 2 + dx : 66 + dx]
-        gain, offset = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
-        out[i] = np.clip(padded * gain + offset, 0, 255)
-    return out
+    dy, dx = rng.integers(-2, 3, size=2)
+    side = tiny.IMAGE_SIZE
+    padded = np.pad(seen.pixels, 2, mode="edge")[2 + dy :, 2 + dx :][:side, :side]
+    gain, offset = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
+    pixels = np.clip(padded * gain + offset, 0, 255).astype(np.uint8)
+    return replace(seen, pixels=pixels, centres=seen.centres - (dy, dx))
 
 
-def train(
-    model: Any,
-    packer: Packer,
-    pool: tuple[np.ndarray, list[Truth]],
-    steps: int,
-    batch: int,
-    lr: float,
-    seed: int,
-) -> None:
-    """AdamW with warm-up and linear decay. Every draw comes from `seed`."""
+def optimizers(model: Any, steps: int) -> list[tuple[Any, Any]]:
+    """(optimizer, schedule): Muon for matrices inside, AdamW for the rest; warm-up, linear decay.
+
+    With AdamW alone the tiny model does not learn where things are: it has no positions but
+    rotary ones.
+    """
     import torch
 
-    pixels, truths = pool
+    from pipelines.muon import Muon
+
+    weights = dict(model.named_parameters())
+    inside = {n: w for n, w in weights.items() if w.ndim == 2 and "embed_tokens" not in n}
+    rest = [w for n, w in weights.items() if n not in inside]
+    found = [
+        Muon(inside.values(), lr=MATRICES_LR),
+        torch.optim.AdamW(rest, lr=LR, betas=(0.9, 0.98), weight_decay=0.02),
+    ]
+
+    def factor(step: int) -> float:
+        return min((step + 1) / (0.05 * steps), (steps - step) / (0.95 * steps))
+
+    return [(o, torch.optim.lr_scheduler.LambdaLR(o, factor)) for o in found]
+
+
+def train(model: Any, packer: Packer, pool: list[Seen], steps: int, batch: int, seed: int) -> None:
+    """Train for `steps` of `batch` images. Every draw comes from `seed`."""
+    import torch
+
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / (0.05 * steps), (steps - s) / (0.95 * steps))
-    )
+    both = optimizers(model, steps)
     side = tiny.IMAGE_SIZE // 8
     grid = torch.tensor([[1, side, side]] * batch)
     started = time.time()
     model.train()
     for step in range(steps):
-        chosen = rng.choice(len(truths), size=batch)
-        inputs = packer.batch([curriculum(truths[i], rng) for i in chosen])
-        images = patchify(augment(pixels[chosen], rng))
+        seen = [augment(pool[i], rng) for i in rng.choice(len(pool), size=batch)]
+        inputs = packer.batch([curriculum(s, rng) for s in seen])
+        images = patchify(np.stack([s.pixels for s in seen]))
         labels = inputs.pop("labels")
         hidden = model.model(pixel_values=images, image_grid_thw=grid, **inputs)[0]
         wanted = labels[:, 1:] != IGNORE
@@ -259,9 +296,10 @@ def train(
         loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][wanted])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for optimizer, schedule in both:
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         if step % 25 == 0 or step == steps - 1:
             rate = (time.time() - started) / (step + 1)
             left = (steps - step - 1) * rate / 60
@@ -276,19 +314,21 @@ def train(
 def accuracy(model: Any, packer: Packer, seeds: range, modality: str) -> dict[str, float]:
     """Held-out share of answers whose every token is the greedy one, by question kind.
 
-    For a direct answer this equals greedy decoding's exact match. `verify` is balanced accuracy.
+    For a direct answer this equals greedy decoding's exact match. `verify` is balanced accuracy;
+    `point` counts where every lesion's cell is right.
     """
     import torch
 
-    pixels, truths = draw_pool(seeds, {modality: 1.0})
+    pool = draw_pool(seeds, {modality: 1.0})
     rng = np.random.default_rng(seeds.start)
     side = tiny.IMAGE_SIZE // 8
     hits: dict[str, list[bool]] = {}
-    for low in range(0, len(truths), 50):
+    for low in range(0, len(pool), 50):
+        part = pool[low : low + 50]
         turns, kinds = [], []
-        for truth in truths[low : low + 50]:
-            pairs = [bank.compose_any(truth, rng)[1] for _ in range(3)]
-            kinds.append([p.kind for p in pairs] + ["verify"])
+        for seen in part:
+            pairs = [bank.compose_any(seen.truth, rng)[1] for _ in range(3)]
+            kinds.append([p.kind for p in pairs] + ["verify", "point"])
             asked = [
                 (
                     answer_prompt("compact", p.question, p.options, "direct"),
@@ -296,12 +336,13 @@ def accuracy(model: Any, packer: Packer, seeds: range, modality: str) -> dict[st
                 )
                 for p in pairs
             ]
-            turns.append([*asked, _verifying(truth, rng)])
+            point = (POINT, _cells(seen.centres))
+            turns.append([*asked, _verifying(seen.truth, rng), point])
         inputs = packer.batch(turns)
         labels = inputs.pop("labels")
         with torch.no_grad():
             hidden = model.model(
-                pixel_values=patchify(pixels[low : low + 50]),
+                pixel_values=patchify(np.stack([s.pixels for s in part])),
                 image_grid_thw=torch.tensor([[1, side, side]] * len(turns)),
                 **inputs,
             )[0]
@@ -320,57 +361,36 @@ def accuracy(model: Any, packer: Packer, seeds: range, modality: str) -> dict[st
                     i += 1
                 hits.setdefault(kind, []).append(ok)
     figures = {kind: float(np.mean(ok)) for kind, ok in sorted(hits.items())}
-    answered = [ok for kind, oks in hits.items() if kind != "verify" for ok in oks]
+    answered = [ok for kind, oks in hits.items() if kind not in OTHER for ok in oks]
     return figures | {"all": float(np.mean(answered)), "n": float(len(answered))}
 
 
-def corpus(truths: list[Truth], seed: int = 0) -> list[str]:
+def corpus(pool: list[Seen], seed: int = 0) -> list[str]:
     """The text that the tokenizer is trained on: curriculum turns."""
     rng = np.random.default_rng(seed)
-    return [part for truth in truths for turn in curriculum(truth, rng) for part in turn]
+    return [part for seen in pool for turn in curriculum(seen, rng) for part in turn]
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Where the model is written.")] = tiny.FOLDER,
     batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-    first: Annotated[int, typer.Option(help="Start with this phase, on the weights in OUT.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Steps a phase, to try it out.")] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = STEPS,
 ) -> None:
-    """Train through the phases, saving after each, and print held-out figures as JSON."""
-    print(f"drawing {POOL} phantoms", flush=True)
-    pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
-    for number, (full, lr) in enumerate(PHASES, 1):
-        if number >= first:
-            run_phase(number, pool, steps or full, lr, out, batch, seed)
-    print(json.dumps(held_out_figures(out)), flush=True)
-
-
-def run_phase(
-    number: int,
-    pool: tuple[np.ndarray, list[Truth]],
-    steps: int,
-    lr: float,
-    out: Path,
-    batch: int,
-    seed: int,
-) -> None:
-    """Train on the pool, the first phase from nothing, and save in half precision."""
+    """Train, save in half precision, and print held-out figures as JSON."""
     import torch
 
     from engine.vlm.attention import batch_vision_attention
 
-    if number == 1:
-        tokenizer = tiny.build_tokenizer(corpus(pool[1][:4000], seed))
-        model = batch_vision_attention(tiny.build_model(tokenizer, seed))
-        packer = Packer(tokenizer)
-        print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
-    else:
-        model, packer = load_trained(out)
-    print(f"phase {number}", flush=True)
-    train(model, packer, pool, steps, batch, lr, seed + number - 1)
+    print(f"drawing {POOL} phantoms", flush=True)
+    pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
+    tokenizer = tiny.build_tokenizer(corpus(pool[:4000], seed))
+    model = batch_vision_attention(tiny.build_model(tokenizer, seed))
+    print(f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer)} tokens")
+    train(model, Packer(tokenizer), pool, steps, batch, seed)
     model.to(torch.float16).save_pretrained(out)
-    tiny.build_processor(packer.tokenizer).save_pretrained(out)
+    tiny.build_processor(tokenizer).save_pretrained(out)
+    print(json.dumps(held_out_figures(out)), flush=True)
 
 
 def load_trained(folder: Path) -> tuple[Any, Packer]:

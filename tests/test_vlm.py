@@ -21,7 +21,8 @@ from engine.vlm.attention import NAME
 from engine.vlm.transformers import TransformersVLM, encode
 from generators import phantoms
 from generators.prompts import answer_prompt, ask_prompt
-from pipelines.pretrain import IGNORE, Packer, patchify
+from pipelines.muon import Muon, orthogonalise
+from pipelines.pretrain import IGNORE, Packer, Seen, _cells, _draw, augment, patchify
 from reward_model.criteria import judge_prompt
 from reward_model.model import load_reward_model
 
@@ -155,6 +156,44 @@ def test_pretraining_patches_equal_the_processors(vlm: TransformersVLM) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
     inputs = encode(vlm.processor, [Request(to_png(p), "x") for p in pixels])
     assert torch.allclose(patchify(pixels), inputs["pixel_values"], atol=1e-5)
+
+
+def test_pointing_follows_the_lesion_when_the_image_is_shifted() -> None:
+    seen = next(s for s in (_draw("CT", seed, 0.0) for seed in range(20)) if len(s.centres) == 1)
+    (row, column), marked = seen.centres[0].astype(int), np.zeros((64, 64), np.uint8)
+    marked[row, column] = 255
+    for seed in range(20):
+        shifted = augment(Seen(marked, seen.centres, seen.truth), np.random.default_rng(seed))
+        brightest = np.unravel_index(shifted.pixels.argmax(), (64, 64))
+        assert brightest == tuple(shifted.centres[0].astype(int))
+    assert _cells(np.array([[0.0, 63.9], [31.9, 32.0]])) == "0 7, 3 4"
+    assert _cells(np.empty((0, 2))) == "none"
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (20, 60), (60, 20)])
+def test_orthogonalised_matrices_keep_their_directions_at_one_length(
+    shape: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ orthogonalise(matrix) @ vt.T
+    assert torch.allclose(turned, torch.diag(turned.diag()), atol=1e-4)
+    assert turned.diag().min() > 0.4
+    assert turned.diag().max() < 1.3
+
+
+def test_muon_finds_the_least_squares_solution() -> None:
+    torch.manual_seed(0)
+    x, wanted = torch.randn(200, 8), torch.randn(8, 6)
+    weight = torch.nn.Parameter(torch.zeros(8, 6))
+    optimizer = Muon([weight], lr=0.3, weight_decay=0.0)
+    for step in range(200):
+        optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / 200)
+        optimizer.zero_grad()
+        ((x @ weight - x @ wanted) ** 2).mean().backward()
+        optimizer.step()
+    assert torch.allclose(weight, wanted, atol=0.02)
 
 
 def test_an_untrained_judge_is_the_yes_no_verifier(vlm: TransformersVLM) -> None:

@@ -98,7 +98,8 @@ def build_model(tokenizer: Any, seed: int = 0) -> Any:
             "max_position_embeddings": 4096,
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": 10000.0,
+                # Columns get the slowest rotations: with 10,000, four columns look the same.
+                "rope_theta": 20.0,
                 "mrope_section": [4, 6, 6],
             },
             "bos_token_id": token("<|endoftext|>"),
