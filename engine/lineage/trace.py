@@ -171,8 +171,8 @@ def _runs(ledger: Ledger, sequences: list[int]) -> list[dict[str, Any]]:
     )
 
 
-def _pairs(ledger: Ledger, triplet_id: str) -> list[str]:
-    """The preferences that a triplet is one side of."""
+def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
+    """Ids of the preferences that a triplet is one side of, sorted."""
     sides = ("chosen_id", "rejected_id")
     return sorted({p["id"] for s in sides for p in ledger.find("preferences", s, [triplet_id])})
 
@@ -194,7 +194,7 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "decisions": _decisions(ledger, row_id),
         "datasets": _exports(ledger, row_id),
         "runs": _runs(ledger, [row["sequence"] for row in rows]),
-        "used_by": _used_by(ledger, [row_id, *_pairs(ledger, row_id)]),
+        "used_by": _used_by(ledger, [row_id, *pairs_of(ledger, row_id)]),
     }
 
 
