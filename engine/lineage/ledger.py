@@ -234,8 +234,9 @@ class Ledger:
     def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file, waiting while the other side has it."""
         if self._engine is None:
-            settings = {"memory_limit": MEMORY, "temp_directory": f"{self.path}.tmp"}
-            self._engine = duckdb.connect(config=settings)
+            self._engine = duckdb.connect(
+                config={"memory_limit": MEMORY, "temp_directory": f"{self.path}.tmp"}
+            )
         engine = self._engine
         try:
             self._attach(engine, "READ_ONLY" if read_only else "READ_WRITE")
