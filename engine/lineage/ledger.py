@@ -274,7 +274,7 @@ class Ledger:
         """
         try:
             found = db.execute("SELECT version FROM meta").fetchall()
-        except duckdb.CatalogException:
+        except (duckdb.CatalogException, duckdb.IOException):  # no such table, or a damaged file
             return False
         return found == [(f"{VERSION} {duckdb.__version__}",)]
 
