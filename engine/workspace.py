@@ -116,6 +116,7 @@ class Workspace:
         self.events = root / "events"
         self.work = root / "work"
         self.models = root / "models"
+        self._ledger = Ledger(root / "ledger.duckdb")
         self._lock: IO[str] | None = None
 
     @classmethod
@@ -215,7 +216,8 @@ class Workspace:
         return dict(json.loads((self.root / "workspace.json").read_text())["config"])
 
     def ledger(self) -> Ledger:
-        return Ledger(self.root / "ledger.duckdb")
+        """The same one each time, since its engine takes time to start."""
+        return self._ledger
 
     def commits(self) -> list[dict[str, Any]]:
         """The commits in order: stage, round, fingerprint, seconds, counts and metrics."""

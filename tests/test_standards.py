@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import rdflib
 import yaml
+from jsonschema import Draft202012Validator, ValidationError
 from openlineage.client.generated import base
 from openlineage.client.generated.dataset_version_dataset import DatasetVersionDatasetFacet
 from openlineage.client.generated.error_message_run import ErrorMessageRunFacet
@@ -39,6 +41,7 @@ from prov.model import (
     ProvRecord,
     ProvUsage,
 )
+from referencing import Registry, Resource
 from typer.testing import CliRunner
 
 from engine.config import Config
@@ -379,6 +382,45 @@ def test_openlineages_own_classes_take_every_event_and_write_the_same(
     for event in told[1]:
         again = Serde.to_dict(built(base.RunEvent, event))
         assert without_empty(again) == without_empty(event)
+
+
+def described(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object that names its schema: the event and its facets."""
+    if isinstance(value, dict):
+        if value.keys() & {"schemaURL", "_schemaURL"}:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from described(item)
+
+
+SPEC = os.environ.get("OPENLINEAGE_SPEC", "")
+
+
+@pytest.mark.skipif(not SPEC, reason="OPENLINEAGE_SPEC names no folder of OpenLineage's schemas")
+def test_events_and_facets_are_valid_by_the_schemas_that_they_name(
+    told: tuple[Workspace, list[dict[str, Any]]],
+) -> None:
+    """Schemas of one checkout go together: a file is found by its name, whatever its version."""
+
+    def retrieve(uri: str) -> Resource[Any]:
+        (path,) = Path(SPEC).rglob(Path(uri).name)
+        return Resource.from_contents(json.loads(path.read_text()))
+
+    seen = set()
+    for value in described(told[1]):
+        url = value.get("schemaURL") or value["_schemaURL"]
+        validator = Draft202012Validator(
+            {"$ref": url},
+            registry=Registry(retrieve=retrieve),
+            format_checker=Draft202012Validator.FORMAT_CHECKER,
+        )
+        validator.validate(value)
+        with pytest.raises(ValidationError):
+            validator.validate({k: v for k, v in value.items() if not k.endswith("roducer")})
+        seen.add(url.rpartition("/")[2])
+    assert seen == {"RunEvent", *(facet.__name__ for facet in FACETS.values())}
 
 
 def test_a_stage_starts_and_ends_and_names_what_it_read_and_wrote(

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from engine.lineage.ledger import Ledger
-from engine.lineage.trace import resolve
+from engine.lineage.trace import pairs_of, resolve
 
 SHOWN = 6  # rows of a kind beside one row; the rest are counted
 COLUMNS = {
@@ -98,7 +98,7 @@ def neighbourhood(ledger: Ledger, row: str) -> Graph:
         elif table == "models":
             _models(ledger, graph, row_id)
         elif table == "preferences":
-            _preference(ledger, graph, row_id)
+            _pair(ledger, graph, row_id)
         elif table == "datasets":
             _dataset_rows(ledger, graph, row_id)
         else:
@@ -171,13 +171,8 @@ def _triplet(ledger: Ledger, graph: Graph, row_id: str, whole: bool) -> None:
         name = member["dataset_id"]
         node = Node(name, "dataset", f"dataset {name[:8]}", member["split"])
         graph.add(node, (row_id, name, "exported"))
-    pairs = ledger.sql(
-        "SELECT DISTINCT id FROM preferences WHERE ? IN (chosen_id, rejected_id) ORDER BY id "
-        "LIMIT ?",
-        [row_id, SHOWN],
-    )
-    for pair in pairs:
-        _pair(ledger, graph, pair["id"])
+    for pair in pairs_of(ledger, row_id)[:SHOWN]:
+        _pair(ledger, graph, pair)
 
 
 def _pair(ledger: Ledger, graph: Graph, row_id: str) -> None:
@@ -188,10 +183,6 @@ def _pair(ledger: Ledger, graph: Graph, row_id: str) -> None:
         _triplet(ledger, graph, row[column], whole=False)
         graph.edges.append((row[column], row_id, word))
     _used(ledger, graph, row_id, descend=False)
-
-
-def _preference(ledger: Ledger, graph: Graph, row_id: str) -> None:
-    _pair(ledger, graph, row_id)
 
 
 def _used(ledger: Ledger, graph: Graph, row_id: str, descend: bool) -> None:

@@ -4,22 +4,25 @@ The file is built from the Parquet shards under events/ and can be made again fr
 time. Only the driver writes it; readers open it read-only. Image bytes stay in the shards.
 
 Beside the row types' tables it holds what makes questions quick at ten million rows:
-`index_<table>_<column>`, hashes sorted within each sync, with the rows they are in; and summaries:
-`makers`, which models wrote the rows of a stage; `derivations`, which rows were made from others;
-`uses`, which stages' rows a training stood on. Summaries follow the index, so two ids of one
-64-bit hash could join there: a withdrawal's second tier may then name too much, never too little.
+`index_<table>_<column>`, hashes sorted within each sync, with the row and the stage they are in;
+and summaries: `makers`, which models wrote the rows of a stage; `derivations`, which rows were made
+from others; `uses`, which stages' rows a training stood on. Summaries follow the index, so two ids
+of one 64-bit hash could join there: a withdrawal's second tier may then name too much, never too
+little.
 
 DuckDB lets a file be open for writing, or by any number of readers, but not both. Each side holds
-it for as long as a stage's commit or a question takes, and waits for the other.
+it for as long as a stage's commit or a question takes, and waits for the other. An engine in memory
+attaches the file, since to start an engine takes ten times as long as to open a file.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ import pyarrow.parquet as pq
 from engine.errors import TriptychError
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "2"  # of the tables here: a file of another version is made again
+VERSION = "3"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
 
@@ -42,14 +45,17 @@ _SQL_TYPE = {
     "list<element: string>": "VARCHAR[]",
 }
 INDEXED = (
+    ("images", "id"),
     ("triplets", "id"),
     ("judgements", "triplet_id"),
     ("decisions", "triplet_id"),
+    ("preferences", "chosen_id"),
+    ("preferences", "rejected_id"),
     ("consumption", "row_id"),
     ("membership", "triplet_id"),
 )
 _SUPPORT = """
-CREATE TABLE meta (version VARCHAR, summarised BIGINT);
+CREATE TABLE meta (version VARCHAR);
 CREATE TABLE commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, stage VARCHAR,
     round BIGINT, fingerprint VARCHAR, seconds DOUBLE, metrics VARCHAR, schema BIGINT);
 CREATE TABLE makers (sequence BIGINT, row_table VARCHAR, maker VARCHAR, rows BIGINT);
@@ -76,7 +82,8 @@ WHERE sequence >= $1 AND len(derived_from) > 0
 """
 
 # What a training stood on: the stages of the rows it saw, who wrote these, and the decisions that
-# let them through. A row made from another row counts for both writers.
+# let them through. A row made from another row counts for both writers. Who wrote a row is looked
+# up in the row itself only where its stage had several writers.
 _USES = """
 INSERT INTO uses
 WITH RECURSIVE seen AS (
@@ -95,13 +102,20 @@ WITH RECURSIVE seen AS (
     SELECT sequence, hash(row_id) AS key, first_step FROM direct
     UNION ALL SELECT d.sequence, hash(line.source), d.first_step
         FROM direct d JOIN line ON line.id = d.row_id
+), rows AS MATERIALIZED (
+    SELECT e.sequence, key, i.sequence AS source, first_step
+    FROM every e JOIN index_triplets_id i USING (key)
+), writers AS (
+    SELECT sequence AS source, any_value(maker) AS maker, count(*) = 1 AS one
+    FROM makers WHERE row_table = 'triplets' GROUP BY ALL
 ), found AS (
-    SELECT e.sequence, 'triplets' AS row_table, t.sequence AS source, t.generator_id AS maker,
-        first_step FROM every e JOIN index_triplets_id i USING (key)
-        JOIN triplets t ON t.rowid = i.row
-    UNION ALL SELECT e.sequence, 'decisions', d.sequence, NULL, first_step
-        FROM every e JOIN index_decisions_triplet_id i USING (key)
-        JOIN decisions d ON d.rowid = i.row WHERE d.sequence < e.sequence
+    SELECT r.sequence, 'triplets' AS row_table, source, maker, first_step
+        FROM rows r JOIN writers USING (source) WHERE one
+    UNION ALL SELECT r.sequence, 'triplets', source, t.generator_id, first_step
+        FROM rows r JOIN writers USING (source)
+        JOIN triplets t ON t.sequence = source AND hash(t.id) = key WHERE NOT one
+    UNION ALL SELECT e.sequence, 'decisions', i.sequence, NULL, first_step
+        FROM every e JOIN index_decisions_triplet_id i USING (key) WHERE i.sequence < e.sequence
     UNION ALL SELECT sequence, 'preferences', source, expert, first_step FROM pairs
     UNION ALL SELECT sequence, 'models', NULL, row_id, first_step FROM seen
         WHERE row_table = 'models'
@@ -134,10 +148,11 @@ class _Unreadable(TriptychError):
 
 
 class Ledger:
-    """Reads and builds one `ledger.duckdb`; connections are short."""
+    """Reads and builds one `ledger.duckdb`; the file is held for a short time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._engine: duckdb.DuckDBPyConnection | None = None
         self._open: duckdb.DuckDBPyConnection | None = None
 
     def sync(self, events: Path) -> int:
@@ -149,7 +164,7 @@ class Ledger:
         try:
             with self._connected(read_only=False) as db:
                 if self._is_current(db):
-                    return self._add(db, events)
+                    return _add(db, events)
         except _Unreadable:
             pass
         return self.rebuild(events)
@@ -160,7 +175,7 @@ class Ledger:
         _unlink(fresh.path)
         with fresh._connected(read_only=False) as db:
             _create(db)
-            count = fresh._add(db, events)
+            count = _add(db, events)
         self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         fresh.path.replace(self.path)
         return count
@@ -198,49 +213,50 @@ class Ledger:
 
     def find(self, table: str, column: str, values: Sequence[str]) -> list[dict[str, Any]]:
         """Rows of an indexed table whose `column` is one of `values`, in the order written."""
+        if not values:
+            return []
+        keys = ", ".join("hash(?)" for _ in values)
         with self.reading():
-            rows = self._places(table, column, values)
-            listed = ", ".join(map(str, rows))
-            places = f"rowid IN ({listed}) OR " if rows else ""
-            indexed = self._count(f"index_{table}_{column}")
-            tail = f"rowid >= {indexed}" if self._count(table) > indexed else "false"
-            return self.sql(
-                f"SELECT * FROM {table} WHERE ({places}{tail}) AND list_contains(?, {column}) "
-                "ORDER BY sequence, id",
-                [list(values)],
+            places = self.sql(
+                f"SELECT row FROM index_{table}_{column} WHERE key IN ({keys})", list(values)
             )
-
-    def summarised(self) -> None:
-        """Raise TriptychError where a commit was cut short before it was summarised."""
-        behind = self.sql(
-            "SELECT max(sequence) >= any_value(summarised) AS behind FROM commits, meta"
-        )
-        if behind[0]["behind"]:
-            raise TriptychError(
-                f"{self.path} misses the end of a commit that was cut short: "
-                "`triptych lineage rebuild` completes it"
-            )
-
-    def _places(self, table: str, column: str, values: Sequence[str]) -> list[int]:
-        listed = ", ".join("hash(?)" for _ in values)
-        found = self.sql(
-            f"SELECT row FROM index_{table}_{column} WHERE key IN ({listed})", list(values)
-        )
-        return [row["row"] for row in found]
-
-    def _count(self, table: str) -> int:
-        return int(self.sql(f"SELECT count(*) AS n FROM {table}")[0]["n"])
+            # One by one: DuckDB goes straight to one row, and reads all between several.
+            rows = [
+                row
+                for place in places
+                for row in self.sql(f"SELECT * FROM {table} WHERE rowid = {place['row']}")
+            ]
+        wanted = set(values)
+        rows = [row for row in rows if row[column] in wanted]
+        return sorted(rows, key=lambda row: (row["sequence"], row["id"]))
 
     @contextmanager
     def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file, waiting while the other side has it."""
+        if self._engine is None:
+            self._engine = duckdb.connect(
+                config={"memory_limit": MEMORY, "temp_directory": f"{self.path}.tmp"}
+            )
+        engine = self._engine
+        try:
+            self._attach(engine, "READ_ONLY" if read_only else "READ_WRITE")
+            with engine.cursor() as db:
+                db.execute("USE ledger")
+                yield db
+            engine.execute("DETACH ledger")
+        except BaseException:  # whatever failed may have left the engine unusable
+            self._engine = None
+            engine.close()
+            raise
+
+    def _attach(self, engine: duckdb.DuckDBPyConnection, mode: str) -> None:
         deadline, pause = time.monotonic() + PATIENCE, 0.005
         while True:
             try:
-                db = duckdb.connect(str(self.path), read_only=read_only)
-                break
+                engine.execute(f"ATTACH '{quoted(self.path)}' AS ledger ({mode})")
+                return
             except duckdb.Error as error:
-                if not _is_lock(error):
+                if not _is_held(error):
                     raise _Unreadable(f"{self.path} cannot be read: {error}") from None
                 if time.monotonic() > deadline:
                     raise LedgerBusy(
@@ -249,11 +265,6 @@ class Ledger:
                     ) from None
                 time.sleep(pause)
                 pause = min(2 * pause, 0.2)
-        try:
-            db.execute(f"SET memory_limit = '{MEMORY}'")
-            yield db
-        finally:
-            db.close()
 
     @staticmethod
     def _is_current(db: duckdb.DuckDBPyConnection) -> bool:
@@ -261,44 +272,47 @@ class Ledger:
 
         That names DuckDB's version too, since hashes may differ between versions.
         """
-        tables = {row[0] for row in db.execute("SHOW TABLES").fetchall()}
-        return "meta" in tables and db.execute("SELECT version FROM meta").fetchall() == [
-            (f"{VERSION} {duckdb.__version__}",)
-        ]
-
-    def _add(self, db: duckdb.DuckDBPyConnection, events: Path) -> int:
-        """Load what is missing in one transaction, then index and summarise it.
-
-        A process that dies in between leaves rows without an index, which `find` reads by scan,
-        and without a summary, which `summarised` tells; the next sync makes both.
-        """
-        have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
-        missing = [p.parent for p in sorted(events.glob("*/commit.json"))]
-        missing = [folder for folder in missing if folder.name not in have]
-        if missing:
-            db.begin()
-            for row_type in ROW_TYPES:
-                _load(db, row_type, missing)
-            db.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _lines(missing))
-            db.commit()
-        bring_up_to_date(db)
-        return len(missing)
+        try:
+            found = db.execute("SELECT version FROM meta").fetchall()
+        except (duckdb.CatalogException, duckdb.IOException):  # no such table, or a damaged file
+            return False
+        return found == [(f"{VERSION} {duckdb.__version__}",)]
 
 
-def _load(db: duckdb.DuckDBPyConnection, row_type: type[Row], folders: list[Path]) -> None:
-    """Insert committed stages' rows of a type; a stage's number is in its folder's name."""
+def _add(db: duckdb.DuckDBPyConnection, events: Path) -> int:
+    """Load, index and summarise what is missing, in one transaction; returns how many stages."""
+    have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
+    missing = [path.parent for path in sorted(events.glob("*/commit.json"))]
+    missing = [folder for folder in missing if folder.name not in have]
+    if not missing:
+        return 0
+    shards: dict[str, list[Path]] = {}
+    for folder in missing:
+        for shard in sorted(folder.glob("*.parquet")):
+            shards.setdefault(shard.stem.rpartition("-")[0], []).append(shard)
+    db.begin()
+    for row_type in ROW_TYPES:
+        _load(db, row_type, shards.get(row_type.table, []))
+    lines = _lines(missing)
+    db.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", lines)
+    complete(db, lines[0][1], shards.keys())
+    db.commit()
+    return len(missing)
+
+
+def _load(db: duckdb.DuckDBPyConnection, row_type: type[Row], shards: list[Path]) -> None:
+    """Insert shards of a type; a stage's number is in its folder's name."""
     alike: dict[frozenset[str], list[str]] = {}
-    for folder in folders:
-        shards = sorted(folder.glob(f"{row_type.table}-*.parquet"))
-        if shards:
-            columns = frozenset(pq.read_schema(shards[0]).names)
-            alike.setdefault(columns, []).extend(map(str, shards))
-    for columns, paths in alike.items():
+    for _, found in groupby(shards, key=lambda shard: shard.parent):
+        paths = list(found)
+        columns = frozenset(pq.read_schema(paths[0]).names)
+        alike.setdefault(columns, []).extend(map(str, paths))
+    for columns, names in alike.items():
         db.execute(
             f"INSERT INTO {row_type.table} SELECT {_selected(row_type, columns)}, "
             "regexp_extract(filename, '(\\d+)-[^/]*/[^/]*$', 1)::BIGINT "
             "FROM read_parquet(?, filename = true)",
-            [paths],
+            [names],
         )
 
 
@@ -317,45 +331,46 @@ def _create(db: duckdb.DuckDBPyConnection) -> None:
     """Empty tables, all or none."""
     db.begin()
     db.execute(_SUPPORT)
-    db.execute("INSERT INTO meta VALUES (?, 0)", [f"{VERSION} {duckdb.__version__}"])
+    db.execute("INSERT INTO meta VALUES (?)", [f"{VERSION} {duckdb.__version__}"])
     for row_type in ROW_TYPES:
         columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
         db.execute(f"CREATE TABLE {row_type.table} ({columns}, sequence BIGINT)")
     for table, column in INDEXED:
-        db.execute(f"CREATE TABLE index_{table}_{column} (key UBIGINT, row BIGINT)")
+        columns = "key UBIGINT, row BIGINT, sequence BIGINT"
+        db.execute(f"CREATE TABLE index_{table}_{column} ({columns})")
     db.commit()
 
 
-def bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
-    """Index and summarise the rows that were loaded since this was last done, all or none."""
+def complete(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str]) -> None:
+    """Index and summarise the rows that stage `first` and later ones added to the tables.
 
-    def number(query: str) -> int:
-        return int(db.execute(query).fetchall()[0][0] or 0)
-
-    first = number("SELECT summarised FROM meta")
-    end = number("SELECT max(sequence) + 1 FROM commits")
-    if end <= first:
-        return
-    db.begin()
+    Rows that this transaction inserted have provisional numbers, in the order of the final ones.
+    """
     for table, column in INDEXED:
-        index = f"index_{table}_{column}"
-        done = number(f"SELECT count(*) FROM {index}")
-        if number(f"SELECT count(*) FROM {table}") > done:
+        if table in tables:
+            index = f"index_{table}_{column}"
             db.execute(
-                f"INSERT INTO {index} SELECT hash({column}), rowid FROM {table} "
-                f"WHERE rowid >= {done} ORDER BY 1"
+                f"INSERT INTO {index} WITH new AS (FROM (SELECT min(rowid) AS start FROM {table} "
+                f"WHERE sequence >= $1), (SELECT count(*) AS before FROM {index})) "
+                f"SELECT hash({column}), t.rowid - start + before, sequence FROM {table} t, new "
+                "WHERE sequence >= $1 ORDER BY 1",
+                [first],
             )
     db.execute(_MAKERS, [first])
-    db.execute(_DERIVATIONS, [first])
-    if db.execute("SELECT 1 FROM consumption WHERE sequence >= ? LIMIT 1", [first]).fetchall():
+    if "triplets" in tables:
+        db.execute(_DERIVATIONS, [first])
+    if "consumption" in tables:
         db.execute(_USES, [first])
-    db.execute("UPDATE meta SET summarised = ?", [end])
-    db.commit()
 
 
-def _is_lock(error: Exception) -> bool:
+def quoted(path: Path) -> str:
+    """A path as the inside of an SQL string."""
+    return str(path.resolve()).replace("'", "''")
+
+
+def _is_held(error: Exception) -> bool:
     """Whether DuckDB failed because someone else has the file open."""
-    return "lock" in str(error).lower() and "Could not set" in str(error)
+    return isinstance(error, duckdb.ResourceInUseException) or "Could not set lock" in str(error)
 
 
 def _unlink(path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from engine.errors import TriptychError
-from engine.lineage.ledger import Ledger
+from engine.lineage.ledger import Ledger, quoted
 from engine.lineage.trace import resolve
 
 # The decision that counts: a triplet's latest.
@@ -85,7 +84,7 @@ def diff(one: Ledger, two: Ledger) -> dict[str, Any]:
     {"added", "dropped": ids of triplets; "changed": decisions and why; "metrics": by stage}
     """
     with one.reading() as db:
-        db.execute(f"ATTACH '{_quoted(two.path)}' AS other (READ_ONLY)")
+        db.execute(f"ATTACH '{quoted(two.path)}' AS other (READ_ONLY)")
         try:
             return {
                 "added": _only(one, "other.", "main."),
@@ -95,10 +94,6 @@ def diff(one: Ledger, two: Ledger) -> dict[str, Any]:
             }
         finally:
             db.execute("DETACH other")
-
-
-def _quoted(path: Path) -> str:
-    return str(path.resolve()).replace("'", "''")
 
 
 def _only(ledger: Ledger, there: str, not_there: str) -> list[str]:
@@ -158,11 +153,12 @@ def ask(ledger: Ledger, query: str) -> list[dict[str, Any]]:
 
     Raises TriptychError with DuckDB's complaint in one line.
     """
-    with ledger.reading() as db:
+    alone = Ledger(ledger.path)  # the settings are its engine's, and cannot be taken back
+    with alone.reading() as db:
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
         try:
-            return ledger.sql(query)
+            return alone.sql(query)
         except duckdb.Error as error:
             lines = str(error).split("LINE 1:")[0]
             raise TriptychError(f"the ledger cannot answer that: {lines}") from None

@@ -58,11 +58,15 @@ def _one(ledger: Ledger, table: str, row_id: str | None) -> dict[str, Any] | Non
     if row_id is None:
         return None
     if (table, "id") in INDEXED:
-        rows = ledger.find(table, "id", [row_id])[:1]
+        rows = ledger.find(table, "id", [row_id])
     else:
         query = f"SELECT * FROM {table} WHERE id = ? ORDER BY sequence LIMIT 1"
         rows = ledger.sql(query, [row_id])
-    return _opened(rows[0] | _stage(ledger, rows[0]["sequence"])) if rows else None
+    return _staged(ledger, rows[0]) if rows else None
+
+
+def _staged(ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
+    return _opened(row | _stage(ledger, row["sequence"]))
 
 
 def _stage(ledger: Ledger, sequence: int) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _descendants(models: dict[str, dict[str, Any]], model_id: str) -> list[dict[
 
 def _used_by(ledger: Ledger, row_ids: list[str]) -> list[dict[str, Any]]:
     """The models that saw any of the rows in training, and when, each with its descendants."""
-    uses = ledger.find("consumption", "row_id", row_ids) if row_ids else []
+    uses = ledger.find("consumption", "row_id", row_ids)
     models = _all_models(ledger) if uses else {}
     told = []
     for use in uses:
@@ -158,21 +162,24 @@ def _exports(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _runs(ledger: Ledger, row_id: str) -> list[dict[str, Any]]:
-    """The invocations that ran the stage which made a triplet."""
-    sequences = {row["sequence"] for row in ledger.find("triplets", "id", [row_id])}
+def _runs(ledger: Ledger, sequences: list[int]) -> list[dict[str, Any]]:
+    """The invocations that ran these stages."""
     return ledger.sql(
         "SELECT DISTINCT id, started, version, code, python FROM runs "
         "WHERE list_contains(?, sequence) ORDER BY started, id",
-        [sorted(sequences)],
+        [sequences],
     )
+
+
+def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
+    """Ids of the preferences that a triplet is one side of, sorted."""
+    sides = ("chosen_id", "rejected_id")
+    return sorted({p["id"] for s in sides for p in ledger.find("preferences", s, [triplet_id])})
 
 
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
-    row = _one(ledger, "triplets", row_id) or {}
-    pairs = ledger.sql(
-        "SELECT DISTINCT id FROM preferences WHERE ? IN (chosen_id, rejected_id)", [row_id]
-    )
+    rows = ledger.find("triplets", "id", [row_id])
+    row = _staged(ledger, rows[0])
     image_id, task_id, generator_id = (
         row.pop(column, None) for column in ("image_id", "task_id", "generator_id")
     )
@@ -186,8 +193,8 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "judgements": _judgements(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
         "datasets": _exports(ledger, row_id),
-        "runs": _runs(ledger, row_id),
-        "used_by": _used_by(ledger, [row_id, *(pair["id"] for pair in pairs)]),
+        "runs": _runs(ledger, [row["sequence"] for row in rows]),
+        "used_by": _used_by(ledger, [row_id, *pairs_of(ledger, row_id)]),
     }
 
 

@@ -69,7 +69,6 @@ def withdraw(ledger: Ledger, target: str) -> Answer:
     """
     with ledger.reading():
         name, images = resolve(ledger, target)
-        ledger.summarised()
         rows = derived_rows(ledger, images)
         answer = Answer(name, images, rows, _counts(ledger, rows))
         _follow(ledger, answer)
