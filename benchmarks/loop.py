@@ -62,7 +62,8 @@ SIZES = (
     "expert.rows_per_image=3",
     "expert.preference_images=200",
     "expert.pairs=600",
-    "generator.tasks=1600",
+    "generator.tasks=1200",
+    "grpo.steps=40",
     "evaluate.questions=1000",
 )
 ROUND_FIGURES = (

@@ -175,6 +175,9 @@ class Grpo(Optimiser):
     """Group relative policy optimisation of the policy."""
 
     steps: int = Field(40, ge=0, description="0 skips GRPO")
+    keep: float = Field(
+        0.5, gt=0, le=1, description="share of the kept rows of a round, the surest first"
+    )
     group: int = Field(8, ge=2, description="completions a prompt")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(40, ge=2, description="of a completion")

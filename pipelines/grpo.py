@@ -1,4 +1,4 @@
-"""GRPO with TRL's GRPOTrainer on Ray Train, on rows that select kept.
+"""GRPO with TRL's GRPOTrainer on Ray Train, on the surest of the rows that select kept.
 
 Reward of a completion = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from
 the configuration, which is refused unless correct > judge + format. An answer counts as right only
@@ -9,13 +9,15 @@ r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart fro
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
-from engine.records import Model, Preference, Triplet
+from engine.records import Decision, Model, Preference, Triplet
 from engine.training import (
     common_arguments,
     first_use,
@@ -140,10 +142,31 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def surest(decisions: list[Decision], share: float) -> set[str]:
+    """Ids of the surest `share` of the rows that each round kept.
+
+    Samples differ most where the answer on record is wrong, so there the policy gradient is
+    largest: rows that SFT bears would teach GRPO their mistakes.
+    """
+    rounds: dict[int, list[Decision]] = defaultdict(list)
+    for decision in decisions:
+        if decision.keep:
+            rounds[decision.round].append(decision)
+    return {
+        d.triplet_id
+        for kept in rounds.values()
+        for d in sorted(kept, key=lambda d: (-d.score, d.triplet_id))[
+            : math.ceil(share * len(kept))
+        ]
+    }
+
+
 def grpo(context: Context, stage: Stage) -> None:
     """The policy of a round: its SFT model after GRPO; with 0 steps, the SFT model itself."""
     config = context.config
-    rows = seed_triplets(context) + kept_triplets(context, stage.round)
+    sure = surest(context.rows(Decision, "select"), config.grpo.keep)
+    kept = [t for t in kept_triplets(context, stage.round) if t.id in sure]
+    rows = seed_triplets(context) + kept
     style = config.evaluate.style
     questions = [
         {

@@ -175,7 +175,7 @@ def seed_triplets(context: Context) -> list[Triplet]:
 
 
 def _train(
-    context: Context, stage: Stage, model: Model, role: str, triplets: list[Triplet], ask: float
+    context: Context, stage: Stage, model: Model, role: str, triplets: list[Triplet]
 ) -> None:
     if not triplets:
         raise TriptychError(
@@ -183,9 +183,8 @@ def _train(
         )
     config = context.config
     tasks = {t.id: t for t in context.rows(Task)}
-    turns = turns_of(
-        triplets, tasks, config.generator.prompts, config.evaluate.style, ask, config.seed
-    )
+    style, ask_share = config.evaluate.style, config.sft.ask_share
+    turns = turns_of(triplets, tasks, config.generator.prompts, style, ask_share, config.seed)
     pngs = context.pngs()
     used = {turn["image_id"]: pngs[turn["image_id"]] for turn in turns}
     write_training_set(stage.folder / "data", used, turns)
@@ -201,13 +200,13 @@ def _train(
 
 def tune(context: Context, stage: Stage) -> None:
     """The generator: the base tuned on the expert seed; it asks and answers."""
-    _train(context, stage, context.base(), "generator", seed_triplets(context), 1.0)
+    _train(context, stage, context.base(), "generator", seed_triplets(context))
 
 
 def sft(context: Context, stage: Stage) -> None:
     """The policy of a round: the base tuned on the seed and on all rows kept so far."""
     rows = seed_triplets(context) + kept_triplets(context, stage.round)
-    _train(context, stage, context.base(), "sft", rows, context.config.sft.ask_share)
+    _train(context, stage, context.base(), "sft", rows)
 
 
 def training_images(context: Context) -> list[Image]:
