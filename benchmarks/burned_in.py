@@ -60,7 +60,7 @@ def real(folder: Path, count: int) -> dict[str, list[np.ndarray]]:
     with Decoder() as decoder:
         for path in list_files(folder):
             try:
-                frame = decoder.decode(path, "middle")[0]
+                frame = decoder.decode(path, "middle").frames[0]
             except ImagingError:
                 continue
             name = f"{frame.facts.get('Modality', 'no modality')} ({folder.name})"
