@@ -57,7 +57,8 @@ def main() -> None:
         for name in MODULES
     }
     files = sorted((options.data / "vqa_rad" / "images").glob("*.jpg"))
-    sets["VQA-RAD"] = [PIL.Image.open(f).convert("L") for f in files]
+    if files:
+        sets["VQA-RAD"] = [PIL.Image.open(f).convert("L") for f in files]
     rng = np.random.default_rng(0)
     rows = [{"images": name} | of_set(pictures, rng) for name, pictures in sets.items()]
     table(["images", "n", "pairs", "alike by pHash alone", "joined", "highest correlation"],
