@@ -39,7 +39,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from engine.imaging.decode import Decoder, Decoders
+from engine.imaging.decode import START_SECONDS, Decoder, Decoders
 from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import list_files
 
@@ -52,7 +52,6 @@ DECODABLE = 0.2  # of the files are still images: a decoder that refuses everyth
 CHANGES = ("bytes", "extreme", "zeros", "splice", "cut", "insert", "repeat")
 SHARES = (0.4, 0.15, 0.1, 0.1, 0.1, 0.1, 0.05)
 IN_PART = "rendered, but for frames that were refused"
-START_S = 20.0  # a child that has to be started again on a busy machine
 
 
 @dataclass
@@ -322,7 +321,7 @@ def campaign(count: int, seed: int, workers: int, timeout_s: float, memory: int)
         not account.escaped
         and account.accounted
         and account.files == count + len(hostile)
-        and seconds <= timeout_s + START_S
+        and seconds <= timeout_s + START_SECONDS
         and peak <= memory
         and rendered > DECODABLE * account.files
     )
