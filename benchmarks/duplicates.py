@@ -2,17 +2,20 @@
 
     python -m benchmarks.duplicates [--images 400] [--data ../shared/data]
 
-For each set: pairs of different images that would be joined, the largest correlation among pairs
-that pHash alone would join, and the share of altered copies that are found, by kind of change.
+Two tables and a line of JSON. For each set: pairs of different images that would be joined, the
+largest correlation among pairs that pHash alone would join; the share of altered copies that are
+found, by kind of change.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -44,7 +47,7 @@ def copies(
 
 
 def main() -> None:
-    """Print one line a set."""
+    """Print both tables and their line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -54,25 +57,45 @@ def main() -> None:
         for name in MODULES
     }
     files = sorted((options.data / "vqa_rad" / "images").glob("*.jpg"))
-    sets["VQA-RAD"] = [PIL.Image.open(f).convert("L") for f in files]
+    if files:
+        sets["VQA-RAD"] = [PIL.Image.open(f).convert("L") for f in files]
     rng = np.random.default_rng(0)
-    for name, pictures in sets.items():
-        signatures = [signature(p) for p in pictures]
-        alike = [
-            correlation(a, b)
-            for a, b in combinations(signatures, 2)
-            if (a.bits ^ b.bits).bit_count() <= MAX_BITS
-        ]
-        total = len(pictures) * (len(pictures) - 1) // 2
-        print(f"{name}: {len(pictures)} images, {total} pairs, {len(alike)} alike by pHash alone, "
-              f"{len(list(near_pairs(signatures)))} joined; highest correlation of these "
-              f"{max(alike, default=0):.3f}")  # fmt: skip
-        found: dict[str, list[bool]] = {}
-        for picture, own in zip(pictures[:COPIES], signatures):
-            for change, copy in copies(picture, rng):
-                hit = bool(list(near_pairs([own, signature(copy)])))
-                found.setdefault(change, []).append(hit)
-        print("  found: " + ", ".join(f"{k} {np.mean(v):.0%}" for k, v in found.items()))
+    rows = [{"images": name} | of_set(pictures, rng) for name, pictures in sets.items()]
+    table(["images", "n", "pairs", "alike by pHash alone", "joined", "highest correlation"],
+          [[r["images"], r["n"], r["pairs"], r["alike"], r["joined"], r["highest"]]
+           for r in rows])  # fmt: skip
+    table(["copies found", *rows[0]["found"]],
+          [[r["images"], *(f"{share:.0%}" for share in r["found"].values())]
+           for r in rows])  # fmt: skip
+    print(json.dumps({"benchmark": "duplicates", "sets": rows}))
+
+
+def of_set(pictures: list[PIL.Image.Image], rng: np.random.Generator) -> dict[str, Any]:
+    """Pairs of different pictures that look alike, and shares of altered copies that are found."""
+    signatures = [signature(p) for p in pictures]
+    alike = [
+        correlation(a, b)
+        for a, b in combinations(signatures, 2)
+        if (a.bits ^ b.bits).bit_count() <= MAX_BITS
+    ]
+    found: dict[str, list[bool]] = {}
+    for picture, own in zip(pictures[:COPIES], signatures):
+        for change, copy in copies(picture, rng):
+            found.setdefault(change, []).append(bool(list(near_pairs([own, signature(copy)]))))
+    return {
+        "n": len(pictures), "pairs": len(pictures) * (len(pictures) - 1) // 2,
+        "alike": len(alike), "joined": len(list(near_pairs(signatures))),
+        "highest": round(max(alike, default=0.0), 3),
+        "found": {change: float(np.mean(hits)) for change, hits in found.items()},
+    }  # fmt: skip
+
+
+def table(heads: list[str], rows: list[list[Any]]) -> None:
+    """Print a Markdown table."""
+    print(f"| {' | '.join(heads)} |\n| --- |{' ---: |' * (len(heads) - 1)}")
+    for row in rows:
+        print(f"| {' | '.join(str(cell) for cell in row)} |")
+    print()
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class Ours:
 
 def _decoded(decoder: Decoder, path: Path) -> bool:
     try:
-        return bool(decoder.decode(path, "middle"))
+        return bool(decoder.decode(path, "middle").frames)
     except ImagingError:
         return False
 
@@ -357,7 +357,7 @@ def table_of_traps(names: dict[str, Convert | None], folder: str | None) -> dict
             if convert is None:
 
                 def ours(path: Path) -> np.ndarray:
-                    frames = [f.pixels for f in decoder.decode(path, "all")]
+                    frames = [f.pixels for f in decoder.decode(path, "all").frames]
                     return np.stack(frames) if len(frames) > 1 else frames[0]
 
                 found[name] = judge(ours, Path(made))

@@ -46,7 +46,7 @@ class Source(_Section):
     paths: Literal["hash", "keep"] = Field(
         "hash", description="file names in rows and reports: keyed hashes, or as they are"
     )
-    include: list[Literal["black", "constant", "tiny", "aspect"]] = Field(
+    include: list[Literal["black", "constant", "tiny", "aspect", "nan"]] = Field(
         default=[], description="flags with which an image is used all the same"
     )
     table: str | None = Field(

@@ -72,8 +72,8 @@ def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
             _draw(config, folder, before.source)
         path = _found(folder, before.source, rules)
         with Decoder() as decoder:
-            rendered = decoder.decode(path, rules.frames, rules.key)
-        made = [image_of(item, folder, path, rules) for item in rendered]
+            decoded = decoder.decode(path, rules.frames, rules.key)
+        made = [image_of(item, folder, path, rules) for item in decoded.frames]
     after = next((i for i in made if i.id == row_id), None)
     if after and before.deidentification.endswith(RELEASED):
         after = replace(after, deidentification=before.deidentification)

@@ -200,10 +200,12 @@ def _found(
         for path in list_files(folder) if wanted else []:
             asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), [])
             try:
-                frames = decoder.decode(path, rules.frames, rules.key) if asked else []
+                if not asked:
+                    continue
+                decoded = decoder.decode(path, rules.frames, rules.key)
             except ImagingError:
                 continue
-            for rendered in frames:
+            for rendered in decoded.frames:
                 for refusal in asked:
                     same = pixels_id(rendered.pixels) == refusal.image_id
                     if refusal.frame == rendered.frame and same:

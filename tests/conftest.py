@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from engine.hub.export import export
 from engine.workspace import Workspace
 
 # A busy machine is no defect, and every machine tries the same cases;
@@ -75,6 +76,25 @@ def copy(original: Workspace, tmp_path: Path) -> Workspace:
     """A copy of `original` to write to."""
     shutil.copytree(original.root, tmp_path / "w")
     return Workspace.existing(tmp_path / "w")
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace of two rounds whose rows are made by code; to be read only."""
+    from tests.test_export_report import fill
+
+    root = tmp_path_factory.mktemp("full") / "w"
+    with Workspace.writing(root, "demo", {"licence": "cc-by-4.0", "name": "demo"}) as workspace:
+        fill(workspace)
+    return Workspace.existing(root)
+
+
+@pytest.fixture(scope="session")
+def exported(full: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of `full`; to be read only."""
+    out = tmp_path_factory.mktemp("export") / "dataset"
+    export(full, out, "demo")
+    return out
 
 
 @pytest.fixture(scope="session")

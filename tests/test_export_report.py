@@ -264,21 +264,6 @@ def run_round(
     return policy
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    root = tmp_path_factory.mktemp("full")
-    with Workspace.writing(root, "demo", {"name": "demo", "licence": "cc-by-4.0"}) as workspace:
-        fill(workspace)
-    return Workspace.existing(root)
-
-
-@pytest.fixture(scope="module")
-def exported(full: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("export") / "dataset"
-    export(full, out, "demo")
-    return out
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -17,14 +17,15 @@ import PIL.Image
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from engine.errors import TriptychError
-from engine.imaging.child import OURS
+from engine.imaging.child import MAX_BAD, OURS
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.ingest import Rules, ingest_file, list_files, split_of_group
+from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, split_of_group
 from engine.imaging.render import render
 from engine.imaging.table import Entry
 from engine.records import Image, Refusal
@@ -194,7 +195,7 @@ def test_every_real_file_is_rendered_or_refused_with_a_typed_reason(decoder: Dec
     rendered, reasons = 0, set()
     for path in list_files(REAL):
         try:
-            frames = decoder.decode(path, "middle", KEY)
+            frames = decoder.decode(path, "middle", KEY).frames
         except ImagingError as error:
             reasons.add(error.reason)
             continue
@@ -212,14 +213,16 @@ def test_lossless_encodings_of_one_image_give_the_same_pixels(decoder: Decoder) 
     if not REAL.is_dir():
         pytest.skip("the real DICOM files are not here")
     for one, other in pairs:
-        first, second = (decoder.decode(REAL / name, "middle")[0].pixels for name in (one, other))
+        first, second = (
+            decoder.decode(REAL / name, "middle").frames[0].pixels for name in (one, other)
+        )
         assert (first == second).all()
 
 
 def test_frame_rules_pick_frames(decoder: Decoder, tmp_path: Path) -> None:
     path = save(grey(np.stack([ramp() + i for i in range(5)])), tmp_path / "five")
     for rule, expected in (("middle", [2]), ("every:2", [0, 2, 4]), ("all", [0, 1, 2, 3, 4])):
-        assert [f.frame for f in decoder.decode(path, rule)] == expected
+        assert [f.frame for f in decoder.decode(path, rule).frames] == expected
     with pytest.raises(TriptychError, match="every:n"):
         decoder.decode(path, "every:0")
 
@@ -249,9 +252,11 @@ def test_a_deflate_bomb_is_refused(decoder: Decoder, tmp_path: Path) -> None:
 
 def test_a_deflated_file_of_fair_size_is_read(decoder: Decoder, tmp_path: Path) -> None:
     ds = grey(ramp())
-    plain = decoder.decode(save(ds, tmp_path / "plain"), "middle")[0].pixels
+    plain = decoder.decode(save(ds, tmp_path / "plain"), "middle").frames[0].pixels
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    assert (decoder.decode(save(ds, tmp_path / "deflated"), "middle")[0].pixels == plain).all()
+    assert (
+        decoder.decode(save(ds, tmp_path / "deflated"), "middle").frames[0].pixels == plain
+    ).all()
 
 
 def test_a_decoder_killed_in_mid_file_refuses_it_and_reads_the_next(tmp_path: Path) -> None:
@@ -293,6 +298,91 @@ def test_a_corrupt_file_is_a_refusal(decoder: Decoder, tmp_path: Path) -> None:
         images, refusals = ingest(decoder, tmp_path / name)
         assert not images, name
         assert [r.frame for r in refusals] == [-1], name
+
+
+def compressed(frames: int, bad: set[int]) -> Dataset:
+    """An RLE object of which some frames are cut off."""
+    ds = grey(ramp())
+    ds.compress(RLELossless)
+    (whole,) = generate_frames(ds.PixelData, number_of_frames=1)
+    ds.NumberOfFrames = frames
+    ds.PixelData = encapsulate([whole[:80] if i in bad else whole for i in range(frames)])
+    return ds
+
+
+def test_a_bad_frame_is_refused_and_the_others_go_through(decoder: Decoder, tmp_path: Path) -> None:
+    path = save(compressed(5, {0, 3}), tmp_path / "five")
+    images, refusals = ingest(decoder, path, frames="all")
+    assert [frame_of(i) for i in images] == [1, 2, 4]
+    assert [(r.frame, r.status) for r in refusals] == [(0, "refused"), (3, "refused")]
+    assert {r.reason for r in refusals} == {"decoding failed"}
+    images, refusals = ingest(decoder, path, frames="every:2")
+    assert ([frame_of(i) for i in images], [r.frame for r in refusals]) == ([2, 4], [0])
+
+
+def test_a_file_cut_off_gives_the_frames_that_are_whole(decoder: Decoder, tmp_path: Path) -> None:
+    ds = grey(np.stack([ramp() + i for i in range(4)]))
+    ds.PixelData = ds.PixelData[:20_000]  # two frames and a half
+    images, refusals = ingest(decoder, save(ds, tmp_path / "cut"), frames="all")
+    assert [frame_of(i) for i in images] == [0, 1]
+    cut = "unreadable file: fewer pixels than the header says"
+    assert [(r.frame, r.reason) for r in refusals] == [(2, cut), (3, cut)]
+
+
+@pytest.mark.parametrize("frames", [3, MAX_BAD + 3])
+def test_a_file_without_a_good_frame_or_with_too_many_bad_ones_is_one_refusal(
+    frames: int, decoder: Decoder, tmp_path: Path
+) -> None:
+    bad = set(range(3)) if frames == 3 else set(range(1, frames))
+    path = save(compressed(frames, bad), tmp_path / "bad")
+    images, refusals = ingest(decoder, path, frames="all")
+    assert images == []
+    assert [(r.frame, r.reason) for r in refusals] == [(-1, "decoding failed")]
+
+
+def with_nan(kind: str, path: Path) -> Path:
+    """A picture of float values with a corner that is not finite."""
+    values = ramp().astype(np.float32)
+    values[:8, :8], values[0, 0] = np.nan, np.inf
+    if kind == "TIFF":
+        PIL.Image.fromarray(values).save(path, "TIFF")
+    elif kind == "NIfTI":
+        nibabel = pytest.importorskip("nibabel")
+        volume = values[::-1, ::-1].T[..., None]  # as a slice is seen
+        path.write_bytes(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes())
+    else:
+        ds = grey(ramp(), BitsAllocated=32)
+        for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(ds, keyword)
+        ds.FloatPixelData = values.astype("<f4").tobytes()
+        save(ds, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["DICOM", "TIFF", "NIfTI"])
+def test_values_that_are_not_finite_are_black_flagged_and_used_where_asked_for(
+    kind: str, decoder: Decoder, tmp_path: Path
+) -> None:
+    path = with_nan(kind, tmp_path / "nan")
+    images, refusals = ingest(decoder, path)
+    assert images == []
+    assert [(r.frame, r.status, r.reason) for r in refusals] == [
+        (0, "flagged", "degenerate: values that are not finite")
+    ]
+    (image,) = ingest(decoder, path, include=frozenset({"nan"}))[0]
+    assert json.loads(image.rendering)["not_finite"] == 64
+    shown, finite = pixels_of(image), np.ones((64, 64), bool)
+    finite[:8, :8] = False
+    assert not shown[~finite].any()
+    low, high = np.percentile(ramp()[finite], (0.5, 99.5))  # the corner does not move the window
+    expected = np.clip((ramp() - low) / (high - low), 0, 1) * 255
+    assert np.abs(shown - expected)[finite].max() <= 0.5 + 1e-6
+
+
+def test_a_picture_without_a_finite_value_is_refused(decoder: Decoder, tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(tmp_path / "x", "TIFF")
+    _, refusals = ingest(decoder, tmp_path / "x", include=frozenset({"nan"}))
+    assert [(r.status, r.reason) for r in refusals] == [("refused", "values that are not finite")]
 
 
 # De-identification

@@ -66,28 +66,13 @@ from engine.records import (
 from engine.workspace import Stage, Workspace
 from pipelines.cli import app
 from pipelines.context import Context, run_stage
-from tests.test_export_report import commit, fill, make_image, make_triplet
+from tests.test_export_report import commit, make_image, make_triplet
 
 CONFIG = {"licence": "cc-by-4.0", "name": "demo"}
 CR = rdflib.Namespace("http://mlcommons.org/croissant/")
 RAI = rdflib.Namespace("http://mlcommons.org/croissant/RAI/")
 SDO = rdflib.Namespace("https://schema.org/")
 PROV = rdflib.Namespace(str(rdflib.PROV))  # prov:label is of PROV-DM
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    root = tmp_path_factory.mktemp("standards") / "w"
-    with Workspace.writing(root, "demo", CONFIG) as workspace:
-        fill(workspace)
-    return Workspace.existing(root)
-
-
-@pytest.fixture(scope="module")
-def exported(full: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("export") / "dataset"
-    export(full, out, "demo")
-    return out
 
 
 # Croissant

@@ -14,24 +14,28 @@ import resource
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL.Image
 import pydicom.config
+from pydicom import Dataset
 
 from engine.imaging.decode import LENGTHS, chosen_frames
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
-from engine.imaging.nifti import read_nifti, render_slice
+from engine.imaging.nifti import Volume, read_nifti, render_slice
 from engine.imaging.picture import open_picture, pages, render_picture
 from engine.imaging.reader import executable_preamble, file_format, read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, check_size, frame_count, render_frame
 
 OURS = "triptych-phantoms"  # the manufacturer that phantom files name
+MAX_BAD = 1000  # frames refused one by one; a file with more of them is refused
 
 
 def send(stream: BinaryIO, message: dict[str, Any], data: bytes | memoryview = b"") -> None:
@@ -44,24 +48,25 @@ def send(stream: BinaryIO, message: dict[str, Any], data: bytes | memoryview = b
 
 
 Frame = tuple[np.ndarray, dict[str, Any]]
+Opened = tuple[Iterable[int], Callable[[int], Frame]]
 
 
-def frames_of(path: Path, rule: str, key: bytes) -> Iterator[Frame]:
-    """The pixels of every frame that the rule picks, and what may be said of it."""
+def open_file(path: Path, rule: str, key: bytes) -> Opened:
+    """The frames that the rule picks, and what renders one: its pixels and what may be said."""
     data = read_file(path)
     kind = file_format(data)
     if kind == "DICOM":
-        yield from _dicom_frames(data, rule, key)
-    elif kind == "NIFTI":
-        yield from _nifti_slices(data, rule)
-    else:
-        yield from _pages(data, kind, rule)
+        return _open_dicom(data, rule, key)
+    if kind == "NIFTI":
+        return _open_volume(data, rule)
+    picture = open_picture(data, kind)
+    found = pages(picture)
+    return chosen_frames(rule, len(found)), partial(_page, picture, found)
 
 
-def _dicom_frames(data: bytes, rule: str, key: bytes) -> Iterator[Frame]:
+def _open_dicom(data: bytes, rule: str, key: bytes) -> Opened:
     dataset = read_dicom(data)
     flag = {"preamble": "executable"} if executable_preamble(data) else {}
-    del data  # the dataset has its own copy of the pixels
     top = FrameHeader(dataset)
     chosen = chosen_frames(rule, frame_count(top))
     check_header(top, len(chosen))
@@ -72,60 +77,86 @@ def _dicom_frames(data: bytes, rule: str, key: bytes) -> Iterator[Frame]:
         "synthetic": synthetic,
         "phantom": synthetic and dataset.get("Manufacturer") == OURS,
     }
-    for frame in chosen:
-        header = flatten(dataset, frame)
-        pixels, choices = render_frame(dataset, header, frame)
-        pixels, box = crop_to_regions(pixels, dataset)
-        crop = {"crop": box} if box else {}
-        facts = safe_facts(header)
-        yield pixels, about | {"frame": frame, "rendering": choices | crop | flag, "facts": facts}
+    return chosen, partial(_dicom_frame, dataset, about, flag)
 
 
-def _nifti_slices(data: bytes, rule: str) -> Iterator[Frame]:
+def _dicom_frame(
+    dataset: Dataset, about: dict[str, Any], flag: dict[str, Any], frame: int
+) -> Frame:
+    header = flatten(dataset, frame)
+    pixels, choices = render_frame(dataset, header, frame)
+    pixels, box = crop_to_regions(pixels, dataset)
+    crop = {"crop": box} if box else {}
+    return pixels, about | {"rendering": choices | crop | flag, "facts": safe_facts(header)}
+
+
+def _open_volume(data: bytes, rule: str) -> Opened:
     volume = read_nifti(data)
     chosen = chosen_frames(rule, volume.slices)
     check_size(0, volume.voxels[:, :, 0].size * len(chosen))
-    for index in chosen:
-        pixels, choices = render_slice(volume, index)
-        which = {"frame": index, "frames": volume.slices}
-        yield pixels, {"frame": index, "rendering": choices | which}
+    return chosen, partial(_slice, volume)
 
 
-def _pages(data: bytes, kind: str, rule: str) -> Iterator[Frame]:
-    picture = open_picture(data, kind)
-    found = pages(picture)
-    rendered = 0
-    for frame in chosen_frames(rule, len(found)):
-        pixels, choices = render_picture(picture, found[frame])
+def _slice(volume: Volume, index: int) -> Frame:
+    pixels, choices = render_slice(volume, index)
+    return pixels, {"rendering": choices | {"frame": index, "frames": volume.slices}}
+
+
+def _page(picture: PIL.Image.Image, found: list[int], frame: int) -> Frame:
+    pixels, choices = render_picture(picture, found[frame])
+    return pixels, {"rendering": choices | {"frame": frame, "frames": len(found)}}
+
+
+def _send_frames(opened: Opened, out: BinaryIO) -> None:
+    """Every frame, or why it was refused; the file is refused where none of them is sent.
+
+    Raises ImagingError where frames are too large together; what ends a codec ends the file.
+    """
+    frames, render = opened
+    refused, rendered = [], 0
+    for frame in frames:
+        try:
+            pixels, message = render(frame)
+        except MemoryError:
+            raise
+        except BaseException as error:
+            refused.append(_why(error))
+            if len(refused) > MAX_BAD:
+                break
+            send(out, refused[-1] | {"frame": frame})
+            continue
         rendered += pixels.size
         check_size(0, rendered)
-        yield (
-            pixels,
-            {"frame": frame, "rendering": choices | {"frame": frame, "frames": len(found)}},
-        )
+        place = {"frame": frame, "shape": pixels.shape}
+        send(out, message | place, np.ascontiguousarray(pixels).data)
+    whole = rendered and len(refused) <= MAX_BAD
+    send(out, {"done": True} if whole else refused[0])
+
+
+def _why(error: BaseException) -> dict[str, str]:
+    """A refusal's reason, in our words: codecs' may quote the file, and Rust's panic past
+    Exception."""
+    if isinstance(error, ImagingError):
+        return {"reason": error.reason, "detail": error.detail}
+    if isinstance(error, MemoryError):
+        return {"reason": Reason.OUT_OF_MEMORY}
+    unreadable = isinstance(error, OSError)
+    return {"reason": Reason.UNREADABLE if unreadable else Reason.DECODING_FAILED}
 
 
 def _answer(request: dict[str, Any], out: BinaryIO) -> None:
+    path, key = Path(request["path"]), bytes.fromhex(request["key"])
     try:
-        key = bytes.fromhex(request["key"])
         if request.get("clean"):
             from engine.imaging.clean import clean_file  # scipy: not needed to render
 
-            send(out, {"shape": None}, clean_file(Path(request["path"]), key))
-            return
-        for pixels, message in frames_of(Path(request["path"]), request["frames"], key):
-            send(out, message | {"shape": pixels.shape}, np.ascontiguousarray(pixels).data)
-        send(out, {"done": True})
+            send(out, {"shape": None}, clean_file(path, key))
+        else:
+            _send_frames(open_file(path, request["frames"], key), out)
     except BrokenPipeError:
         raise
-    except ImagingError as error:
-        send(out, {"reason": error.reason, "detail": error.detail})
-    except MemoryError:
-        send(out, {"reason": Reason.OUT_OF_MEMORY})
-    except OSError:
-        send(out, {"reason": Reason.UNREADABLE})
-    except BaseException:  # Rust codecs panic past Exception; their words may quote the file
-        send(out, {"reason": Reason.DECODING_FAILED})
+    except BaseException as error:
+        send(out, _why(error))
 
 
 def main() -> None:

@@ -46,10 +46,14 @@ def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> np.ndarr
         raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     decoder = _decoder(syntax, header)
-    if not syntax.is_encapsulated:
-        _check_length(header, len(dataset.get("PixelData") or b""), frame)
     shift = _unused_bits(syntax, header)
     options: dict[str, Any] = {"correct_unused_bits": False} if shift else {}
+    if "PixelData" in header and not syntax.is_encapsulated:
+        whole = _whole_frames(header, len(dataset.get("PixelData") or b""))
+        if frame >= whole:
+            raise ImagingError(Reason.UNREADABLE, "fewer pixels than the header says")
+        if whole < first_number(header, "NumberOfFrames", 1):
+            options["number_of_frames"] = whole  # else pydicom refuses them all
     try:
         values, about = decoder.as_array(dataset, index=frame, **options)
     except MemoryError:
@@ -65,15 +69,12 @@ def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> np.ndarr
     return (values << shift[0]) >> shift[1] if shift else values
 
 
-def _check_length(header: FrameHeader, length: int, frame: int) -> None:
-    """Refuse native pixel data that end before the frame does."""
-    if "PixelData" not in header:
-        return
-    sizes = [first_number(header, k) for k in ("Rows", "Columns", "SamplesPerPixel")]
+def _whole_frames(header: FrameHeader, length: int) -> int:
+    """How many frames native pixel data of a length hold."""
+    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    bits = math.prod(first_number(header, keyword) for keyword in keywords)
     halved = header.get("PhotometricInterpretation") == "YBR_FULL_422"
-    pixels = math.prod(sizes) * (2 / 3 if halved else 1) * (frame + 1)
-    if length < pixels * first_number(header, "BitsAllocated") / 8:
-        raise ImagingError(Reason.UNREADABLE, "fewer pixels than the header says")
+    return int(length * 8 // (bits * 2 / 3 if halved else bits))
 
 
 def _decoder(syntax: UID, header: FrameHeader) -> Decoder:

@@ -1,15 +1,16 @@
 """Decode files in a child process that may crash, hang or run out of memory without harm to us.
 
     with Decoder() as decoder:
-        for rendered in decoder.decode(path, "middle"):
+        for rendered in decoder.decode(path, "middle").frames:
             ...
     with Decoders(workers=2) as decoders:
         for frames in decoders.map(lambda decoder, path: decoder.decode(path, "middle"), paths):
             ...
 
-One child serves many files; it is killed and started again after a crash, a timeout or a failed
-allocation. Image codecs are C and Rust on hostile input: an exception handler cannot stop an abort.
-What a child says is not trusted either: a reply that is malformed or too long counts as a crash.
+A bad frame is refused by itself. One child serves many files; it is killed and started again after
+a crash, a timeout or a failed allocation, which refuse the whole file. Image codecs are C and Rust
+on hostile input: an exception handler cannot stop an abort. What a child says is not trusted
+either: a reply that is malformed or too long counts as a crash.
 """
 
 from __future__ import annotations
@@ -61,6 +62,14 @@ class Rendered:
     phantom: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A file's frames, at least one, and why others of the chosen ones were refused."""
+
+    frames: list[Rendered]
+    refused: dict[int, ImagingError]
+
+
 class Decoder:
     """A context manager around the child. `timeout_s` is per file, `memory` a limit in bytes."""
 
@@ -100,11 +109,11 @@ class Decoder:
                 stream.close()
         child.wait()
 
-    def decode(self, path: Path, frames_rule: str, key: bytes = b"") -> list[Rendered]:
+    def decode(self, path: Path, frames_rule: str, key: bytes = b"") -> Decoded:
         """The frames of one file that the rule ("middle", "every:n", "all") picks.
 
-        `key` makes the group's hash. Raises ImagingError, with the reason, for every bad file, and
-        TriptychError for a rule that is none.
+        `key` makes the group's hash. Raises ImagingError, with the reason, for a file of which no
+        chosen frame can be rendered, and TriptychError for a rule that is none.
         """
         chosen_frames(frames_rule, 1)
         return self._answered(path, key, {"frames": frames_rule}, self._replies)
@@ -161,19 +170,23 @@ class Decoder:
             raise ImagingError(message["reason"], message.get("detail", ""))
         return data.tobytes()
 
-    def _replies(self, child: subprocess.Popen[bytes], deadline: float) -> list[Rendered]:
-        frames: list[Rendered] = []
+    def _replies(self, child: subprocess.Popen[bytes], deadline: float) -> Decoded:
+        decoded = Decoded([], {})
         left = MAX_REPLY
         while True:
             message, pixels = self._receive(child, deadline, left)
             left -= pixels.size
             try:
-                if "reason" in message:
-                    raise ImagingError(message["reason"], message.get("detail", ""))
                 if "done" in message:
-                    return frames
-                shape = message.pop("shape")
-                frames.append(Rendered(pixels.reshape(shape), **message))
+                    return decoded
+                if "reason" in message:
+                    error = ImagingError(message["reason"], message.get("detail", ""))
+                    if "frame" not in message:
+                        raise error
+                    decoded.refused[int(message["frame"])] = error
+                else:
+                    shape = message.pop("shape")
+                    decoded.frames.append(Rendered(pixels.reshape(shape), **message))
             except (TypeError, ValueError, KeyError) as error:
                 raise ImagingError(Reason.CRASHED) from error
 

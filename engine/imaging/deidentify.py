@@ -139,5 +139,5 @@ def quarantine_reason(dataset: Dataset) -> str | None:
     sop_class = str(dataset.get("SOPClassUID") or "")
     by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
     if modality in TEXT_MODALITIES or by_class:
-        return "burned-in annotation is not excluded for this kind of image"
+        return "text not ruled out"
     return None

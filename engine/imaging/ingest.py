@@ -85,13 +85,14 @@ def ingest_file(
 
     Images have no group yet, and a split only where the table gives one: see `settle`.
     """
+    name = rules.name(path.relative_to(root).as_posix())
     try:
-        rendered = decoder.decode(path, rules.frames, rules.key)
+        decoded = decoder.decode(path, rules.frames, rules.key)
     except ImagingError as error:
-        name = rules.name(path.relative_to(root).as_posix())
         return [], [_refusal(name, -1, str(error))]
-    images, refusals = [], []
-    for item in rendered:
+    images = []
+    refusals = [_refusal(name, frame, str(error)) for frame, error in decoded.refused.items()]
+    for item in decoded.frames:
         image = image_of(item, root, path, rules)
         kept_out = _kept_out(item, rules)
         if kept_out is None:
@@ -120,7 +121,7 @@ def frame_of(image: Image) -> int:
 
 def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     """Status and reason of a frame that is not used: nothing to see, or text that may name."""
-    flags = {flag: detail for flag, detail in _flags(item.pixels) if flag not in rules.include}
+    flags = {flag: detail for flag, detail in _flags(item) if flag not in rules.include}
     if flags:
         return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
     found = item.quarantine
@@ -131,8 +132,11 @@ def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
 
 
-def _flags(pixels: np.ndarray) -> Iterable[tuple[str, str]]:
+def _flags(item: Rendered) -> Iterable[tuple[str, str]]:
+    pixels = item.pixels
     height, width = pixels.shape[:2]
+    if item.rendering.get("not_finite"):
+        yield "nan", str(Reason.NOT_FINITE)
     if min(height, width) < MIN_SIDE:
         yield "tiny", f"a side below {MIN_SIDE} px"
     if max(height, width) / min(height, width) > MAX_ASPECT:

@@ -19,7 +19,7 @@ from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.levels import Levels
 from engine.imaging.reader import GZIP, inflate_whole
 from engine.imaging.render import check_size
-from engine.imaging.voi import Window, percentile_window
+from engine.imaging.voi import Window, not_finite, only_finite, percentile_window
 
 LABELS = 1002  # NIFTI_INTENT_LABEL: an atlas or a segmentation, not a picture
 HEADERS = {b"n+1": 348, b"n+2": 540}
@@ -106,12 +106,10 @@ def render_slice(volume: Volume, index: int) -> tuple[np.ndarray, dict[str, Any]
     if volume.window is None:
         return stored, volume.choices
     levels = Levels.of(stored)
-    values = levels.values * volume.slope + volume.intercept
-    if not np.isfinite(values).all():
-        raise ImagingError(Reason.NOT_FINITE)
+    values, finite = only_finite(levels.values * volume.slope + volume.intercept)
     window = volume.window
-    table = np.round(window.apply(values)).astype(np.uint8)
-    return levels.look_up(table), volume.choices | {
+    table = np.where(finite, np.round(window.apply(values)), 0).astype(np.uint8)
+    return levels.look_up(table), volume.choices | not_finite(levels.counts[~finite]) | {
         "window": [window.centre, window.width],
         "voi_function": window.function,
         "window_source": window.source,

@@ -12,7 +12,7 @@ from PIL import ImageOps
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.levels import Levels
 from engine.imaging.render import MAX_BYTES, check_size
-from engine.imaging.voi import percentile_window
+from engine.imaging.voi import not_finite, only_finite, percentile_window
 
 PIL.Image.MAX_IMAGE_PIXELS = MAX_BYTES // 4
 MAX_PAGES = 10_000
@@ -89,12 +89,12 @@ def _white_is_zero(picture: PIL.Image.Image) -> bool:
 def _window_deep(
     stored: np.ndarray, inverted: bool, choices: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    if not np.isfinite(stored).all():
-        raise ImagingError(Reason.NOT_FINITE)
     levels = Levels.of(stored)
-    window = percentile_window(levels.values.astype(np.float64), levels.counts)
-    shown = window.apply(levels.values.astype(np.float64))
+    values, finite = only_finite(levels.values.astype(np.float64))
+    window = percentile_window(values, levels.counts * finite)
+    shown = window.apply(values)
     more = {"window": [window.centre, window.width], "voi_function": window.function,
             "window_source": window.source, "inverted": inverted}  # fmt: skip
-    table = np.round(255 - shown if inverted else shown).astype(np.uint8)
-    return levels.look_up(table), choices | more
+    shown = 255 - shown if inverted else shown
+    table = np.where(finite, np.round(shown), 0).astype(np.uint8)
+    return levels.look_up(table), choices | more | not_finite(levels.counts[~finite])

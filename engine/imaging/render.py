@@ -1,9 +1,10 @@
 """One frame of a DICOM dataset to safe 8-bit pixels, and a record of every choice made.
 
-The order is the standard's (PS3.3 C.7.6.3, C.11, PS3.4 N.2): decode, find padding on stored
-values, modality LUT or rescale, VOI LUT or window, invert MONOCHROME1, padding black. Overlays are
-never drawn, because they carry names. Every step of grey is a function of the stored value alone,
-so it is computed once a value (`Levels`) and looked up for every pixel.
+The order is the standard's (PS3.3 C.7.6.3, C.11, PS3.4 N.2): decode, find padding on stored values,
+modality LUT or rescale, VOI LUT or window, invert MONOCHROME1, padding black, and black what is not
+finite, with a count among the choices. Overlays are never drawn, because they carry names. Every
+step of grey is a function of the stored value alone, so it is computed once a value (`Levels`) and
+looked up for every pixel.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from engine.imaging.voi import (
     file_windows,
     first_number,
     lut_to_display,
+    not_finite,
+    only_finite,
     percentile_window,
     rescale,
     usable_lut,
@@ -161,15 +164,14 @@ def _render_grey(
     levels = Levels.of(stored)
     padding = padding_mask(levels.values, header)
     values, modality_lut = rescale(levels.values, header)
-    if not np.isfinite(values).all():
-        raise ImagingError(Reason.NOT_FINITE)
-    display, voi = _apply_voi(values, header, levels, padding)
+    values, finite = only_finite(values)
+    display, voi = _apply_voi(values, header, levels.counts * (finite & ~padding))
     # MONOCHROME1 and the shape INVERSE say the same thing (C.8.11.3.1.2): invert once.
     inverse = str(header.get("PresentationLUTShape", "")) == "INVERSE"
     inverted = photometric(header) == "MONOCHROME1" or inverse
     table = np.round(255 - display if inverted else display).astype(np.uint8)
-    table[padding] = 0
-    choices = {
+    table[padding | ~finite] = 0
+    choices = not_finite(levels.counts[~finite]) | {
         "modality_lut": modality_lut,
         "inverted": inverted,
         "padding": bool(padding.any() and levels.counts[padding].any()),
@@ -201,9 +203,12 @@ def padding_mask(stored: np.ndarray, header: FrameHeader) -> np.ndarray:
 
 
 def _apply_voi(
-    values: np.ndarray, header: FrameHeader, levels: Levels, padding: np.ndarray
+    values: np.ndarray, header: FrameHeader, counts: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Levels' values to float 0..255 by the file's VOI LUT, its first valid window, or ours."""
+    """Values to float 0..255 by the file's VOI LUT, its first valid window, or ours.
+
+    `counts[i]` pixels with something to show have `values[i]`.
+    """
     fallback = []
     lut = first_item(header, "VOILUTSequence")
     if lut is not None and usable_lut(lut):
@@ -218,7 +223,7 @@ def _apply_voi(
     windows = list(file_windows(header))
     fallback += ["invalid window"] if any(not w.valid for w in windows) else []
     window = next((w for w in windows if w.valid), None)
-    window = window or default_window(values, header, levels.counts * ~padding)
+    window = window or default_window(values, header, counts)
     return window.apply(values), {
         "window": [window.centre, window.width],
         "voi_function": window.function,
@@ -230,7 +235,7 @@ def _apply_voi(
 def default_window(values: np.ndarray, header: FrameHeader, counts: np.ndarray) -> Window:
     """The window for a file that has none: CT preset, 8-bit as is, else percentiles.
 
-    `counts[i]` pixels that are not padding have `values[i]`.
+    `counts[i]` pixels with something to show have `values[i]`.
     """
     preset = _ct_preset(header)
     if preset is not None and preset.share_between(values, counts) >= VISIBLE:

@@ -10,38 +10,59 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 MAX_SIDE = 1280  # a larger image is looked at reduced
 STROKE = 9  # pixels: strokes are thinner, so that an opening of this size removes them
 CONTRAST = 48  # of a stroke against its surroundings, of 255
 HEIGHTS = (5, 48)  # of a character, in pixels
 LINE = 4  # characters in a row that make a line
-INK = 24  # grey levels that print may differ from its commonest brightness
-EQUAL = 16  # grey levels by which the characters of a line may differ at their brightest
+SPREADS = (24, 64, 4)  # grey levels by which pixels of print may differ from its ink
+SPIKES, SPIKE = 2, 30  # how many inks are looked for, and pixels that make one
+EQUAL = 10  # grey levels by which the characters of a line may differ at their brightest
 
 
 def text_lines(pixels: np.ndarray) -> int:
-    """How many lines of text are found in (H, W) or (H, W, 3) uint8, bright or dark."""
-    grey = pixels.max(axis=2) if pixels.ndim == 3 else pixels
-    step = -(-max(grey.shape) // MAX_SIDE)
+    """How many lines of text are found in (H, W) or (H, W, 3) uint8: bright ones, else dark."""
+    step = -(-max(pixels.shape[:2]) // MAX_SIDE)
     if step > 1:
-        rows, columns = (n // step * step for n in grey.shape)
-        blocks = grey[:rows, :columns].reshape(rows // step, step, columns // step, step)
-        grey = blocks.mean((1, 3)).astype(np.uint8)
-    dark = 255 - (pixels.min(axis=2) if pixels.ndim == 3 and step == 1 else grey)
-    return sum(_bright_lines(side) for side in (grey, dark))
+        rows, columns = (n // step * step for n in pixels.shape[:2])
+        blocks = pixels[:rows, :columns].reshape(rows // step, step, columns // step, step, -1)
+        pixels = blocks.mean((1, 3)).astype(np.uint8).squeeze(-1 if pixels.ndim == 2 else ())
+    if pixels.ndim == 2 or (pixels == pixels[..., :1]).all():
+        grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+        sides = [grey, 255 - grey]
+    else:
+        grey = (pixels @ LUMA).astype(np.uint8)
+        sides = [grey, 255 - grey, pixels.max(axis=2)]  # blue print on black is dark but for blue
+    return next((found for side in sides if (found := _bright_lines(side))), 0)
 
 
 def _bright_lines(grey: np.ndarray) -> int:
-    """Lines in what stands out, else in the part of it that has the ink's own brightness."""
+    """Lines in what stands out, else in the parts of it that have an ink's own brightness."""
     around = _slide(_slide(grey, np.minimum), np.maximum)  # an opening
     stands_out = (grey.astype(np.int16) - around) > CONTRAST
     if not stands_out.any():
         return 0
-    values = np.bincount(grey[stands_out], minlength=256)
-    ink = int(np.argmax(values))  # print is of one brightness, texture of many
-    return _lines(grey, stands_out) or _lines(
-        grey, stands_out & (abs(grey.astype(np.int16) - ink) <= INK)
-    )
+    found = _lines(grey, stands_out)
+    for ink, spread in _inks(np.bincount(grey[stands_out], minlength=256)):
+        if found:
+            break
+        found = _lines(grey, stands_out & (abs(grey.astype(np.int16) - ink) <= spread))
+    return found
+
+
+def _inks(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Brightnesses that print may have, and how far its pixels may be from each.
+
+    Print is of one brightness and texture of many, so print is the commonest brightness, a spike
+    among its neighbours, or brighter than all texture; strokes thinner than a pixel are fainter.
+    """
+    among = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(counts, 5), 11), axis=1)
+    over = counts - 2 * among
+    spikes = [int(level) for level in np.argsort(-over)[:SPIKES] if over[level] >= SPIKE]
+    top = int(np.flatnonzero(counts[::-1].cumsum()[::-1] >= SPIKE).max(initial=0))
+    ladder = [(ink, spread) for ink in (*spikes, top) for spread in SPREADS]
+    return [*dict.fromkeys([(int(np.argmax(counts)), SPREADS[0]), *ladder])]
 
 
 def _slide(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
@@ -55,14 +76,16 @@ def _slide(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
 
 
 def _lines(grey: np.ndarray, mask: np.ndarray) -> int:
+    """Lines of a mask; one of LINE characters alone may be chance."""
     characters = _characters(grey, mask)
-    lines = 0
+    lengths = []
     while len(characters) >= LINE:
         line = _line_from(characters[0], characters)
-        lines += _printed(line)
+        if _printed(line):
+            lengths.append(len(line))
         taken = {id(c) for c in line}
         characters = [c for c in characters if id(c) not in taken]
-    return lines
+    return len(lengths) if sum(lengths) > LINE else 0
 
 
 Character = tuple[int, int, int, int, int]  # left, top, right, bottom, brightest value
@@ -107,5 +130,7 @@ def _printed(line: list[Character]) -> bool:
         return False
     bottoms, tops = np.array([c[3] for c in line]), np.array([c[1] for c in line])
     height = float(np.median(bottoms - tops))
-    on_baseline = np.abs(bottoms - np.median(bottoms)) <= max(1, 0.1 * height)
-    return bool(on_baseline.mean() >= 0.75)
+    near = max(1, 0.1 * height)
+    on_baseline = np.abs(bottoms - np.median(bottoms)) <= near
+    level_tops = (np.abs(tops[:, None] - tops) <= near).mean(axis=1).max()
+    return bool(on_baseline.mean() >= 0.75 and level_tops >= 2 / 3)

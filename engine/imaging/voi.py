@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
+from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -77,6 +78,22 @@ def _quantiles(values: np.ndarray, counts: np.ndarray | None) -> tuple[float, fl
         below, above = (values[np.searchsorted(last, f(at))] for f in (np.floor, np.ceil))
         found.append(float(below + (above - below) * (at - np.floor(at))))
     return found[0], found[1]
+
+
+def only_finite(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values with the least finite one in place of those that are not, and which are finite.
+
+    Raises ImagingError where none is.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise ImagingError(Reason.NOT_FINITE)
+    return np.where(finite, values, values[finite].min()), finite
+
+
+def not_finite(counts: np.ndarray) -> dict[str, int]:
+    """What the choices say of pixels that are not finite: how many, where there are any."""
+    return {"not_finite": int(counts.sum())} if counts.any() else {}
 
 
 def numbers(value: Any) -> list[float]:

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generators.phantoms.base import (
-    SIZES,
-    Phantom,
-    Truth,
-    count_components,
-    diameter_mm,
-    until_visible,
-)
+from generators.phantoms.base import SIZES, Phantom, count_components
 from generators.phantoms.canvas import (
     blob,
     capsule,
@@ -32,15 +25,15 @@ from generators.phantoms.canvas import (
 )
 from generators.phantoms.torso import (
     FAT,
-    FIELD_MM,
+    SIZE_AND_COUNT,
     Body,
+    Scan,
     draw_body,
     noise,
     paint_ribs,
     paint_spine,
     paint_wall,
     shell,
-    stored,
 )
 
 FINDINGS = ("none", "liver metastasis", "kidney cyst", "kidney stone", "hydronephrosis")
@@ -50,8 +43,6 @@ DIAMETER = {
     "kidney cyst": {"small": (0.034, 0.042), "medium": (0.06, 0.072), "large": (0.11, 0.13)},
     "kidney stone": {"small": (0.014, 0.018), "medium": (0.026, 0.032), "large": (0.045, 0.055)},
 }
-SIZE_AND_COUNT = (("small", 1), ("small", 2), ("small", 3), ("medium", 1), ("medium", 2),
-                  ("large", 1))  # fmt: skip
 PELVIS = {"small": 0.012, "medium": 0.021, "large": 0.031}  # radius of a dilated renal pelvis
 
 
@@ -91,11 +82,10 @@ def draw(
     window = WINDOWS[of_anatomy.integers(len(WINDOWS))]
     sigma = float(of_noise.uniform(7, 10) + 8 * difficulty)
     grain = noise(of_noise, abdomen.body, sigma)
-    twin, spacing = stored(abdomen.image + grain), FIELD_MM / size
     told = {"contrast": "enhanced" if abdomen.body.enhanced else "unenhanced"}
+    scan = Scan("abdomen", seed, difficulty, abdomen.image, grain, sigma, window, told)
     if finding == "none":
-        truth = Truth("CT", "abdomen", "none", attributes=told)
-        return Phantom(twin, np.zeros(twin.shape, bool), truth, spacing, window, seed, difficulty)
+        return scan.without()
     side: str | None = "left" if of_finding.random() < 0.5 else "right"
     extent, count = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
     if finding == "hydronephrosis":
@@ -107,15 +97,10 @@ def draw(
     side = None if finding == "liver metastasis" else side
     rough = texture(of_finding, size, 40)
 
-    def render(effective: float) -> np.ndarray:
-        ill = abdomen.image.copy()
-        _fill(ill, abdomen.body, finding, share, rough, effective)
-        return stored(ill + grain)
+    def fill(image: np.ndarray, effective: float) -> None:
+        _fill(image, abdomen.body, finding, share, rough, effective)
 
-    pixels, cnr = until_visible(render, twin, mask, sigma, difficulty)
-    truth = Truth("CT", "abdomen", finding, side, count_components(mask), extent,
-                  diameter_mm(mask, spacing), cnr, told)  # fmt: skip
-    return Phantom(pixels, mask, truth, spacing, window, seed, difficulty)
+    return scan.having(finding, side, extent, mask, fill)
 
 
 def _fill(

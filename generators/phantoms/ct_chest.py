@@ -11,14 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from generators.phantoms.base import (
-    SIZES,
-    Phantom,
-    Truth,
-    count_components,
-    diameter_mm,
-    until_visible,
-)
+from generators.phantoms.base import SIZES, Phantom, count_components
 from generators.phantoms.canvas import (
     blob,
     capsule,
@@ -35,22 +28,20 @@ from generators.phantoms.canvas import (
 from generators.phantoms.torso import (
     AIR,
     FAT,
-    FIELD_MM,
+    SIZE_AND_COUNT,
     Body,
+    Scan,
     draw_body,
     noise,
     paint_ribs,
     paint_spine,
     paint_wall,
     shell,
-    stored,
 )
 
 FINDINGS = ("none", "nodule", "consolidation", "effusion", "pneumothorax")
 WINDOWS = ((-400.0, 1200.0), (-200.0, 1600.0))
 LUNG_SHARE = {"small": (0.07, 0.11), "medium": (0.19, 0.25), "large": (0.38, 0.48)}
-SIZE_AND_COUNT = (("small", 1), ("small", 2), ("small", 3), ("medium", 1), ("medium", 2),
-                  ("large", 1))  # fmt: skip
 DIAMETER = {"small": (0.04, 0.05), "medium": (0.078, 0.095), "large": (0.135, 0.16)}
 SPINE_DEPTH = 0.098  # from the vertebra's middle to the back of the ribs
 
@@ -71,7 +62,7 @@ def draw(
 ) -> Phantom:
     """Draw one axial slice; equal arguments give equal pixels, (size, size) int16 HU.
 
-    `size` is the side in pixels (a field of view of 400 mm), `difficulty` in [0, 1] makes findings
+    `size` is the side in pixels (a field of view of 390 mm), `difficulty` in [0, 1] makes findings
     fainter and noise stronger, `finding` is one of FINDINGS or None for a uniform draw. A twin
     (`finding="none"`) has the same anatomy and noise.
     """
@@ -82,31 +73,28 @@ def draw(
     window = WINDOWS[of_anatomy.integers(len(WINDOWS))]
     sigma = float(of_noise.uniform(14, 20) + 16 * difficulty)
     grain = noise(of_noise, chest.body, sigma)
-    twin, spacing = stored(chest.image + grain), FIELD_MM / size
     told = {"contrast": "enhanced" if chest.body.enhanced else "unenhanced"}
+    scan = Scan("chest", seed, difficulty, chest.image, grain, sigma, window, told)
     if finding == "none":
-        truth = Truth("CT", "chest", "none", attributes=told)
-        return Phantom(twin, np.zeros(twin.shape, bool), truth, spacing, window, seed, difficulty)
+        return scan.without()
     side = "left" if of_finding.random() < 0.5 else "right"
     extent, count = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
+    margin = {}
     if finding == "nodule":
         spiculated = bool(of_finding.random() < 0.5)
-        told["margin"] = "spiculated" if spiculated else "smooth"
+        margin = {"margin": "spiculated" if spiculated else "smooth"}
         share, mask = _nodules(of_finding, chest, side, extent, count, spiculated)
     else:
         extent = SIZES[of_finding.integers(3)]
         share, mask = _region(of_finding, chest, finding, side, extent)
     value = _values(of_finding, chest, finding, share)
 
-    def render(effective: float) -> np.ndarray:
-        ill = chest.image.copy()
-        paint(ill, share * (1 - 0.45 * effective * (finding in ("nodule", "consolidation"))), value)
-        return stored(ill + grain)
+    fades = finding in ("nodule", "consolidation")
 
-    pixels, cnr = until_visible(render, twin, mask, sigma, difficulty)
-    truth = Truth("CT", "chest", finding, side, count_components(mask), extent,
-                  diameter_mm(mask, spacing), cnr, told)  # fmt: skip
-    return Phantom(pixels, mask, truth, spacing, window, seed, difficulty)
+    def fill(image: np.ndarray, effective: float) -> None:
+        paint(image, share * (1 - 0.45 * effective * fades), value)
+
+    return scan.having(finding, side, extent, mask, fill, **margin)
 
 
 def _chest(rng: np.random.Generator, size: int) -> Chest:

@@ -68,8 +68,11 @@ def draw(
     faint = difficulty
     while True:
         ill = healthy.copy()
-        paint = _bleed if finding == "hemorrhage" else _infarct
-        paint(ill, anatomy, lesions, shares, texture, faint)
+        if finding == "hemorrhage":
+            _bleed(ill, anatomy, lesions, shares, 72.0 - 15.0 * faint + 2.0 * texture)
+        else:  # water-logged tissue: the grey-white border and the sulci vanish in it
+            for share in shares:
+                ill += share * (11.0 + 8.0 * faint + 0.4 * texture - ill)
         pixels = _stored(ill + noise)
         cnr = contrast_to_noise(pixels, twin, mask, sigma)
         if cnr >= MIN_CNR or faint < 0.01:
@@ -105,26 +108,10 @@ def _bleed(
     anatomy: Anatomy,
     lesions: list[Lesion],
     shares: list[np.ndarray],
-    texture: np.ndarray,
-    faint: float,
+    blood: np.ndarray,
 ) -> None:
-    """Fresh blood at 55 to 72 HU in a thin rim of oedema."""
-    blood = 72.0 - 15.0 * faint + 2.0 * texture
+    """Fresh blood in a thin rim of oedema; `blood` is its HU, (size, size)."""
     for lesion, share in zip(lesions, shares):
         rim = _share(anatomy, lesion, 0.02, 0.016)
         image += 0.7 * rim * (20.0 - image)
         image += share * (blood - image)
-
-
-def _infarct(
-    image: np.ndarray,
-    anatomy: Anatomy,
-    lesions: list[Lesion],
-    shares: list[np.ndarray],
-    texture: np.ndarray,
-    faint: float,
-) -> None:
-    """Water-logged tissue at 12 to 21 HU: the grey-white border and the sulci vanish in it."""
-    water = 11.0 + 8.0 * faint + 0.4 * texture
-    for share in shares:
-        image += share * (water - image)

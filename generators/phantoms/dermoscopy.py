@@ -8,6 +8,7 @@ structures. Skin tone, hairs, a dark rim and size are drawn apart from the findi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -51,6 +52,27 @@ COLOURS = {
 }
 MIN_COLOUR = 0.03  # share of the lesion from which a colour counts
 Layers = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One lesion, lengths in fractions of the image: `distance` (H, W) to its border is negative
+    within, `inside` (H, W) its coverage from 0 to 1."""
+
+    finding: str
+    structure: str
+    centre: tuple[float, float]
+    radius: float
+    distance: np.ndarray
+    inside: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.inside)
+
+    def around(self, r: Any, turn: Any) -> tuple[Any, Any]:
+        """(x, y) at a distance and a direction (radians) from the centre."""
+        return self.centre[0] + r * np.cos(turn), self.centre[1] + r * np.sin(turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +186,11 @@ def _lesion(
     radius = float(rng.uniform(*DIAMETER[extent])) / 2
     irregular = bool(rng.random() < IRREGULAR[finding])
     shift = 0.42 - min(radius, 0.30) if extent != "large" else 0.05
-    centre = tuple(float(c) for c in rng.uniform(-0.25 * shift, 0.25 * shift, 2))
+    centre = (float(rng.uniform(-0.25 * shift, 0.25 * shift)),
+              float(rng.uniform(-0.25 * shift, 0.25 * shift)))  # fmt: skip
     border = harmonics(rng, 0.17 if irregular else 0.035, 7)
     stretch = float(rng.uniform(1.0, 1.18))
-    distance = blob(x, y, (centre[0], centre[1]), radius, border, stretch, rng.uniform(0, 3.1))
+    distance = blob(x, y, centre, radius, border, stretch, rng.uniform(0, 3.1))
     rough = (0.030 if irregular else 0.010) * radius / 0.2
     distance = distance + rough * texture(rng, size, 12) + 0.3 * rough * texture(rng, size, 40)
     sharp = {"seborrheic keratosis": 0.012, "basal cell carcinoma": 0.05}.get(finding, 0.028)
@@ -181,7 +204,7 @@ def _lesion(
         "seborrheic keratosis": _keratosis,
         "basal cell carcinoma": _carcinoma,
     }[finding]
-    layers, patches = paint_one(rng, finding, structure, inside, distance, radius, centre)
+    layers, patches = paint_one(rng, Form(finding, structure, centre, radius, distance, inside))
     number = _count_colours(patches, mask)
     told = {
         "border": "irregular" if irregular else "regular",
@@ -210,20 +233,12 @@ def _spread(rng: np.random.Generator, size: int, cells: int, share: float) -> np
     return np.clip(0.5 + 1.1 * (field - np.float32(np.quantile(field, 1 - share))), 0, 1)
 
 
-def _melanocytic(
-    rng: np.random.Generator,
-    finding: str,
-    structure: str,
-    inside: np.ndarray,
-    distance: np.ndarray,
-    radius: float,
-    centre: tuple[float, ...],
-) -> tuple[Layers, Patches]:
+def _melanocytic(rng: np.random.Generator, form: Form) -> tuple[Layers, Patches]:
     """Brown pigment, darker within; a melanoma is patchy, with black, blue-grey, red or white."""
-    size = len(inside)
+    size, inside = form.size, form.inside
     names = ["light brown"]
     extra = ["dark brown"] if rng.random() < 0.8 else []
-    if finding == "melanoma":
+    if form.finding == "melanoma":
         others = ["black", "blue-grey", "red", "white"]
         extra = ["dark brown", *rng.permutation(others)[: rng.integers(1, 4)]]
     elif rng.random() < 0.15:
@@ -233,8 +248,8 @@ def _melanocytic(
     layers: Layers = [(0.85 * inside, base * mottle)]
     patches: Patches = [inside]
     for name in extra:
-        if finding == "nevus":
-            deep = -distance / radius
+        if form.finding == "nevus":
+            deep = -form.distance / form.radius
             patch = np.clip(1.6 * (deep - (0.30 if name == "dark brown" else 0.55)) + 0.5, 0, 1)
             patch = np.clip(patch + 0.10 * texture(rng, size, 12), 0, 1)
         else:
@@ -243,58 +258,42 @@ def _melanocytic(
         layers.append((0.8 * patch, np.array(COLOURS[name], np.float32) * mottle))
         patches.append(patch)
         names.append(name)
-    layers += _structure(rng, finding, structure, inside, distance, radius, centre)
+    layers += _structure(rng, form)
     return layers, patches
 
 
-def _structure(
-    rng: np.random.Generator,
-    finding: str,
-    structure: str,
-    inside: np.ndarray,
-    distance: np.ndarray,
-    radius: float,
-    centre: tuple[float, ...],
-) -> Layers:
+def _structure(rng: np.random.Generator, form: Form) -> Layers:
     """A pigment network, globules, or streaks that run out at the border."""
-    size = len(inside)
+    size, inside = form.size, form.inside
     dark = np.array([0.24, 0.13, 0.08], np.float32)
-    if structure == "pigment network":
-        mesh = _lattice(rng, size, 44 if finding == "nevus" else 30, rng.uniform(0, 3.1))
+    if form.structure == "pigment network":
+        mesh = _lattice(rng, size, 44 if form.finding == "nevus" else 30, rng.uniform(0, 3.1))
         lines = np.clip(0.25 + 0.40 * mesh, 0, 1) * inside
         fade = 0.75 + 0.25 * texture(rng, size, 10)
-        if finding == "melanoma":
+        if form.finding == "melanoma":
             fade = _spread(rng, size, 6, 0.6)
         return [(np.clip(0.48 * lines * fade, 0, 1), dark)]
-    if structure == "globules":
-        number = int(rng.integers(50, 110) * (radius / 0.2) ** 1.5)
-        r = radius * np.sqrt(rng.random(number))
+    if form.structure == "globules":
+        number = int(rng.integers(50, 110) * (form.radius / 0.2) ** 1.5)
+        r = form.radius * np.sqrt(rng.random(number))
         turn = rng.uniform(0, 6.28, number)
-        wide = rng.uniform(0.005, 0.008, number) if finding == "nevus" else rng.gamma(
+        wide = rng.uniform(0.005, 0.008, number) if form.finding == "nevus" else rng.gamma(
             3, 0.0026, number) + 0.003  # fmt: skip
-        spots = discs(size, centre[0] + r * np.cos(turn), centre[1] + r * np.sin(turn), wide)
+        spots = discs(size, *form.around(r, turn), wide)
         return [(0.75 * spots * inside, dark)]
     number = int(rng.integers(26, 46))
     turn = rng.uniform(0, 6.28) + np.sort(rng.uniform(0, 4.2, number))
     t = np.linspace(0, 1, 26)[:, None]
-    reach = radius * (0.72 + rng.uniform(0.30, 0.52, number) * t)
-    px, py = centre[0] + reach * np.cos(turn), centre[1] + reach * np.sin(turn)
+    reach = form.radius * (0.72 + rng.uniform(0.30, 0.52, number) * t)
+    px, py = form.around(reach, turn)
     wide = np.broadcast_to(0.0062 * (1 - 0.65 * t), px.shape)
     rays = discs(size, px.ravel(), py.ravel(), wide.ravel())
-    return [(0.85 * rays * cover(distance - 0.05, 0.05), dark * 0.8)]
+    return [(0.85 * rays * cover(form.distance - 0.05, 0.05), dark * 0.8)]
 
 
-def _keratosis(
-    rng: np.random.Generator,
-    finding: str,
-    structure: str,
-    inside: np.ndarray,
-    distance: np.ndarray,
-    radius: float,
-    centre: tuple[float, ...],
-) -> tuple[Layers, Patches]:
+def _keratosis(rng: np.random.Generator, form: Form) -> tuple[Layers, Patches]:
     """A waxy stuck-on plaque with ridges, white milia-like cysts and dark comedo-like openings."""
-    size = len(inside)
+    size, inside = form.size, form.inside
     base = "tan" if rng.random() < 0.5 else "light brown"
     ridges = texture(rng, size, 26)
     wax = (1 + 0.07 * ridges + 0.05 * texture(rng, size, 60))[..., None]
@@ -309,27 +308,18 @@ def _keratosis(
     cysts = (int(rng.integers(14, 34)), (0.96, 0.90, 0.80), 0.0085)
     openings = (int(rng.integers(6, 18)), (0.20, 0.12, 0.08), 0.0095)
     for number, colour, wide in (cysts, openings):
-        r, turn = 0.9 * radius * np.sqrt(rng.random(number)), rng.uniform(0, 6.28, number)
-        spots = discs(size, centre[0] + r * np.cos(turn), centre[1] + r * np.sin(turn),
-                      wide * rng.uniform(0.5, 1.2, number))  # fmt: skip
+        r, turn = 0.9 * form.radius * np.sqrt(rng.random(number)), rng.uniform(0, 6.28, number)
+        spots = discs(size, *form.around(r, turn), wide * rng.uniform(0.5, 1.2, number))
         layers.append((0.85 * spots * inside, np.array(colour, np.float32)))
-    edge = np.exp(-((distance / 0.008) ** 2))
+    edge = np.exp(-((form.distance / 0.008) ** 2))
     return [*layers, (0.25 * edge, np.array([0.35, 0.22, 0.15], np.float32))], patches
 
 
-def _carcinoma(
-    rng: np.random.Generator,
-    finding: str,
-    structure: str,
-    inside: np.ndarray,
-    distance: np.ndarray,
-    radius: float,
-    centre: tuple[float, ...],
-) -> tuple[Layers, Patches]:
+def _carcinoma(rng: np.random.Generator, form: Form) -> tuple[Layers, Patches]:
     """A pearly pink nodule under branching vessels, most often with blue-grey ovoid nests."""
-    size = len(inside)
+    size, inside = form.size, form.inside
     x, y = grid(size)
-    pearl = 0.10 * np.clip(-distance / radius, 0, 1)
+    pearl = 0.10 * np.clip(-form.distance / form.radius, 0, 1)
     sheen = (1 + 0.04 * texture(rng, size, 20) + pearl)[..., None]
     layers: Layers = [(0.8 * inside, np.array(COLOURS["pink"], np.float32) * sheen)]
     patches: Patches = [inside]
@@ -339,20 +329,19 @@ def _carcinoma(
         patches.append(patch)
     nests = np.zeros_like(inside)
     for _ in range(int(rng.integers(2, 7)) if rng.random() < 0.75 else 0):
-        r, turn = 0.75 * radius * np.sqrt(rng.random()), rng.uniform(0, 6.28)
-        spot = (centre[0] + r * np.cos(turn), centre[1] + r * np.sin(turn))
-        axes = (radius * rng.uniform(0.14, 0.30), radius * rng.uniform(0.10, 0.2))
+        r, turn = 0.75 * form.radius * np.sqrt(rng.random()), rng.uniform(0, 6.28)
+        spot = form.around(r, turn)
+        axes = (form.radius * rng.uniform(0.14, 0.30), form.radius * rng.uniform(0.10, 0.2))
         ragged = oval(x, y, spot, axes, rng.uniform(0, 3.1)) + 0.006 * texture(rng, size, 16)
         nests = np.maximum(nests, cover(ragged, 0.016))
     if nests.any():
         layers.append((0.8 * nests * inside, np.array(COLOURS["blue-grey"], np.float32) * 0.85))
         patches.append(nests * inside)
     turns = rng.uniform(0, 6.28, 5)
-    roots = np.stack([centre[0] + 0.95 * radius * np.cos(turns),
-                      centre[1] + 0.95 * radius * np.sin(turns)], 1)  # fmt: skip
-    tree = grow_tree(rng, roots, turns + np.pi + rng.normal(0, 0.4, 5),
-                     radius * rng.uniform(0.8, 1.3, 5), rng.uniform(0.0048, 0.0072, 5), 3, 3, 0.7,
-                     0.006)  # fmt: skip
+    roots = np.stack(form.around(0.95 * form.radius, turns), 1)
+    heading = turns + np.pi + rng.normal(0, 0.4, 5)
+    length, width = form.radius * rng.uniform(0.8, 1.3, 5), rng.uniform(0.0048, 0.0072, 5)
+    tree = grow_tree(rng, roots, heading, length, width, 3, 3, 0.7, 0.006)
     vessels = discs(size, *tree) * np.clip(1.4 * inside, 0, 1)
     layers.append((0.78 * vessels, np.array([0.66, 0.13, 0.14], np.float32)))
     return layers, patches

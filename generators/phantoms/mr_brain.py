@@ -90,13 +90,15 @@ def draw(
             mask[box] |= lesion.distance(anatomy.u[box], anatomy.v[box]) < 0
         if count_components(mask) == count:
             break
-    paint = _tumor if finding == "tumor" else _even
     texture = waves(of_finding, size, 10, 6, 18)
     faint, fading = difficulty, 0.5 if sequence == "T2" else 0.3
     while True:
         ill = healthy.copy()
         for lesion in lesions:
-            paint(ill, anatomy, lesion, levels, finding, texture, 1.0 - fading * faint)
+            if finding == "tumor":
+                _tumor(ill, anatomy, lesion, levels, texture, 1.0 - fading * faint)
+            else:
+                _even(ill, anatomy, lesion, levels[finding], 1.0 - fading * faint)
         pixels = _stored(ill * gain, noise)
         cnr = contrast_to_noise(pixels, twin, mask, sigma)
         if cnr >= MIN_CNR or faint < 0.01:
@@ -116,20 +118,14 @@ def _stored(image: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def _even(
-    image: np.ndarray,
-    anatomy: Anatomy,
-    lesion: Lesion,
-    levels: dict[str, float],
-    finding: str,
-    texture: np.ndarray,
-    strength: float,
+    image: np.ndarray, anatomy: Anatomy, lesion: Lesion, level: float, strength: float
 ) -> None:
     """An infarct or a plaque: one even signal with a soft edge."""
     box = anatomy.box(lesion.centre, lesion.diameter)
     distance = lesion.distance(anatomy.u[box], anatomy.v[box])
     share = cover(distance, max(0.008, 1.3 / anatomy.size))
     share = share * cover(-anatomy.depth[box], 1.3 / anatomy.size)
-    image[box] += strength * share * (levels[finding] - image[box])
+    image[box] += strength * share * (level - image[box])
 
 
 def _tumor(
@@ -137,7 +133,6 @@ def _tumor(
     anatomy: Anatomy,
     lesion: Lesion,
     levels: dict[str, float],
-    finding: str,
     texture: np.ndarray,
     strength: float,
 ) -> None:

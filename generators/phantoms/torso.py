@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy import fft
 
+from generators.phantoms.base import Phantom, Truth, count_components, diameter_mm, until_visible
 from generators.phantoms.canvas import capsule, cover, grid, oval, paint, texture
 
 FIELD_MM = 390.0
+SIZE_AND_COUNT = (("small", 1), ("small", 2), ("small", 3), ("medium", 1), ("medium", 2),
+                  ("large", 1))  # fmt: skip
 AIR, FAT, MUSCLE, MARROW, CORTEX = -1000.0, -100.0, 55.0, 230.0, 850.0
 
 
@@ -67,6 +71,57 @@ def draw_body(rng: np.random.Generator, size: int) -> Body:
     enhanced = bool(rng.random() < 0.5)
     bent = 1 + 0.016 * texture(rng, size, 5)
     return Body(u, v, half, fat, enhanced, -shell(u, v, half) * bent, size, middle)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A slice as it was taken: the healthy image in HU, its noise and its window."""
+
+    region: str
+    seed: int
+    difficulty: float
+    healthy: np.ndarray
+    grain: np.ndarray
+    sigma: float
+    window: tuple[float, float]
+    told: dict[str, str]
+
+    @property
+    def spacing(self) -> float:
+        return FIELD_MM / len(self.healthy)
+
+    @property
+    def twin(self) -> np.ndarray:
+        """The pixels without a finding, int16."""
+        return stored(self.healthy + self.grain)
+
+    def without(self) -> Phantom:
+        """The healthy phantom."""
+        truth = Truth("CT", self.region, "none", attributes=self.told)
+        mask = np.zeros(self.healthy.shape, bool)
+        return Phantom(self.twin, mask, truth, self.spacing, self.window, self.seed,
+                       self.difficulty)  # fmt: skip
+
+    def having(
+        self,
+        finding: str,
+        side: str | None,
+        extent: str,
+        mask: np.ndarray,
+        fill: Callable[[np.ndarray, float], None],
+        **told: str,
+    ) -> Phantom:
+        """The phantom with a finding that `fill` paints into an image at a difficulty."""
+
+        def render(effective: float) -> np.ndarray:
+            ill = self.healthy.copy()
+            fill(ill, effective)
+            return stored(ill + self.grain)
+
+        pixels, cnr = until_visible(render, self.twin, mask, self.sigma, self.difficulty)
+        truth = Truth("CT", self.region, finding, side, count_components(mask), extent,
+                      diameter_mm(mask, self.spacing), cnr, self.told | told)  # fmt: skip
+        return Phantom(pixels, mask, truth, self.spacing, self.window, self.seed, self.difficulty)
 
 
 def shell(u: np.ndarray, v: np.ndarray, half: tuple[float, float], flat: float = 0.0) -> np.ndarray:
