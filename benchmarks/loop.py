@@ -55,6 +55,14 @@ ARMS = (
     "round two, SFT + GRPO",
     "truth-labelled",
 )
+BEFORE_AFTER = (
+    ("unfiltered", "filtered"),
+    ("random, as many", "filtered"),
+    ("filtered", "filtered + GRPO"),
+    ("round two, SFT", "round two, SFT + GRPO"),
+    ("filtered", "round two, SFT"),
+    ("filtered + GRPO", "round two, SFT + GRPO"),
+)
 SIZES = (
     "source.phantoms={MR: 700, ultrasound: 700}",
     "source.split={train: 0.7, val: 0.06, test: 0.24}",
@@ -255,6 +263,11 @@ def report(results: list[dict[str, Any]]) -> None:
     for arm in ARMS:
         values = [r["accuracy"][arm] for r in results]
         print(f"  {arm:24s} {spread(values)}   " + "  ".join(f"{100 * v:.1f}" for v in values))
+    print("\nFrom one arm to another in points, the same seed's")
+    for one, other in BEFORE_AFTER:
+        gains = [r["accuracy"][other] - r["accuracy"][one] for r in results]
+        told = "  ".join(f"{100 * gain:+.1f}" for gain in gains)
+        print(f"  {one:16s} -> {other:22s} {spread(gains)}   {told}")
     print("\nGap from unfiltered to truth-labelled closed, in %")
     for arm in ("filtered", "filtered + GRPO", "round two, SFT", "round two, SFT + GRPO"):
         print(f"  {arm:24s} {spread([closed(r, arm) for r in results])}")
