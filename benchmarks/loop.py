@@ -232,6 +232,8 @@ def run_round(context: Context, number: int) -> dict[str, Any]:
         "judge_pairwise": refine.get("pairwise"),
         **triplet_auc(context, number),
         "accepted": refine["accepted"],
+        "grpo_reward_first": metrics["grpo"]["reward_first"],
+        "grpo_reward": metrics["grpo"]["reward"],
         "arms": {arm: m["accuracy"] for arm, m in metrics["evaluate"]["arms"].items()},
     }
 
