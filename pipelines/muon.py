@@ -46,7 +46,10 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                kept = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                kept = state["momentum"]
                 kept.lerp_(weight.grad, 1 - momentum)
                 update = orthogonalise(weight.grad.lerp(kept, momentum))
                 weight.mul_(1 - lr * group["weight_decay"])

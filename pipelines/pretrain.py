@@ -254,8 +254,7 @@ def augment(seen: Seen, rng: np.random.Generator) -> Seen:
 def optimizers(model: Any, steps: int) -> list[tuple[Any, Any]]:
     """(optimizer, schedule): Muon for matrices inside, AdamW for the rest; warm-up, linear decay.
 
-    With AdamW alone the tiny model does not learn where things are: it has no positions but
-    rotary ones.
+    The model has no positions but rotary ones, and Muon finds where things are in fewer steps.
     """
     import torch
 
@@ -382,7 +381,7 @@ def main(
 
     from engine.vlm.attention import batch_vision_attention
 
-    print(f"drawing {POOL} phantoms", flush=True)
+    print(f"drawing {POOL} phantoms, which takes some minutes", flush=True)
     pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
     tokenizer = tiny.build_tokenizer(corpus(pool[:4000], seed))
     model = batch_vision_attention(tiny.build_model(tokenizer, seed))

@@ -199,9 +199,9 @@ def _found(
     with Decoder() as decoder:
         for path in list_files(folder) if wanted else []:
             asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), [])
+            if not asked:
+                continue
             try:
-                if not asked:
-                    continue
                 decoded = decoder.decode(path, rules.frames, rules.key)
             except ImagingError:
                 continue
