@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.answers import is_valid, parse_completion, parse_question
+from engine.answers import Question, is_valid, parse_completion, parse_question
 from engine.records import Image, Prompt, Task, Triplet, content_id
 from engine.vlm import VLM, Request, Sample, Sampling
 from generators.prompts import answer_prompt, ask_prompt
@@ -46,91 +46,76 @@ def prompt_of(words: str, task: Task) -> Prompt:
 
 
 def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[Triplet]:
-    """`plan.samples` triplets for each pair, or one row with a problem where asking failed."""
+    """`plan.samples` triplets for each pair, or one row with a problem where asking failed.
+
+    Answered questions come first, in the order of the pairs, then the failed ones.
+    """
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
     questions = [parse_question(sample.text) for sample in asked]
     good = [k for k, question in enumerate(questions) if question.problem is None]
-    answers = answer(
-        vlm,
-        [(pairs[k][0], questions[k].text, questions[k].options, pairs[k][1]) for k in good],
-        plan,
-        [asked[k].text for k in good],
-    )
-    failed = [
-        _triplet(image, task, plan, "", (), sample.text, sample, 0, f"question: {q.problem}")
-        for (image, task), sample, q in zip(pairs, asked, questions)
-        if q.problem is not None
-    ]
-    return [*answers, *failed]
-
-
-def answer(
-    vlm: VLM,
-    questions: Sequence[tuple[Image, str, tuple[str, ...], Task]],
-    plan: Plan,
-    asked: Sequence[str] | None = None,
-) -> list[Triplet]:
-    """`plan.samples` answers to each (image, question, options, task)."""
-    requests = [
-        Request(image.png, answer_prompt(plan.prompts, text, options, task.prompt_style))
-        for image, text, options, task in questions
-    ]
+    requests = []
+    for k in good:
+        (image, task), question = pairs[k], questions[k]
+        text = answer_prompt(plan.prompts, question.text, question.options, task.prompt_style)
+        requests.append(Request(image.png, text))
     sampling = Sampling(plan.samples, plan.temperature, plan.max_tokens, plan.seed + 1)
-    rows = []
-    for k, samples in enumerate(vlm.generate(requests, sampling)):
-        image, text, options, task = questions[k]
-        for number, sample in enumerate(samples):
-            raw = (asked[k] if asked else "") + sample.text
-            rows.append(_answered(image, task, plan, text, options, raw, sample, number))
-    return rows
+    answered = [
+        _answered(plan, pairs[k], questions[k], asked[k].text, sample, number)
+        for k, samples in zip(good, vlm.generate(requests, sampling))
+        for number, sample in enumerate(samples)
+    ]
+    failed = [
+        _triplet(plan, *pair, sample.text, sample.logprob, problem=f"question: {question.problem}")
+        for pair, sample, question in zip(pairs, asked, questions)
+        if question.problem is not None
+    ]
+    return [*answered, *failed]
 
 
 def _answered(
-    image: Image,
-    task: Task,
     plan: Plan,
-    text: str,
-    options: tuple[str, ...],
-    raw: str,
+    pair: tuple[Image, Task],
+    question: Question,
+    asked: str,
     sample: Sample,
     number: int,
 ) -> Triplet:
     parsed = parse_completion(sample.text)
     problem = parsed.problem
-    if problem is None and not is_valid(parsed.answer, options):
+    if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"
     return _triplet(
-        image,
-        task,
         plan,
-        text,
-        options,
-        raw,
-        sample,
-        number,
-        f"answer: {problem}" if problem else None,
-        parsed.answer,
-        parsed.rationale,
+        *pair,
+        asked + sample.text,
+        sample.logprob,
+        sample=number,
+        question=question.text,
+        options=question.options,
+        answer=parsed.answer,
+        rationale=parsed.rationale,
+        problem=f"answer: {problem}" if problem else None,
     )
 
 
 def _triplet(
+    plan: Plan,
     image: Image,
     task: Task,
-    plan: Plan,
-    text: str,
-    options: tuple[str, ...],
     raw: str,
-    sample: Sample,
-    number: int,
-    problem: str | None,
-    answered: str = "",
+    logprob: float,
+    *,
+    sample: int = 0,
+    question: str = "",
+    options: tuple[str, ...] = (),
+    answer: str = "",
     rationale: str = "",
+    problem: str | None,
 ) -> Triplet:
     prompt_hash = prompt_of(plan.prompts, task).id
-    parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, number, raw)
+    parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
     return Triplet(
         id=content_id("triplet", *parts),
         image_id=image.id,
@@ -138,13 +123,13 @@ def _triplet(
         task_id=task.id,
         prompt_hash=prompt_hash,
         seed=plan.seed,
-        sample=number,
+        sample=sample,
         round=plan.round,
-        question=text,
+        question=question,
         options=options,
-        answer=answered,
+        answer=answer,
         rationale=rationale,
         raw=raw,
-        logprob=sample.logprob,
+        logprob=logprob,
         problem=problem,
     )

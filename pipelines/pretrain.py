@@ -63,14 +63,24 @@ def draw_pool(seeds: range, shares: dict[str, float]) -> list[Seen]:
     rng = np.random.default_rng(seeds.start)
     modalities = rng.choice(list(shares), size=len(seeds), p=list(shares.values()))
     difficulties = rng.uniform(0, 0.8, size=len(seeds))
+    pool: list[Seen] = []
+    started = time.time()
     with multiprocessing.get_context("spawn").Pool() as workers:
-        return workers.starmap(_draw, zip(modalities, seeds, difficulties), chunksize=50)
+        wanted = zip(modalities, seeds, difficulties)
+        for seen in workers.imap(_draw, wanted, chunksize=50):
+            pool.append(seen)
+            if len(pool) % 1000 == 0:
+                rate = len(pool) / (time.time() - started)
+                print(f"{len(pool):,}/{len(seeds):,} phantoms  {rate:.0f} phantoms/s", flush=True)
+    return pool
 
 
-def _draw(modality: str, seed: int, difficulty: float) -> Seen:
+def _draw(wanted: tuple[str, int, float]) -> Seen:
+    """The phantom of (modality, seed, difficulty)."""
     from PIL import Image
     from scipy import ndimage
 
+    modality, seed, difficulty = wanted
     phantom = phantoms.draw(str(modality), seed, DRAW_SIZE, difficulty)
     image = Image.fromarray(phantoms.to_display(phantom))
     small = image.resize((tiny.IMAGE_SIZE, tiny.IMAGE_SIZE), Image.Resampling.BICUBIC)
@@ -381,7 +391,7 @@ def main(
 
     from engine.vlm.attention import batch_vision_attention
 
-    print(f"drawing {POOL} phantoms, which takes some minutes", flush=True)
+    print(f"drawing {POOL:,} phantoms", flush=True)
     pool = draw_pool(range(POOL_SEED, POOL_SEED + POOL), SHARES)
     tokenizer = tiny.build_tokenizer(corpus(pool[:4000], seed))
     model = batch_vision_attention(tiny.build_model(tokenizer, seed))

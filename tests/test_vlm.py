@@ -159,7 +159,7 @@ def test_pretraining_patches_equal_the_processors(vlm: TransformersVLM) -> None:
 
 
 def test_pointing_follows_the_lesion_when_the_image_is_shifted() -> None:
-    seen = next(s for s in (_draw("CT", seed, 0.0) for seed in range(20)) if len(s.centres) == 1)
+    seen = next(s for s in (_draw(("CT", seed, 0.0)) for seed in range(20)) if len(s.centres) == 1)
     (row, column), marked = seen.centres[0].astype(int), np.zeros((64, 64), np.uint8)
     marked[row, column] = 255
     for seed in range(20):
