@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGExtended12Bit
 from engine.imaging import codecs, nifti
 from engine.imaging.decode import LENGTHS, MAX_REPLY, Decoder, Decoders
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.header import flatten
+from engine.imaging.header import FrameHeader, flatten
 from engine.imaging.ingest import list_files
 from engine.imaging.levels import Levels
 from engine.imaging.palette import expand_segments
@@ -284,12 +284,12 @@ def test_a_frames_own_group_holds_over_a_shared_one_and_that_over_the_top() -> N
         return group
 
     ds.SharedFunctionalGroupsSequence = [voi("2")]
-    assert [flatten(ds, f).get("WindowCenter") for f in (0, 1)] == [2, 2]
+    assert [flatten(FrameHeader(ds), f).get("WindowCenter") for f in (0, 1)] == [2, 2]
     ds.PerFrameFunctionalGroupsSequence = [voi("3"), Dataset()]
-    assert [flatten(ds, f).get("WindowCenter") for f in (0, 1)] == [3, 2]
-    assert flatten(ds, 0).get("RescaleSlope") == 7
-    assert "WindowCenter" in flatten(ds, 0)
-    assert flatten(ds, 0).get("PatientName", "none") == "none"
+    assert [flatten(FrameHeader(ds), f).get("WindowCenter") for f in (0, 1)] == [3, 2]
+    assert flatten(FrameHeader(ds), 0).get("RescaleSlope") == 7
+    assert "WindowCenter" in flatten(FrameHeader(ds), 0)
+    assert flatten(FrameHeader(ds), 0).get("PatientName", "none") == "none"
 
 
 def test_signed_big_endian_and_padded_values_are_what_they_are() -> None:

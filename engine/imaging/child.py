@@ -70,22 +70,22 @@ def _open_dicom(data: bytes, rule: str, key: bytes) -> Opened:
     top = FrameHeader(dataset)
     chosen = chosen_frames(rule, frame_count(top))
     check_header(top, len(chosen))
-    synthetic = dataset.get("SyntheticData") == "YES"
+    synthetic = top.get("SyntheticData") == "YES"
     about = {
-        "group": group_key(dataset, key),
-        "quarantine": quarantine_reason(dataset),
+        "group": group_key(top, key),
+        "quarantine": quarantine_reason(top),
         "synthetic": synthetic,
-        "phantom": synthetic and dataset.get("Manufacturer") == OURS,
+        "phantom": synthetic and top.get("Manufacturer") == OURS,
     }
-    return chosen, partial(_dicom_frame, dataset, about, flag)
+    return chosen, partial(_dicom_frame, dataset, top, about, flag)
 
 
 def _dicom_frame(
-    dataset: Dataset, about: dict[str, Any], flag: dict[str, Any], frame: int
+    dataset: Dataset, top: FrameHeader, about: dict[str, Any], flag: dict[str, Any], frame: int
 ) -> Frame:
-    header = flatten(dataset, frame)
+    header = flatten(top, frame)
     pixels, choices = render_frame(dataset, header, frame)
-    pixels, box = crop_to_regions(pixels, dataset)
+    pixels, box = crop_to_regions(pixels, top)
     crop = {"crop": box} if box else {}
     return pixels, about | {"rendering": choices | crop | flag, "facts": safe_facts(header)}
 
