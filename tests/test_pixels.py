@@ -17,13 +17,14 @@ import PIL.Image
 import pydicom.data
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, JPEGExtended12Bit
 
 from engine.imaging import codecs, nifti
 from engine.imaging.decode import LENGTHS, MAX_REPLY, Decoder, Decoders
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.header import flatten
+from engine.imaging.header import TEXTS, FrameHeader, flatten
 from engine.imaging.ingest import list_files
 from engine.imaging.levels import Levels
 from engine.imaging.palette import expand_segments
@@ -274,6 +275,22 @@ def test_levels_look_up_what_was_computed_once_a_value() -> None:
         assert np.isclose(by_levels.width, by_pixels.width)
 
 
+def test_a_header_gives_what_pydicom_reads() -> None:
+    compared = 0
+    for path in corpus():
+        try:
+            read, again = (read_dicom(path.read_bytes()) for _ in range(2))
+        except ImagingError:
+            continue
+        header = FrameHeader(read)
+        for tag in again.keys():  # noqa: SIM118
+            keyword, kind = keyword_for_tag(tag), again.get_item(tag).VR
+            if tag_for_keyword(keyword) == tag and (kind == "US" or kind in TEXTS):
+                assert header.get(keyword) == again[tag].value, (path.name, keyword)
+                compared += 1
+    assert compared > 1_000
+
+
 def test_a_frames_own_group_holds_over_a_shared_one_and_that_over_the_top() -> None:
     ds = grey(np.stack([ramp(), ramp()]), WindowCenter="1", WindowWidth="10", RescaleSlope="7")
 
@@ -284,12 +301,12 @@ def test_a_frames_own_group_holds_over_a_shared_one_and_that_over_the_top() -> N
         return group
 
     ds.SharedFunctionalGroupsSequence = [voi("2")]
-    assert [flatten(ds, f).get("WindowCenter") for f in (0, 1)] == [2, 2]
+    assert [flatten(FrameHeader(ds), f).get("WindowCenter") for f in (0, 1)] == [2, 2]
     ds.PerFrameFunctionalGroupsSequence = [voi("3"), Dataset()]
-    assert [flatten(ds, f).get("WindowCenter") for f in (0, 1)] == [3, 2]
-    assert flatten(ds, 0).get("RescaleSlope") == 7
-    assert "WindowCenter" in flatten(ds, 0)
-    assert flatten(ds, 0).get("PatientName", "none") == "none"
+    assert [flatten(FrameHeader(ds), f).get("WindowCenter") for f in (0, 1)] == [3, 2]
+    assert flatten(FrameHeader(ds), 0).get("RescaleSlope") == 7
+    assert "WindowCenter" in flatten(FrameHeader(ds), 0)
+    assert flatten(FrameHeader(ds), 0).get("PatientName", "none") == "none"
 
 
 def test_signed_big_endian_and_padded_values_are_what_they_are() -> None:

@@ -7,6 +7,7 @@ no way into the parent. It holds patient ids only while it reads a file, and sen
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ import PIL.Image
 import pydicom.config
 from pydicom import Dataset
 
-from engine.imaging.decode import LENGTHS, chosen_frames
+from engine.imaging.decode import LENGTHS, SPARE, chosen_frames
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
@@ -39,12 +40,11 @@ MAX_BAD = 1000  # frames refused one by one; a file with more of them is refused
 
 
 def send(stream: BinaryIO, message: dict[str, Any], data: bytes | memoryview = b"") -> None:
-    """Write one message."""
+    """Write one message, which leaves once the stream is flushed or its buffer is full."""
     text = json.dumps(message).encode()
     size = data.nbytes if isinstance(data, memoryview) else len(data)
     stream.write(LENGTHS.pack(len(text), size) + text)
     stream.write(data)
-    stream.flush()
 
 
 Frame = tuple[np.ndarray, dict[str, Any]]
@@ -70,22 +70,22 @@ def _open_dicom(data: bytes, rule: str, key: bytes) -> Opened:
     top = FrameHeader(dataset)
     chosen = chosen_frames(rule, frame_count(top))
     check_header(top, len(chosen))
-    synthetic = dataset.get("SyntheticData") == "YES"
+    synthetic = top.get("SyntheticData") == "YES"
     about = {
-        "group": group_key(dataset, key),
-        "quarantine": quarantine_reason(dataset),
+        "group": group_key(top, key),
+        "quarantine": quarantine_reason(top),
         "synthetic": synthetic,
-        "phantom": synthetic and dataset.get("Manufacturer") == OURS,
+        "phantom": synthetic and top.get("Manufacturer") == OURS,
     }
-    return chosen, partial(_dicom_frame, dataset, about, flag)
+    return chosen, partial(_dicom_frame, dataset, top, about, flag)
 
 
 def _dicom_frame(
-    dataset: Dataset, about: dict[str, Any], flag: dict[str, Any], frame: int
+    dataset: Dataset, top: FrameHeader, about: dict[str, Any], flag: dict[str, Any], frame: int
 ) -> Frame:
-    header = flatten(dataset, frame)
+    header = flatten(top, frame)
     pixels, choices = render_frame(dataset, header, frame)
-    pixels, box = crop_to_regions(pixels, dataset)
+    pixels, box = crop_to_regions(pixels, top)
     crop = {"crop": box} if box else {}
     return pixels, about | {"rendering": choices | crop | flag, "facts": safe_facts(header)}
 
@@ -169,13 +169,16 @@ def main() -> None:
     logging.disable()  # codecs' words go nowhere, so that they cost nothing
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to answer
-    out = os.fdopen(os.dup(1), "wb")
+    out = os.fdopen(os.dup(1), "wb", SPARE)  # a short reply is one write
     os.dup2(2, 1)  # codecs that print must not write into the replies
+    gc.freeze()  # what was imported is not garbage, and need not be searched for it
     send(out, {"ready": True})
+    out.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         signal.alarm(request["seconds"])  # should the parent die, so does a hung codec
         _answer(request, out)
+        out.flush()
         signal.alarm(0)
 
 

@@ -33,6 +33,18 @@ NEEDS_EXTRA = "needs pip install 'triptych[codecs]'"
 DECODED = (
     "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
 )  # fmt: skip
+# What a decoder of pydicom asks for, where the file says it.
+OPTIONS = {
+    "rows": "Rows",
+    "columns": "Columns",
+    "samples_per_pixel": "SamplesPerPixel",
+    "planar_configuration": "PlanarConfiguration",
+    "photometric_interpretation": "PhotometricInterpretation",
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "pixel_representation": "PixelRepresentation",
+}
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Colour spaces that pydicom would hand on as if they were RGB, unless the codec converts them.
 UNCONVERTED = ("YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK")
 
@@ -47,15 +59,16 @@ def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> np.ndarr
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     decoder = _decoder(syntax, header)
     shift = _unused_bits(syntax, header)
-    options: dict[str, Any] = {"correct_unused_bits": False} if shift else {}
+    more: dict[str, Any] = {"correct_unused_bits": False} if shift else {}
     if "PixelData" in header and not syntax.is_encapsulated:
-        whole = _whole_frames(header, len(dataset.get("PixelData") or b""))
+        whole = _whole_frames(header, len(header.top.get("PixelData") or b""))
         if frame >= whole:
             raise ImagingError(Reason.UNREADABLE, "fewer pixels than the header says")
         if whole < first_number(header, "NumberOfFrames", 1):
-            options["number_of_frames"] = whole  # else pydicom refuses them all
+            more["number_of_frames"] = whole  # else pydicom refuses them all
     try:
-        values, about = decoder.as_array(dataset, index=frame, **options)
+        data, options = _source(dataset, header.top)
+        values, about = decoder.as_array(data, index=frame, **options | more)
     except MemoryError:
         raise
     except NotImplementedError as error:
@@ -67,6 +80,18 @@ def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> np.ndarr
         named = str(colours) if colours in UNCONVERTED else "photometric interpretation"
         raise ImagingError(Reason.UNSUPPORTED, named)
     return (values << shift[0]) >> shift[1] if shift else values
+
+
+def _source(dataset: Dataset, top: FrameHeader) -> tuple[bytes, dict[str, Any]]:
+    """A file's encoded pixels, and what pydicom would read of its header to decode them."""
+    (keyword,) = (k for k in PIXELS if k in top)
+    options = {name: top.get(k) for name, k in OPTIONS.items() if k in top}
+    options["number_of_frames"] = int(top.get("NumberOfFrames") or 1)
+    options["pixel_keyword"], options["pixel_vr"] = keyword, dataset[keyword].VR
+    if "ExtendedOffsetTable" in top:
+        tables = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+        options["extended_offsets"] = tuple(top.get(k) for k in tables)
+    return top.get(keyword), options
 
 
 def _whole_frames(header: FrameHeader, length: int) -> int:

@@ -43,8 +43,13 @@ LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
 MAX_TEXT = 1 << 20
 MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
 AHEAD = 4  # files in flight a worker
-# One thread a codec: workers are what runs in parallel.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SPARE = 1 << 16  # bytes read beyond what was asked for, so that a short reply takes one turn
+# One thread a codec: workers are what runs in parallel. glibc keeps freed memory for the next file
+# from the start, as far as it would learn to (mallopt(3)): pages asked for anew cost more.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class Decoder:
     def __init__(self, timeout_s: float = 60.0, memory: int = 4 << 30) -> None:
         self.timeout_s, self.memory = timeout_s, memory
         self._child: subprocess.Popen[bytes] | None = None
+        self._replies: Replies | None = None
 
     def __enter__(self) -> Decoder:
         return self
@@ -116,7 +122,7 @@ class Decoder:
         chosen frame can be rendered, and TriptychError for a rule that is none.
         """
         chosen_frames(frames_rule, 1)
-        return self._answered(path, key, {"frames": frames_rule}, self._replies)
+        return self._answered(path, key, {"frames": frames_rule}, self._decoded)
 
     def clean(self, path: Path, key: bytes) -> bytes:
         """A DICOM file's de-identified form (`engine.imaging.clean`). Raises ImagingError."""
@@ -127,14 +133,14 @@ class Decoder:
         path: Path,
         key: bytes,
         wish: dict[str, Any],
-        read: Callable[[subprocess.Popen[bytes], float], Answer],
+        read: Callable[[Replies, float], Answer],
     ) -> Answer:
         try:
-            child = self._ready_child()
+            child, replies = self._ready_child()
             deadline = time.monotonic() + self.timeout_s
             request = {"path": str(path.absolute()), "key": key.hex()} | wish
             self._ask(child, request | {"seconds": int(self.timeout_s) + 10})
-            return read(child, deadline)
+            return read(replies, deadline)
         except ImagingError as error:
             if error.reason in (Reason.TIMEOUT, Reason.CRASHED, Reason.OUT_OF_MEMORY):
                 self.close()
@@ -143,19 +149,20 @@ class Decoder:
             self.close()
             raise
 
-    def _ready_child(self) -> subprocess.Popen[bytes]:
-        if self._child is not None and self._child.poll() is None:
-            return self._child
+    def _ready_child(self) -> tuple[subprocess.Popen[bytes], Replies]:
+        if self._child is not None and self._replies is not None and self._child.poll() is None:
+            return self._child, self._replies
         self.close()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "engine.imaging.child", str(self.memory)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ENVIRONMENT,
         )  # fmt: skip
         assert self._child.stdout is not None
         fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # fewer turns for large frames
-        self._receive(self._child, time.monotonic() + START_SECONDS)
-        return self._child
+        self._replies = Replies(self._child.stdout.fileno())
+        self._replies.receive(time.monotonic() + START_SECONDS)
+        return self._child, self._replies
 
     def _ask(self, child: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
         assert child.stdin is not None
@@ -164,17 +171,17 @@ class Decoder:
         except OSError as error:
             raise ImagingError(Reason.CRASHED) from error
 
-    def _cleaned(self, child: subprocess.Popen[bytes], deadline: float) -> bytes:
-        message, data = self._receive(child, deadline, MAX_REPLY)
+    def _cleaned(self, replies: Replies, deadline: float) -> bytes:
+        message, data = replies.receive(deadline, MAX_REPLY)
         if "reason" in message:
             raise ImagingError(message["reason"], message.get("detail", ""))
         return data.tobytes()
 
-    def _replies(self, child: subprocess.Popen[bytes], deadline: float) -> Decoded:
+    def _decoded(self, replies: Replies, deadline: float) -> Decoded:
         decoded = Decoded([], {})
         left = MAX_REPLY
         while True:
-            message, pixels = self._receive(child, deadline, left)
+            message, pixels = replies.receive(deadline, left)
             left -= pixels.size
             try:
                 if "done" in message:
@@ -190,17 +197,23 @@ class Decoder:
             except (TypeError, ValueError, KeyError) as error:
                 raise ImagingError(Reason.CRASHED) from error
 
-    def _receive(
-        self, child: subprocess.Popen[bytes], deadline: float, limit: int = 0
-    ) -> tuple[dict[str, Any], np.ndarray]:
-        """One message and its pixels, at most `limit` bytes of them."""
-        assert child.stdout is not None
-        pipe = child.stdout.fileno()
-        text_size, size = LENGTHS.unpack(_read(pipe, LENGTHS.size, deadline).tobytes())
+
+class Replies:
+    """What a child sends over a pipe, message by message, and nothing of it trusted."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._waiting = select.poll()
+        self._waiting.register(pipe, select.POLLIN)
+        self._spare = memoryview(bytearray(SPARE))
+        self._ahead = self._spare[:0]  # what of it was read and not yet asked for
+
+    def receive(self, deadline: float, limit: int = 0) -> tuple[dict[str, Any], np.ndarray]:
+        """One message and its pixels, at most `limit` bytes of them. Raises ImagingError."""
+        text_size, size = LENGTHS.unpack(self._read(LENGTHS.size, deadline).tobytes())
         if text_size > MAX_TEXT or size > limit:
             raise ImagingError(Reason.CRASHED)
-        text = _read(pipe, text_size, deadline)
-        pixels = _read(pipe, size, deadline)
+        text, pixels = self._read(text_size, deadline), self._read(size, deadline)
         try:
             message = json.loads(text.tobytes())
         except ValueError as error:
@@ -209,22 +222,21 @@ class Decoder:
             raise ImagingError(Reason.CRASHED)
         return message, pixels
 
-
-def _read(pipe: int, size: int, deadline: float) -> np.ndarray:
-    """Exactly `size` bytes of a pipe, or ImagingError once it closes or the deadline passes."""
-    got = np.empty(size, np.uint8)
-    view, at = got.data, 0
-    waiting = select.poll()
-    waiting.register(pipe, select.POLLIN)
-    while at < size:
-        left = deadline - time.monotonic()
-        if left <= 0 or not waiting.poll(left * 1000):
-            raise ImagingError(Reason.TIMEOUT)
-        count = os.readv(pipe, [view[at:]])
-        if not count:
-            raise ImagingError(Reason.CRASHED)
-        at += count
-    return got
+    def _read(self, size: int, deadline: float) -> np.ndarray:
+        """Exactly `size` bytes, or ImagingError once the pipe closes or the deadline passes."""
+        got = np.empty(size, np.uint8)
+        at = min(size, len(self._ahead))
+        got.data[:at], self._ahead = self._ahead[:at], self._ahead[at:]
+        while at < size:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._waiting.poll(left * 1000):
+                raise ImagingError(Reason.TIMEOUT)
+            count = os.readv(self._pipe, [got.data[at:], self._spare])
+            if not count:
+                raise ImagingError(Reason.CRASHED)
+            self._ahead = self._spare[: max(0, at + count - size)]
+            at += count
+        return got
 
 
 Result = TypeVar("Result")

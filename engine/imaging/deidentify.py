@@ -13,8 +13,6 @@ import hashlib
 import hmac
 from typing import Any
 
-from pydicom import Dataset
-
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS, Header
 from engine.imaging.voi import FUNCTIONS, numbers
 
@@ -49,6 +47,7 @@ WORDS: dict[str, frozenset[str]] = {
     "CodeValue": frozenset(REGIONS),
 }  # fmt: skip
 SEQUENCES = frozenset(("AnatomicRegionSequence", "FrameAnatomySequence"))
+KEPT = sorted(NUMBERS | WORDS.keys() | SEQUENCES)
 # Modalities and SOP classes whose pictures are apt to carry text: ultrasound, secondary capture,
 # endoscopy, angiography, other (by class too, because secondary captures keep the source's code).
 TEXT_MODALITIES = frozenset(("US", "IVUS", "SC", "ES", "XA", "OT"))
@@ -62,10 +61,10 @@ TEXT_FAMILIES = (_STORAGE + "7.",)
 def safe_facts(header: Header) -> dict[str, Any]:
     """The kept facts of a header, recursively, ready for JSON."""
     facts: dict[str, Any] = {}
-    for keyword in sorted(NUMBERS | WORDS.keys() | SEQUENCES):
-        value = kept(keyword, header.get(keyword))
-        if value not in (None, [], {}):
-            facts[keyword] = value
+    for keyword in KEPT:
+        value = header.get(keyword)
+        if value is not None and (safe := kept(keyword, value)):
+            facts[keyword] = safe
     return facts
 
 
@@ -90,21 +89,21 @@ def _plausible(found: list[float]) -> list[float] | None:
     return [float(f"{n:.6g}") for n in found]
 
 
-def group_key(dataset_or_text: Dataset | str, key: bytes) -> str:
+def group_key(header_or_text: Header | str, key: bytes) -> str:
     """32 hex digits of HMAC-SHA256: what splits are made by, the same for one key on every worker.
 
-    A dataset is grouped by its PatientID, else its StudyInstanceUID. The issuer is left out: to
+    A file is grouped by its PatientID, else its StudyInstanceUID. The issuer is left out: to
     merge two patients is safe, to split one leaks between splits. Without either the key is "",
     and the caller keys the file's own path (as text).
     """
-    text = dataset_or_text if isinstance(dataset_or_text, str) else identity(dataset_or_text)
+    text = header_or_text if isinstance(header_or_text, str) else identity(header_or_text)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32] if text else ""
 
 
-def identity(dataset: Dataset) -> str:
-    """Who the dataset is about. This text never leaves the process that decodes."""
+def identity(header: Header) -> str:
+    """Who the file is about. This text never leaves the process that decodes."""
     for kind, keyword in (("patient", "PatientID"), ("study", "StudyInstanceUID")):
-        value = str(dataset.get(keyword) or "").strip()
+        value = str(header.get(keyword) or "").strip()
         if value:
             return f"{kind}:{value}"
     return ""
@@ -128,15 +127,15 @@ def hidden_uid(uid: object, key: bytes) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}" if text else ""
 
 
-def quarantine_reason(dataset: Dataset) -> str | None:
+def quarantine_reason(header: Header) -> str | None:
     """Why a picture may carry burned-in text (C.7.6.1.1.3), or None where it may be used."""
-    said = str(dataset.get("BurnedInAnnotation") or "").strip().upper()
+    said = str(header.get("BurnedInAnnotation") or "").strip().upper()
     if said == "NO":
         return None
     if said == "YES":
         return "burned-in annotation"
-    modality = str(dataset.get("Modality") or "").strip().upper()
-    sop_class = str(dataset.get("SOPClassUID") or "")
+    modality = str(header.get("Modality") or "").strip().upper()
+    sop_class = str(header.get("SOPClassUID") or "")
     by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
     if modality in TEXT_MODALITIES or by_class:
         return "text not ruled out"

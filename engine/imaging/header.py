@@ -6,11 +6,13 @@ the frame's own group holds over a shared one, and that over the top level.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 # The functional groups that decide how a frame looks (PS3.3 C.7.6.16.2), and its anatomy.
@@ -20,27 +22,65 @@ FLATTENED = (
     "FrameAnatomySequence",
     "PixelMeasuresSequence",
 )
+# Value representations that stand in the file as plain text (PS3.5 6.2).
+TEXTS: dict[str, Callable[[str], str | int | float]] = {
+    "CS": str, "UI": str, "DS": float, "IS": int,
+}  # fmt: skip
 
 
 class FrameHeader:
-    """A read-only view of layered datasets; the last layer that has an attribute gives it."""
+    """A read-only view of layered datasets; the last layer that has an attribute gives it.
+
+    `top` is the header of the first layer alone.
+    """
 
     def __init__(self, *layers: Dataset) -> None:
-        self._layers = {int(tag): (tag, layer) for layer in layers for tag in layer.keys()}  # noqa: SIM118
+        self.top = self
+        self._layers = layers
+        # By number, because a lookup by pydicom's tag compares tags in Python.
+        self._where = {int(tag): (tag, layer) for layer in layers for tag in layer.keys()}  # noqa: SIM118
         self._values: dict[int, Any] = {}
+
+    def under(self, *layers: Dataset) -> FrameHeader:
+        """This header with layers over it; itself, with what it has read, where there are none."""
+        if not layers:
+            return self
+        header = FrameHeader(*self._layers, *layers)
+        header.top = self.top
+        return header
 
     def get(self, keyword: str, default: Any = None, /) -> Any:
         """The value of an attribute, `default` where no layer has it."""
         number = _tag(keyword)
         if number not in self._values:
-            if number not in self._layers:
+            if number not in self._where:
                 return default
-            tag, layer = self._layers[number]
-            self._values[number] = layer[tag].value
+            tag, layer = self._where[number]
+            value = _plain(layer.get_item(tag))
+            self._values[number] = layer[tag].value if value is None else value
         return self._values[number]
 
     def __contains__(self, keyword: object) -> bool:
-        return isinstance(keyword, str) and _tag(keyword) in self._layers
+        return isinstance(keyword, str) and _tag(keyword) in self._where
+
+
+def _plain(element: DataElement | RawDataElement) -> Any:
+    """Numbers, codes and UIDs as they stand in the file; None for all else, which pydicom reads.
+
+    Headers are mostly these, and pydicom takes several times as long for each.
+    """
+    if not isinstance(element, RawDataElement) or not element.value:
+        return None
+    kind, data = element.VR, element.value
+    if kind == "US" and len(data) == 2:
+        return int.from_bytes(data, "little" if element.is_little_endian else "big")
+    if kind not in TEXTS:
+        return None
+    try:
+        values = [TEXTS[kind](part) for part in data.decode("ascii").rstrip(" \0").split("\\")]
+    except ValueError:
+        return None
+    return values[0] if len(values) == 1 else values
 
 
 @lru_cache(maxsize=512)
@@ -56,12 +96,12 @@ def first_item(header: Dataset | FrameHeader, keyword: str) -> Dataset | None:
     return items[0] if items else None
 
 
-def flatten(dataset: Dataset, frame: int) -> FrameHeader:
+def flatten(top: FrameHeader, frame: int) -> FrameHeader:
     """The header of one frame: functional groups lifted over the top level."""
-    layers = [dataset]
+    layers = []
     for keyword, index in zip(GROUPS, (0, frame)):
-        groups = dataset.get(keyword) or []
+        groups = top.get(keyword) or []
         for name in FLATTENED if index < len(groups) else ():
             item = first_item(groups[index], name)
             layers += [] if item is None else [item]
-    return FrameHeader(*layers)
+    return top.under(*layers)

@@ -48,6 +48,10 @@ class Levels:
             counts += np.bincount(index, minlength=len(counts))
         return counts
 
+    def pixels(self, which: np.ndarray) -> int:
+        """How many pixels have one of the values that a mask over `values` names."""
+        return int(self.counts[which].sum()) if which.any() else 0
+
     def look_up(self, table: np.ndarray) -> np.ndarray:
         """The image with each value replaced by its row of a table: (H, W) or (H, W, channels)."""
         out = np.empty((self.index.size, *table.shape[1:]), table.dtype)

@@ -109,7 +109,7 @@ def render_slice(volume: Volume, index: int) -> tuple[np.ndarray, dict[str, Any]
     values, finite = only_finite(levels.values * volume.slope + volume.intercept)
     window = volume.window
     table = np.where(finite, np.round(window.apply(values)), 0).astype(np.uint8)
-    return levels.look_up(table), volume.choices | not_finite(levels.counts[~finite]) | {
+    return levels.look_up(table), volume.choices | not_finite(levels, finite) | {
         "window": [window.centre, window.width],
         "voi_function": window.function,
         "window_source": window.source,

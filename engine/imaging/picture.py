@@ -97,4 +97,4 @@ def _window_deep(
             "window_source": window.source, "inverted": inverted}  # fmt: skip
     shown = 255 - shown if inverted else shown
     table = np.where(finite, np.round(shown), 0).astype(np.uint8)
-    return levels.look_up(table), choices | more | not_finite(levels.counts[~finite])
+    return levels.look_up(table), choices | more | not_finite(levels, finite)

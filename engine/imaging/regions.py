@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from pydicom import Dataset
 
+from engine.imaging.anatomy import Header
 from engine.imaging.voi import numbers
 
 CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0",
@@ -13,7 +13,7 @@ CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0",
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom not included
 
 
-def crop_to_regions(pixels: np.ndarray, header: Dataset) -> tuple[np.ndarray, Box | None]:
+def crop_to_regions(pixels: np.ndarray, header: Header) -> tuple[np.ndarray, Box | None]:
     """Pixels (H, W, ...) cut to the smallest box around the regions, black outside each region.
 
     Without a valid region they come back as they are, with None for the box.
@@ -21,16 +21,17 @@ def crop_to_regions(pixels: np.ndarray, header: Dataset) -> tuple[np.ndarray, Bo
     boxes = _regions(header, pixels.shape[1], pixels.shape[0])
     if not boxes:
         return pixels, None
-    inside = np.zeros(pixels.shape[:2], bool)
-    for left, top, right, bottom in boxes:
-        inside[top:bottom, left:right] = True
-    kept = np.where(inside if pixels.ndim == 2 else inside[..., None], pixels, 0)
     lefts, tops, rights, bottoms = zip(*boxes)
     box = (min(lefts), min(tops), max(rights), max(bottoms))
-    return np.ascontiguousarray(kept[box[1] : box[3], box[0] : box[2]]), box
+    shape = (box[3] - box[1], box[2] - box[0], *pixels.shape[2:])
+    kept = np.zeros(shape, pixels.dtype)
+    for left, top, right, bottom in boxes:
+        inside = slice(top - box[1], bottom - box[1]), slice(left - box[0], right - box[0])
+        kept[inside] = pixels[top:bottom, left:right]
+    return kept, box
 
 
-def _regions(header: Dataset, width: int, height: int) -> list[Box]:
+def _regions(header: Header, width: int, height: int) -> list[Box]:
     found = []
     for item in header.get("SequenceOfUltrasoundRegions") or []:
         corners = [next(iter(numbers(item.get(name))), float("nan")) for name in CORNERS]

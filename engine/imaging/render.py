@@ -16,7 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from engine.imaging.anatomy import anatomy_of
-from engine.imaging.codecs import stored_values
+from engine.imaging.codecs import PIXELS, stored_values
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item, flatten
 from engine.imaging.levels import Levels
@@ -41,7 +41,6 @@ NOT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.481.2",
     "1.2.840.10008.5.1.4.1.1.30",
 )
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 # (centre, width) in HU for CT without a window of its own: brain, mediastinum, soft tissue, bone.
@@ -62,7 +61,7 @@ def render(dataset: Dataset, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]
 
     Raises ImagingError where the dataset is no image, too large or cannot be decoded.
     """
-    header = flatten(dataset, frame)
+    header = flatten(FrameHeader(dataset), frame)
     check_header(header)
     if not 0 <= frame < frame_count(header):
         raise ImagingError(Reason.NO_SUCH_FRAME)
@@ -140,7 +139,7 @@ def _render_colour(stored: np.ndarray, header: FrameHeader, little: bool) -> np.
         raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
     bits = _bits_stored(header, 8)
     if bits == 8:
-        return stored.astype(np.uint8)
+        return stored.astype(np.uint8, copy=False)
     return np.clip(np.rint(stored * (255 / (2.0**bits - 1))), 0, 255).astype(np.uint8)
 
 
@@ -165,16 +164,16 @@ def _render_grey(
     padding = padding_mask(levels.values, header)
     values, modality_lut = rescale(levels.values, header)
     values, finite = only_finite(values)
-    display, voi = _apply_voi(values, header, levels.counts * (finite & ~padding))
+    display, voi = _apply_voi(values, header, levels, finite & ~padding)
     # MONOCHROME1 and the shape INVERSE say the same thing (C.8.11.3.1.2): invert once.
     inverse = str(header.get("PresentationLUTShape", "")) == "INVERSE"
     inverted = photometric(header) == "MONOCHROME1" or inverse
     table = np.round(255 - display if inverted else display).astype(np.uint8)
     table[padding | ~finite] = 0
-    choices = not_finite(levels.counts[~finite]) | {
+    choices = not_finite(levels, finite) | {
         "modality_lut": modality_lut,
         "inverted": inverted,
-        "padding": bool(padding.any() and levels.counts[padding].any()),
+        "padding": levels.pixels(padding) > 0,
     }
     if header.get("PixelPresentation") in ("COLOR", "MIXED") and has_palette(header):
         table = _supplement(table, levels.values, header, little)
@@ -203,11 +202,11 @@ def padding_mask(stored: np.ndarray, header: FrameHeader) -> np.ndarray:
 
 
 def _apply_voi(
-    values: np.ndarray, header: FrameHeader, counts: np.ndarray
+    values: np.ndarray, header: FrameHeader, levels: Levels, shown: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Values to float 0..255 by the file's VOI LUT, its first valid window, or ours.
 
-    `counts[i]` pixels with something to show have `values[i]`.
+    `values[i]` is what the levels' value i stands for, `shown[i]` whether it is to be seen.
     """
     fallback = []
     lut = first_item(header, "VOILUTSequence")
@@ -223,7 +222,7 @@ def _apply_voi(
     windows = list(file_windows(header))
     fallback += ["invalid window"] if any(not w.valid for w in windows) else []
     window = next((w for w in windows if w.valid), None)
-    window = window or default_window(values, header, counts)
+    window = window or default_window(values, header, levels.counts * shown)
     return window.apply(values), {
         "window": [window.centre, window.width],
         "voi_function": window.function,

@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item
+from engine.imaging.levels import Levels
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 PERCENTILES = (0.5, 99.5)
@@ -34,7 +35,7 @@ class Window:
     def valid(self) -> bool:
         """C.11.2.1.2: LINEAR needs a width of at least 1, the others more than 0."""
         enough = self.width >= 1 if self.function == "LINEAR" else self.width > 0
-        return bool(enough and np.isfinite([self.centre, self.width]).all())
+        return enough and math.isfinite(self.centre) and math.isfinite(self.width)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Values of any shape to float 0..255 (C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2)."""
@@ -86,18 +87,23 @@ def only_finite(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises ImagingError where none is.
     """
     finite = np.isfinite(values)
+    if finite.all():
+        return values, finite
     if not finite.any():
         raise ImagingError(Reason.NOT_FINITE)
     return np.where(finite, values, values[finite].min()), finite
 
 
-def not_finite(counts: np.ndarray) -> dict[str, int]:
+def not_finite(levels: Levels, finite: np.ndarray) -> dict[str, int]:
     """What the choices say of pixels that are not finite: how many, where there are any."""
-    return {"not_finite": int(counts.sum())} if counts.any() else {}
+    count = levels.pixels(~finite)
+    return {"not_finite": count} if count else {}
 
 
 def numbers(value: Any) -> list[float]:
     """A numeric attribute of any multiplicity as floats; what is no number becomes NaN."""
+    if isinstance(value, int | float):
+        return [_number(value)]
     if value is None or value == "":
         return []
     many = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else value
@@ -133,7 +139,7 @@ def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
         return apply_lut(values, lut), "modality LUT"
     slope = next(iter(numbers(header.get("RescaleSlope"))), 1.0)
     intercept = next(iter(numbers(header.get("RescaleIntercept"))), 0.0)
-    if not np.isfinite([slope, intercept]).all() or slope == 0:
+    if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
         return values.astype(np.float64), "none: invalid rescale"
     applied = "rescale" if "RescaleSlope" in header else "none"
     return values * np.float64(slope) + np.float64(intercept), applied
