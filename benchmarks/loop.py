@@ -3,9 +3,11 @@
     python -m benchmarks.loop --seeds 3
 
 For each seed one run of two rounds on phantoms, and beside it the arms that the loop does not
-need: SFT on unfiltered rows, on as many random rows, and on truth-labelled rows (the ceiling). The
-expert seed is part of every arm but the base. Arms differ in data only: every SFT of a round takes
-as many optimiser steps as the filtered one. With --judges the judge is also trained in every way
+need: SFT on unfiltered rows, on all that were kept in round one and in both rounds, on as many
+random rows, and on truth-labelled rows (the ceiling). The loop's own SFT sees a share of the kept
+questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. Arms
+differ in data only: each takes as many optimiser steps as SFT on the filtered rows of its round.
+With --judges the judge is also trained in every way
 that the configuration knows: read from the yes/no token or from fresh heads, on pairs or on tiers.
 Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
 preferences and samples. Ends with one line of JSON. Runs without Ray: it measures learning, not
@@ -50,28 +52,36 @@ ARMS = (
     "unfiltered",
     "random, as many",
     "filtered",
-    "filtered + GRPO",
-    "round two, SFT",
+    "filtered, SFT's share",
+    "filtered, SFT + GRPO",
+    "round two, all",
+    "round two, SFT's share",
     "round two, SFT + GRPO",
     "truth-labelled",
+)
+LOOP = (
+    ("filtered, SFT's share", "filtered, SFT + GRPO"),
+    ("round two, SFT's share", "round two, SFT + GRPO"),
 )
 BEFORE_AFTER = (
     ("unfiltered", "filtered"),
     ("random, as many", "filtered"),
-    ("filtered", "filtered + GRPO"),
-    ("round two, SFT", "round two, SFT + GRPO"),
-    ("filtered", "round two, SFT"),
-    ("filtered + GRPO", "round two, SFT + GRPO"),
+    *LOOP,
+    ("filtered", "filtered, SFT + GRPO"),
+    ("round two, all", "round two, SFT + GRPO"),
+    ("filtered", "round two, all"),
+    ("filtered, SFT + GRPO", "round two, SFT + GRPO"),
 )
 SIZES = (
     "source.phantoms={MR: 700, ultrasound: 700}",
     "source.split={train: 0.7, val: 0.06, test: 0.24}",
-    "expert.images=40",
-    "expert.rows_per_image=3",
+    "expert.images=60",
+    "expert.rows_per_image=5",
     "expert.preference_images=200",
     "expert.pairs=600",
     "generator.tasks=1200",
-    "grpo.steps=40",
+    "grpo.lr=3e-5",
+    "grpo.steps=60",
     "evaluate.questions=1000",
 )
 ROUND_FIGURES = (
@@ -98,8 +108,10 @@ def truth_labelled(context: Context, rows: list[Triplet]) -> list[Triplet]:
     return list(found.values())
 
 
-def extra_arm(context: Context, rows: list[Triplet], turns: int, folder: Path) -> Model:
-    """SFT of the base on the seed and `rows`, for as many turns as the filtered arm took."""
+def extra_arm(
+    context: Context, rows: list[Triplet], folder: Path, turns: int | None = None
+) -> tuple[Model, int]:
+    """SFT of the base on the seed and `rows`, and how many turns that took; `turns` sets them."""
     config = context.config
     tasks = {t.id: t for t in context.rows(Task)}
     data = turns_of(
@@ -112,11 +124,11 @@ def extra_arm(context: Context, rows: list[Triplet], turns: int, folder: Path) -
     )
     pngs = context.pngs()
     write_training_set(folder / "data", {t["image_id"]: pngs[t["image_id"]] for t in data}, data)
-    stage = Stage("arm", 1, "", folder)
-    arguments = training_arguments(context, stage, config.sft, context.base())
+    arguments = training_arguments(context, Stage("arm", 1, "", folder), config.sft, context.base())
+    turns = turns or len(data)
     arguments["epochs"] = config.sft.epochs * turns / len(data)
     train_sft(arguments)
-    return Model(
+    model = Model(
         id=folder.name,
         role="sft",
         stage="arm",
@@ -125,6 +137,7 @@ def extra_arm(context: Context, rows: list[Triplet], turns: int, folder: Path) -
         path=str(folder / "weights"),
         metrics="{}",
     )
+    return model, turns
 
 
 def run_seed(
@@ -148,23 +161,27 @@ def run_seed(
         judges = judge_variants(context, root / f"seed{seed}") if variants else {}
         rounds = [run_round(context, 1)]
         accuracy["base"] = rounds[0]["arms"]["base"]
-        accuracy |= named(rounds[0], ("filtered", "filtered + GRPO"))
-        generated = context.rows(Triplet, "generate", 1)
-        parsed = [t for t in generated if t.problem is None]
+        parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
         kept = kept_triplets(context, 1)
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(parsed), size=len(kept), replace=False)
+        random = [parsed[i] for i in sorted(chosen)]
         arms = {
+            "filtered": kept,
             "unfiltered": parsed,
-            "random, as many": [parsed[i] for i in sorted(chosen)],
+            "random, as many": random,
             "truth-labelled": truth_labelled(context, parsed),
         }
-        turns = next(c for c in context.workspace.commits() if c["stage"] == "sft")
+        folder, turns = root / f"seed{seed}", None
         for number, (arm, rows) in enumerate(arms.items()):
-            folder = root / f"seed{seed}" / f"arm{number}"
-            accuracy[arm] = score(extra_arm(context, rows, turns["metrics"]["turns"], folder), arm)
+            model, turns = extra_arm(context, rows, folder / f"arm{number}", turns)
+            accuracy[arm] = score(model, arm)
         rounds.append(run_round(context, 2))
-        accuracy |= named(rounds[1], ("round two, SFT", "round two, SFT + GRPO"))
+        model, _ = extra_arm(context, kept_triplets(context, 2), folder / "arm-both")
+        accuracy["round two, all"] = score(model, "round two, all")
+        for record, (share, policy) in zip(rounds, LOOP):
+            accuracy[share] = record["arms"]["sft"]
+            accuracy[policy] = record["arms"]["policy"]
         for record in rounds:
             print(f"seed {seed}: {record}", flush=True)
         commits = {(c["stage"], c["round"]): c["metrics"] for c in context.workspace.commits()}
@@ -174,7 +191,7 @@ def run_seed(
             "rounds": rounds,
             "judge": commits["reward", 0],
             "judges": judges,
-            "purity_of_random": purity(context, arms["random, as many"]),
+            "purity_of_random": purity(context, random),
             "questions": len(questions),
         }
 
@@ -232,15 +249,12 @@ def run_round(context: Context, number: int) -> dict[str, Any]:
         "judge_pairwise": refine.get("pairwise"),
         **triplet_auc(context, number),
         "accepted": refine["accepted"],
+        "grpo_fresh": metrics["grpo"]["fresh"],
+        "grpo_divided": metrics["grpo"]["divided"],
         "grpo_reward_first": metrics["grpo"]["reward_first"],
         "grpo_reward": metrics["grpo"]["reward"],
         "arms": {arm: m["accuracy"] for arm, m in metrics["evaluate"]["arms"].items()},
     }
-
-
-def named(record: dict[str, Any], names: tuple[str, str]) -> dict[str, float]:
-    """The SFT and policy accuracies of a round under the arms' names."""
-    return {names[0]: record["arms"]["sft"], names[1]: record["arms"]["policy"]}
 
 
 def spread(values: list[float]) -> str:
@@ -269,9 +283,9 @@ def report(results: list[dict[str, Any]]) -> None:
     for one, other in BEFORE_AFTER:
         gains = [r["accuracy"][other] - r["accuracy"][one] for r in results]
         told = "  ".join(f"{100 * gain:+.1f}" for gain in gains)
-        print(f"  {one:16s} -> {other:22s} {spread(gains)}   {told}")
+        print(f"  {one:22s} -> {other:22s} {spread(gains)}   {told}")
     print("\nGap from unfiltered to truth-labelled closed, in %")
-    for arm in ("filtered", "filtered + GRPO", "round two, SFT", "round two, SFT + GRPO"):
+    for arm in ("filtered", "filtered, SFT + GRPO", "round two, all", "round two, SFT + GRPO"):
         print(f"  {arm:24s} {spread([closed(r, arm) for r in results])}")
     print("\nRows and judge, by round")
     for number in (0, 1):

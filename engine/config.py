@@ -175,8 +175,11 @@ class Grpo(Optimiser):
     """Group relative policy optimisation of the policy."""
 
     steps: int = Field(40, ge=0, description="0 skips GRPO")
-    keep: float = Field(
-        0.5, gt=0, le=1, description="share of the kept rows of a round, the surest first"
+    share: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="of the kept questions, which SFT leaves to GRPO; 0: both see all",
     )
     group: int = Field(8, ge=2, description="completions a prompt")
     temperature: float = Field(1.0, gt=0)

@@ -19,12 +19,13 @@ from pipelines.expertise import Exemplar, held_out
 VALIDATION_SHARE = 0.5  # of as many questions as the test has, for the planner
 
 
-def make_examinees(models: dict[str, str], section: dict[str, Any], threads: int) -> cluster.Worker:
-    """A Ray Data worker: rows of {key, png, text} in, greedy replies out.
+def make_examinees(
+    models: dict[str, str], section: dict[str, Any], sampling: Sampling, threads: int
+) -> cluster.Worker:
+    """A Ray Data worker: rows of {key, png, text} in, `sampling.n` replies to each out.
 
     One worker serves all arms, one model at a time; a shard's name begins with its arm.
     """
-    sampling = Sampling(1, 0.0, section["max_tokens"])
     opened: dict[str, VLM] = {}
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
@@ -35,7 +36,10 @@ def make_examinees(models: dict[str, str], section: dict[str, Any], threads: int
                 models[arm], section["backend"], section["url"], section["max_model_len"], threads
             )
         replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
-        return [{"key": r["key"], "text": reply[0].text} for r, reply in zip(rows, replies)]
+        return [
+            {"key": r["key"], "texts": [sample.text for sample in reply]}
+            for r, reply in zip(rows, replies)
+        ]
 
     return work
 
@@ -70,45 +74,59 @@ def marked(
     )
 
 
-def examine(
-    context: Context, arms: dict[str, tuple[Model, list[Exemplar]]], round: int
-) -> list[Evaluation]:
-    """Ask each arm's model its questions greedily, on Ray Data, and mark the answers."""
+def ask(
+    context: Context, arms: dict[str, tuple[Model, list[Triplet]]], sampling: Sampling
+) -> dict[str, list[list[str]]]:
+    """Each arm's model asked its questions on Ray Data: by arm, the replies to each question."""
     section, config = context.config.evaluate, context.config
-    images = {i.id: i for i in context.images()}
+    pngs = context.pngs()
     shards: dict[str, cluster.Rows] = {}
     for arm, (_, questions) in arms.items():
         for low in range(0, len(questions), section.batch):
             shards[f"{arm}/{low:06d}"] = [
                 {
                     "key": number,
-                    "png": images[q.image_id].png,
+                    "png": pngs[q.image_id],
                     "text": answer_prompt(
                         config.generator.prompts, q.question, q.options, section.style
                     ),
                 }
-                for number, (q, _) in enumerate(questions[low : low + section.batch], low)
+                for number, q in enumerate(questions[low : low + section.batch], low)
             ]
     arguments = {
         "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
         "section": section.model_dump(),
+        "sampling": sampling,
         "threads": config.cluster.threads,
     }
-    texts: dict[tuple[str, int], str] = {}
+    replies: dict[tuple[str, int], list[str]] = {}
     total = sum(len(questions) for _, questions in arms.values())
     # A vLLM engine does not give its memory back, so there each arm has workers of its own.
     together = [list(arms)] if section.backend == "transformers" else [[arm] for arm in arms]
     for group in together:
         mine = {name: rows for name, rows in shards.items() if name.partition("/")[0] in group}
-        for shard, replies in cluster.map_shards(
+        for shard, answered in cluster.map_shards(
             make_examinees, arguments, mine, section.actors, config.cluster.threads, section.gpus
         ):
-            texts |= {(shard.partition("/")[0], r["key"]): r["text"] for r in replies}
-            context.display.advance(len(texts), total, "answers")
+            replies |= {(shard.partition("/")[0], r["key"]): list(r["texts"]) for r in answered}
+            context.display.advance(len(replies), total, "questions")
+    return {
+        arm: [replies[arm, n] for n in range(len(questions))]
+        for arm, (_, questions) in arms.items()
+    }
+
+
+def examine(
+    context: Context, arms: dict[str, tuple[Model, list[Exemplar]]], round: int
+) -> list[Evaluation]:
+    """Ask each arm's model its questions greedily and mark the answers."""
+    images = {i.id: i for i in context.images()}
+    wanted = {arm: (model, [q for q, _ in rows]) for arm, (model, rows) in arms.items()}
+    replies = ask(context, wanted, Sampling(1, 0.0, context.config.evaluate.max_tokens))
     return [
-        marked(q, task.question_type, images[q.image_id], model, arm, round, texts[arm, number])
+        marked(q, task.question_type, images[q.image_id], model, arm, round, texts[0])
         for arm, (model, questions) in arms.items()
-        for number, (q, task) in enumerate(questions)
+        for (q, task), texts in zip(questions, replies[arm])
     ]
 
 

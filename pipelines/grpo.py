@@ -1,4 +1,8 @@
-"""GRPO with TRL's GRPOTrainer on Ray Train, on the surest of the rows that select kept.
+"""GRPO with TRL's GRPOTrainer on Ray Train, on kept questions that SFT has not seen.
+
+Of those, the ones on which the SFT model's own samples are divided: a group of completions that
+are all right or all wrong has no advantage and teaches nothing. DAPO (arXiv 2503.14476) drops such
+groups while it trains; here they are found before, so that every step has a full batch.
 
 Reward of a completion = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from
 the configuration, which is refused unless correct > judge + format. An answer counts as right only
@@ -9,15 +13,13 @@ r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart fro
 from __future__ import annotations
 
 import json
-import math
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
-from engine.records import Decision, Model, Preference, Triplet
+from engine.records import Model, Preference, Triplet, unique
 from engine.training import (
     common_arguments,
     first_use,
@@ -29,12 +31,14 @@ from engine.training import (
     watched,
     write_training_set,
 )
-from engine.vlm import Request
+from engine.vlm import Request, Sampling
 from engine.workspace import Stage
 from generators.prompts import answer_prompt
 from pipelines.context import Context
+from pipelines.evaluate import ask
 from pipelines.sft import (
     chat_dataset,
+    fresh_triplets,
     kept_triplets,
     rows_per_step,
     seed_triplets,
@@ -142,31 +146,38 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def surest(decisions: list[Decision], share: float) -> set[str]:
-    """Ids of the surest `share` of the rows that each round kept.
+def divided(context: Context, rows: list[Triplet], model: Model, seed: int) -> list[Triplet]:
+    """Rows on which a group of the model's sampled answers has right ones and wrong ones."""
+    section = context.config.grpo
+    sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
+    replies = ask(context, {"sft": (model, rows)}, sampling)["sft"]
+    return [row for row, texts in zip(rows, replies) if len({_right(t, row) for t in texts}) == 2]
 
-    Samples differ most where the answer on record is wrong, so there the policy gradient is
-    largest: rows that SFT bears would teach GRPO their mistakes.
+
+def _right(text: str, row: Triplet) -> bool:
+    return composite_reward(text, row.answer, row.options, 0.0, {"correct": 1.0}) > 0
+
+
+def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
+    """What GRPO trains on: kept questions that SFT left, on which its model is divided.
+
+    Where these do not fill one step, the other questions left follow, then what SFT saw.
     """
-    rounds: dict[int, list[Decision]] = defaultdict(list)
-    for decision in decisions:
-        if decision.keep:
-            rounds[decision.round].append(decision)
-    return {
-        d.triplet_id
-        for kept in rounds.values()
-        for d in sorted(kept, key=lambda d: (-d.score, d.triplet_id))[
-            : math.ceil(share * len(kept))
-        ]
-    }
+    section = context.config.grpo
+    kept = kept_triplets(context, stage.round)
+    fresh = fresh_triplets(context, stage.round) or kept
+    chosen = divided(context, fresh, start, context.config.seed * 1000 + stage.round)
+    stage.metrics = {"fresh": len(fresh), "divided": len(chosen)}
+    others = unique([*chosen, *fresh, *kept, *seed_triplets(context)])
+    step = rows_per_step(section) // section.group  # a step takes whole groups of completions
+    return others[: max(len(chosen), step)]
 
 
 def grpo(context: Context, stage: Stage) -> None:
-    """The policy of a round: its SFT model after GRPO; with 0 steps, the SFT model itself."""
+    """The policy of a round: its SFT model after GRPO."""
     config = context.config
-    sure = surest(context.rows(Decision, "select"), config.grpo.keep)
-    kept = [t for t in kept_triplets(context, stage.round) if t.id in sure]
-    rows = seed_triplets(context) + kept
+    start = context.model("sft")
+    rows = questions_for_grpo(context, stage, start)
     style = config.evaluate.style
     questions = [
         {
@@ -181,15 +192,13 @@ def grpo(context: Context, stage: Stage) -> None:
     pngs = context.pngs()
     used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
-    start = context.model("sft")
     judge = context.model("judge")
     arguments = training_arguments(context, stage, config.grpo, start) | {
         "judge": context.path_of(judge),
     }
     metrics = train_on_cluster(context, train_grpo, arguments)
-    stage.metrics = metrics | {"rows": len(rows)}
+    stage.metrics |= metrics | {"rows": len(rows)}
     folder = stage.folder / "weights"
-    # A step takes whole groups of completions, so fewer questions than rows of a batch.
     use = first_use(len(rows), rows_per_step(config.grpo) // config.grpo.group, metrics["steps"])
     rewarded_by = [judge] if config.grpo.reward.judge else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]

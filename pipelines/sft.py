@@ -169,6 +169,13 @@ def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
     return [t for t in context.rows(Triplet, "generate") if t.id in kept]
 
 
+def fresh_triplets(context: Context, rounds: int) -> list[Triplet]:
+    """Of the kept rows those left to GRPO: the same share of questions in every round."""
+    share = context.config.grpo.share if context.config.grpo.steps else 0.0
+    kept = kept_triplets(context, rounds)
+    return [t for t in kept if int(t.question_key[:8], 16) < share * 2**32]
+
+
 def seed_triplets(context: Context) -> list[Triplet]:
     """The expert's own rows."""
     return [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
@@ -204,8 +211,13 @@ def tune(context: Context, stage: Stage) -> None:
 
 
 def sft(context: Context, stage: Stage) -> None:
-    """The policy of a round: the base tuned on the seed and on all rows kept so far."""
-    rows = seed_triplets(context) + kept_triplets(context, stage.round)
+    """The policy of a round: the base tuned on the seed and on rows kept so far.
+
+    Questions left to GRPO are not among them.
+    """
+    fresh = {t.id for t in fresh_triplets(context, stage.round)}
+    kept = [t for t in kept_triplets(context, stage.round) if t.id not in fresh]
+    rows = seed_triplets(context) + kept
     _train(context, stage, context.base(), "sft", rows)
 
 

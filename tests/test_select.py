@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from engine.config import Select
 from engine.records import Decision, Judgement, Triplet, content_id
-from pipelines.grpo import surest
 from pipelines.select import KEPT, choose, decide, duplicate_key
 
 OPTIONS = ("left", "right")
@@ -248,25 +247,3 @@ def test_sureness_is_a_probability_for_any_scores(one: float, two: float) -> Non
     left, right = row(answer="left"), row(answer="right")
     choice = choose([left, right], judged((left, one), (right, two)), RULES)
     assert 0 <= choice.sureness <= 0.9 + 1e-9
-
-
-def test_grpo_takes_the_surest_share_of_each_rounds_kept_rows() -> None:
-    def decision(name: str, round: int, score: float, keep: bool = True) -> Decision:
-        return Decision(
-            id=name,
-            triplet_id=name,
-            rules_id="rules",
-            round=round,
-            keep=keep,
-            reason=KEPT,
-            score=score,
-            threshold=0.0,
-        )
-
-    decisions = [
-        *(decision(f"a{n}", 1, 0.1 * n) for n in range(1, 5)),
-        *(decision(f"b{n}", 2, 0.01 * n) for n in range(1, 4)),
-        decision("rejected", 2, 1.0, keep=False),
-    ]
-    assert surest(decisions, 0.5) == {"a4", "a3", "b3", "b2"}
-    assert surest(decisions, 1.0) == {d.triplet_id for d in decisions if d.keep}
