@@ -79,9 +79,9 @@ SIZES = (
     "expert.rows_per_image=5",
     "expert.preference_images=200",
     "expert.pairs=600",
-    "generator.tasks=1200",
+    "generator.tasks=800",
     "grpo.lr=3e-5",
-    "grpo.steps=60",
+    "grpo.steps=50",
     "evaluate.questions=1000",
 )
 ROUND_FIGURES = (

@@ -146,31 +146,35 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def divided(context: Context, rows: list[Triplet], model: Model, seed: int) -> list[Triplet]:
-    """Rows on which a group of the model's sampled answers has right ones and wrong ones."""
-    section = context.config.grpo
-    sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
-    replies = ask(context, {"sft": (model, rows)}, sampling)["sft"]
-    return [row for row, texts in zip(rows, replies) if len({_right(t, row) for t in texts}) == 2]
-
-
-def _right(text: str, row: Triplet) -> bool:
-    return composite_reward(text, row.answer, row.options, 0.0, {"correct": 1.0}) > 0
+def divided(texts: list[str], gold: str, options: tuple[str, ...]) -> bool:
+    """Whether some completions of a group are right and others wrong, so that it teaches."""
+    return len({composite_reward(t, gold, options, 0.0, {"correct": 1.0}) for t in texts}) > 1
 
 
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
     """What GRPO trains on: kept questions that SFT left, on which its model is divided.
 
-    Where these do not fill one step, the other questions left follow, then what SFT saw.
+    Where these do not fill one step, the other questions left follow, then what SFT saw. The choice
+    is written down, for a training that is taken up again must see the same rows.
     """
     section = context.config.grpo
     kept = kept_triplets(context, stage.round)
     fresh = fresh_triplets(context, stage.round) or kept
-    chosen = divided(context, fresh, start, context.config.seed * 1000 + stage.round)
+    choice = stage.folder / "asked" / "divided.json"
+    if not choice.exists():
+        seed = context.config.seed * 1000 + stage.round
+        sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
+        replies = ask(context, {"sft": (start, fresh)}, sampling)["sft"]
+        teach = [t.id for t, said in zip(fresh, replies) if divided(said, t.answer, t.options)]
+        choice.parent.mkdir(exist_ok=True)
+        half = choice.with_suffix(".part")
+        half.write_text(json.dumps(teach))
+        half.replace(choice)
+    ids = set(json.loads(choice.read_text()))
+    chosen = [t for t in fresh if t.id in ids]
     stage.metrics = {"fresh": len(fresh), "divided": len(chosen)}
-    others = unique([*chosen, *fresh, *kept, *seed_triplets(context)])
     step = rows_per_step(section) // section.group  # a step takes whole groups of completions
-    return others[: max(len(chosen), step)]
+    return unique([*chosen, *fresh, *kept, *seed_triplets(context)])[: max(len(chosen), step)]
 
 
 def grpo(context: Context, stage: Stage) -> None:

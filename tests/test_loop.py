@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine.records import Decision, Image, Model, Triplet
+from engine.records import Consumption, Decision, Image, Model, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
 from tests.conftest import ROOT, TRIPTYCH, small, triptych
@@ -45,6 +45,21 @@ def test_every_generated_row_has_a_decision_with_a_reason(small_run: Path) -> No
     decided = {d.triplet_id: d.reason for d in workspace.read(Decision)}
     assert made == set(decided)
     assert all(decided.values())
+
+
+def test_sft_leaves_questions_to_grpo(small_run: Path) -> None:
+    workspace = Workspace.existing(small_run)
+    kept = {d.triplet_id for d in workspace.read(Decision) if d.keep}
+    stage_of = {m.id: m.stage for m in workspace.read(Model)}
+    seen: dict[str, set[str]] = {"sft": set(), "grpo": set()}
+    for use in workspace.read(Consumption):
+        if stage_of[use.model_id] in seen:
+            seen[stage_of[use.model_id]].add(use.row_id)
+    left = kept - seen["sft"]
+    assert 0.2 < len(left) / len(kept) < 0.8
+    metrics = next(c["metrics"] for c in workspace.commits() if c["stage"] == "grpo")
+    assert metrics["fresh"] == len(left)
+    assert len(seen["grpo"] & left) >= min(metrics["rows"], len(left))
 
 
 def test_a_generated_row_is_made_again_byte_for_byte(small_run: Path) -> None:

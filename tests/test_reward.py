@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from engine.answers import is_correct, parse_completion, render_completion
 from engine.config import Grpo
-from pipelines.grpo import composite_reward
+from pipelines.grpo import composite_reward, divided
 
 OPTIONS = ("left", "right", "both sides")
 weight = st.floats(0, 1e6, allow_nan=False)
@@ -134,3 +134,19 @@ def test_weights_are_accepted_exactly_where_right_beats_wrong(values: dict[str, 
 )
 def test_weights_that_could_reward_a_wrong_answer_are_refused(values: dict[str, float]) -> None:
     assert accepted(values) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "teaches"),
+    [
+        (["left", "Left.", "A"], False),
+        (["right", "both sides", "elsewhere"], False),
+        (["left", "right", "left"], True),
+        (["left", "left or right"], True),
+    ],
+)
+def test_a_group_teaches_where_some_answers_are_right_and_others_wrong(
+    answers: list[str], teaches: bool
+) -> None:
+    texts = [render_completion("", answer) for answer in answers]
+    assert divided(texts, "left", OPTIONS) == teaches

@@ -42,7 +42,7 @@ START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts af
 LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
 MAX_TEXT = 1 << 20
 MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
-AHEAD = 4  # files in flight a worker
+AHEAD = 16  # files in flight a worker: a slow one at the head leaves the others busy
 SPARE = 1 << 16  # bytes read beyond what was asked for, so that a short reply takes one turn
 # One thread a codec: workers are what runs in parallel. glibc keeps freed memory for the next file
 # from the start, as far as it would learn to (mallopt(3)): pages asked for anew cost more.
