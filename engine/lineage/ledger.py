@@ -208,29 +208,32 @@ class Ledger:
         """Rows of an indexed table whose `column` is one of `values`, in the order written."""
         if not values:
             return []
-        wanted = sorted(set(values))
-        index = f"index_{table}_{column}"
-        # DuckDB goes straight to what equals one value; asked for several, it reads all between.
-        if len(wanted) <= FEW:
-            each = [f"SELECT row FROM {index} WHERE key = hash(?)"] * len(wanted)
-            query, parameters = " UNION ALL ".join(each), list[Any](wanted)
-        else:
-            query = f"SELECT row FROM {index} JOIN (SELECT hash(unnest(?)) AS key) USING (key)"
-            parameters = [wanted]
+        wanted = set(values)
         with self.reading():
-            places = [place["row"] for place in self.sql(query, parameters)]
+            places = self._places(f"index_{table}_{column}", sorted(wanted))
             rows = [
                 row
                 for start in range(0, len(places), 32)
-                for row in self.sql(
-                    " UNION ALL ".join(
-                        f"SELECT * FROM {table} WHERE rowid = {place}"
-                        for place in places[start : start + 32]
-                    )
-                )
+                for row in self._at(table, places[start : start + 32])
             ]
         rows = [row for row in rows if row[column] in wanted]
         return sorted(rows, key=lambda row: (row["sequence"], row["id"]))
+
+    # DuckDB goes straight to what equals one value; asked for several in one, it reads all between.
+
+    def _places(self, index: str, values: list[str]) -> list[int]:
+        """Numbers of the rows that an index has under any of the values."""
+        if len(values) <= FEW:
+            each = [f"SELECT row FROM {index} WHERE key = hash(?)"] * len(values)
+            found = self.sql(" UNION ALL ".join(each), list(values))
+        else:
+            keys = "SELECT hash(unnest(?)) AS key"
+            found = self.sql(f"SELECT row FROM {index} JOIN ({keys}) USING (key)", [values])
+        return [place["row"] for place in found]
+
+    def _at(self, table: str, places: list[int]) -> list[dict[str, Any]]:
+        each = (f"SELECT * FROM {table} WHERE rowid = {place}" for place in places)
+        return self.sql(" UNION ALL ".join(each))
 
     @contextmanager
     def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -41,6 +41,7 @@ def resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
 
 
 def _search(ledger: Ledger, prefix: str) -> tuple[str, str]:
+    """As `resolve`, for what is no whole id of a triplet."""
     columns = {t: "row_id" if t == "tombstones" else "id" for t in _TRACERS}
     union = " UNION ".join(f"SELECT '{t}' AS kind, {c} AS id FROM {t}" for t, c in columns.items())
     found = ledger.sql(
