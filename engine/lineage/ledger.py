@@ -34,7 +34,7 @@ from engine.records import ROW_TYPES, Row, schema_of
 
 VERSION = "4"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
-FEW = 4  # values for each of which an index is gone through; for more it is read once
+FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
 
 _SQL_TYPE = {
@@ -361,12 +361,13 @@ def complete(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str])
                 "WHERE sequence >= $1 ORDER BY 1",
                 [first],
             )
-    for table in _MAKER.keys() & set(tables):
-        db.execute(
-            f"INSERT INTO makers SELECT sequence, '{table}', {_MAKER[table]}, count(*) "
-            f"FROM {table} WHERE sequence >= $1 GROUP BY ALL",
-            [first],
-        )
+    for table, maker in _MAKER.items():
+        if table in tables:
+            db.execute(
+                f"INSERT INTO makers SELECT sequence, '{table}', {maker}, count(*) "
+                f"FROM {table} WHERE sequence >= $1 GROUP BY ALL",
+                [first],
+            )
     if "triplets" in tables:
         db.execute(_DERIVATIONS, [first])
     if "consumption" in tables:
@@ -393,7 +394,7 @@ def _add_uses(db: duckdb.DuckDBPyConnection, first: int) -> None:
             ],
         )
         several = [stage for stage in makers if len(makers[stage]) > 1]
-        if several:
+        if several:  # only triplets have: who wrote one is in its row
             db.execute(_USES_OF_SEVERAL_WRITERS.format(stages=_listed(several)))
     db.execute(_OTHER_USES, [first])
     db.execute("DROP TABLE stood")
