@@ -216,6 +216,17 @@ def test_an_index_leads_to_every_row_of_its_table(copy: Workspace) -> None:
         assert missed == [{"n": 0}], table
 
 
+def test_what_a_training_stood_on_is_the_same_by_a_sample_and_by_all_rows(
+    copy: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = everything(copy)["uses"]
+    assert {u["row_table"] for u in uses} >= {"triplets", "decisions", "preferences"}
+    for rows_of_the_sample in ("true", "i.row % 2 = 0", "false"):
+        monkeypatch.setattr("engine.lineage.ledger._SAMPLE", rows_of_the_sample)
+        copy.ledger().rebuild(copy.events)
+        assert everything(copy)["uses"] == uses
+
+
 def test_version_1_is_read_and_answered_after_its_migration(copy: Workspace) -> None:
     as_version_1(copy.root)
     with pytest.raises(TriptychError, match="lineage rebuild"):

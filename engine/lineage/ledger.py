@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import groupby
@@ -32,8 +32,9 @@ import pyarrow.parquet as pq
 from engine.errors import TriptychError
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "3"  # of the tables here: a file of another version is made again
+VERSION = "4"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
+FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
 
 _SQL_TYPE = {
@@ -61,66 +62,58 @@ CREATE TABLE commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, stage VARCHAR
 CREATE TABLE makers (sequence BIGINT, row_table VARCHAR, maker VARCHAR, rows BIGINT);
 CREATE TABLE derivations (id VARCHAR, source VARCHAR, sequence BIGINT);
 CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARCHAR,
-    first_step BIGINT, rows BIGINT);
+    first_step BIGINT);
 """
 
-_MAKERS = """
-INSERT INTO makers
-SELECT sequence, 'triplets', generator_id, count(*) FROM triplets WHERE sequence >= $1 GROUP BY ALL
-UNION ALL SELECT sequence, 'judgements', judge_id, count(*) FROM judgements
-    WHERE sequence >= $1 GROUP BY ALL
-UNION ALL SELECT sequence, 'evaluations', model_id, count(*) FROM evaluations
-    WHERE sequence >= $1 GROUP BY ALL
-UNION ALL SELECT sequence, 'decisions', NULL, count(*) FROM decisions
-    WHERE sequence >= $1 GROUP BY ALL
-UNION ALL SELECT sequence, 'preferences', NULL, count(*) FROM preferences
-    WHERE sequence >= $1 GROUP BY ALL
-"""
+_MAKER = {  # what names the model that wrote a row; decisions and preferences have a stage's rules
+    "triplets": "generator_id",
+    "judgements": "judge_id",
+    "evaluations": "model_id",
+    "decisions": "NULL",
+    "preferences": "NULL",
+}
 _DERIVATIONS = """
 INSERT INTO derivations SELECT id, unnest(derived_from), sequence FROM triplets
 WHERE sequence >= $1 AND len(derived_from) > 0
 """
 
 # What a training stood on: the stages of the rows it saw, who wrote these, and the decisions that
-# let them through. A row made from another row counts for both writers. Who wrote a row is looked
-# up in the row itself only where its stage had several writers.
-_USES = """
-INSERT INTO uses
+# let them through. A row made from another row counts for both writers. `stood` is a line a row.
+_STOOD = """
+CREATE OR REPLACE TEMP TABLE stood AS
 WITH RECURSIVE seen AS (
     SELECT sequence, row_id, row_table, coalesce(first_step, 0) AS first_step
     FROM consumption WHERE sequence >= $1
 ), line AS (
     SELECT id, source FROM derivations
     UNION SELECT line.id, d.source FROM line JOIN derivations d ON d.id = line.source
-), pairs AS (
-    SELECT s.sequence, p.sequence AS source, p.expert, p.chosen_id, p.rejected_id, s.first_step
-    FROM seen s JOIN preferences p ON p.id = s.row_id WHERE s.row_table = 'preferences'
 ), direct AS (
     SELECT sequence, row_id, first_step FROM seen WHERE row_table = 'triplets'
-    UNION ALL SELECT sequence, unnest([chosen_id, rejected_id]), first_step FROM pairs
-), every AS MATERIALIZED (
-    SELECT sequence, hash(row_id) AS key, first_step FROM direct
-    UNION ALL SELECT d.sequence, hash(line.source), d.first_step
-        FROM direct d JOIN line ON line.id = d.row_id
-), rows AS MATERIALIZED (
-    SELECT e.sequence, key, i.sequence AS source, first_step
-    FROM every e JOIN index_triplets_id i USING (key)
-), writers AS (
-    SELECT sequence AS source, any_value(maker) AS maker, count(*) = 1 AS one
-    FROM makers WHERE row_table = 'triplets' GROUP BY ALL
-), found AS (
-    SELECT r.sequence, 'triplets' AS row_table, source, maker, first_step
-        FROM rows r JOIN writers USING (source) WHERE one
-    UNION ALL SELECT r.sequence, 'triplets', source, t.generator_id, first_step
-        FROM rows r JOIN writers USING (source)
-        JOIN triplets t ON t.sequence = source AND hash(t.id) = key WHERE NOT one
-    UNION ALL SELECT e.sequence, 'decisions', i.sequence, NULL, first_step
-        FROM every e JOIN index_decisions_triplet_id i USING (key) WHERE i.sequence < e.sequence
-    UNION ALL SELECT sequence, 'preferences', source, expert, first_step FROM pairs
-    UNION ALL SELECT sequence, 'models', NULL, row_id, first_step FROM seen
-        WHERE row_table = 'models'
+    UNION ALL SELECT s.sequence, unnest([chosen_id, rejected_id]), first_step
+        FROM seen s JOIN preferences p ON p.id = s.row_id WHERE s.row_table = 'preferences'
 )
-SELECT sequence, row_table, source, maker, min(first_step), count(*) FROM found GROUP BY ALL
+SELECT sequence, hash(row_id) AS key, first_step FROM direct
+UNION ALL SELECT d.sequence, hash(line.source), d.first_step
+    FROM direct d JOIN line ON line.id = d.row_id
+"""
+_STOOD_ON = """
+SELECT e.sequence, i.sequence, min(first_step) FROM stood e JOIN {index} i USING (key)
+WHERE i.sequence <= e.sequence AND {which} GROUP BY ALL
+"""
+_SAMPLE = "i.key < 1::UBIGINT << 58"  # a 64th of the rows, which lie together in a sorted index
+_USES_OF_SEVERAL_WRITERS = """
+INSERT INTO uses
+SELECT e.sequence, 'triplets', t.sequence, t.generator_id, min(first_step)
+FROM stood e JOIN triplets t ON hash(t.id) = e.key
+WHERE t.sequence <= e.sequence AND t.sequence IN ({stages}) GROUP BY ALL
+"""
+_OTHER_USES = """
+INSERT INTO uses
+SELECT c.sequence, 'preferences', p.sequence, p.expert, min(coalesce(c.first_step, 0))
+    FROM consumption c JOIN preferences p ON p.id = c.row_id
+    WHERE c.sequence >= $1 AND c.row_table = 'preferences' GROUP BY ALL
+UNION ALL SELECT sequence, 'models', NULL, row_id, min(coalesce(first_step, 0))
+    FROM consumption WHERE sequence >= $1 AND row_table = 'models' GROUP BY ALL
 """
 
 
@@ -215,20 +208,32 @@ class Ledger:
         """Rows of an indexed table whose `column` is one of `values`, in the order written."""
         if not values:
             return []
-        keys = ", ".join("hash(?)" for _ in values)
+        wanted = set(values)
         with self.reading():
-            places = self.sql(
-                f"SELECT row FROM index_{table}_{column} WHERE key IN ({keys})", list(values)
-            )
-            # One by one: DuckDB goes straight to one row, and reads all between several.
+            places = self._places(f"index_{table}_{column}", sorted(wanted))
             rows = [
                 row
-                for place in places
-                for row in self.sql(f"SELECT * FROM {table} WHERE rowid = {place['row']}")
+                for start in range(0, len(places), 32)
+                for row in self._at(table, places[start : start + 32])
             ]
-        wanted = set(values)
         rows = [row for row in rows if row[column] in wanted]
         return sorted(rows, key=lambda row: (row["sequence"], row["id"]))
+
+    # DuckDB goes straight to what equals one value; asked for several in one, it reads all between.
+
+    def _places(self, index: str, values: list[str]) -> list[int]:
+        """Numbers of the rows that an index has under any of the values."""
+        if len(values) <= FEW:
+            each = [f"SELECT row FROM {index} WHERE key = hash(?)"] * len(values)
+            found = self.sql(" UNION ALL ".join(each), list(values))
+        else:
+            keys = "SELECT hash(unnest(?)) AS key"
+            found = self.sql(f"SELECT row FROM {index} JOIN ({keys}) USING (key)", [values])
+        return [place["row"] for place in found]
+
+    def _at(self, table: str, places: list[int]) -> list[dict[str, Any]]:
+        each = (f"SELECT * FROM {table} WHERE rowid = {place}" for place in places)
+        return self.sql(" UNION ALL ".join(each))
 
     @contextmanager
     def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -356,11 +361,73 @@ def complete(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str])
                 "WHERE sequence >= $1 ORDER BY 1",
                 [first],
             )
-    db.execute(_MAKERS, [first])
+    for table, maker in _MAKER.items():
+        if table in tables:
+            db.execute(
+                f"INSERT INTO makers SELECT sequence, '{table}', {maker}, count(*) "
+                f"FROM {table} WHERE sequence >= $1 GROUP BY ALL",
+                [first],
+            )
     if "triplets" in tables:
         db.execute(_DERIVATIONS, [first])
     if "consumption" in tables:
-        db.execute(_USES, [first])
+        _add_uses(db, first)
+
+
+def _add_uses(db: duckdb.DuckDBPyConnection, first: int) -> None:
+    """What the trainings of stage `first` and later ones stood on."""
+    db.execute(_STOOD, [first])
+    for table, index in (
+        ("triplets", "index_triplets_id"),
+        ("decisions", "index_decisions_triplet_id"),
+    ):
+        makers = _makers(db, table)
+        steps = _stood_on(db, index, [stage for stage in makers if len(makers[stage]) == 1])
+        db.execute(
+            "INSERT INTO uses SELECT unnest($1), $2, unnest($3), unnest($4), unnest($5)",
+            [
+                [training for training, _ in steps],
+                table,
+                [stage for _, stage in steps],
+                [makers[stage][0] for _, stage in steps],
+                list(steps.values()),
+            ],
+        )
+        several = [stage for stage in makers if len(makers[stage]) > 1]
+        if several:  # only triplets have: who wrote one is in its row
+            db.execute(_USES_OF_SEVERAL_WRITERS.format(stages=_listed(several)))
+    db.execute(_OTHER_USES, [first])
+    db.execute("DROP TABLE stood")
+
+
+def _makers(db: duckdb.DuckDBPyConnection, table: str) -> dict[int, list[str | None]]:
+    """Who wrote the rows of each stage that wrote any."""
+    query = "SELECT sequence, list(maker) FROM makers WHERE row_table = ? GROUP BY ALL"
+    return dict(db.execute(query, [table]).fetchall())
+
+
+def _stood_on(
+    db: duckdb.DuckDBPyConnection, index: str, stages: list[int]
+) -> dict[tuple[int, int], int]:
+    """The first step at which a training saw a row of a stage, by (training, stage).
+
+    Most trainings see rows of most stages, and all at the same first step: a sample tells that of
+    a stage, and the whole index is read only for stages that it leaves open.
+    """
+    least = dict(db.execute("SELECT sequence, min(first_step) FROM stood GROUP BY ALL").fetchall())
+
+    def steps(which: str) -> dict[tuple[int, int], int]:
+        found = db.execute(_STOOD_ON.format(index=index, which=which)).fetchall()
+        return {(training, stage): step for training, stage, step in found if stage in stages}
+
+    sure = {k: step for k, step in steps(_SAMPLE).items() if step == least[k[0]]}
+    pairs = {(training, stage) for training in least for stage in stages if stage <= training}
+    unsure = {stage for _, stage in pairs - sure.keys()}
+    return sure | steps(f"i.sequence IN ({_listed(unsure)})") if unsure else sure
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
 
 
 def quoted(path: Path) -> str:

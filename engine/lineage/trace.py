@@ -26,7 +26,10 @@ def trace(ledger: Ledger, id_or_prefix: str) -> dict[str, Any]:
     one, has such an id.
     """
     with ledger.reading():
-        table, row_id = resolve(ledger, id_or_prefix)
+        rows = ledger.find("triplets", "id", [id_or_prefix])
+        if rows:
+            return {"kind": "triplet", "id": id_or_prefix} | _told(ledger, rows)
+        table, row_id = _search(ledger, id_or_prefix)
         return {"kind": table.removesuffix("s"), "id": row_id} | _TRACERS[table](ledger, row_id)
 
 
@@ -34,6 +37,11 @@ def resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
     """(table, id) of the row that an id, or the start of one, means; raises as `trace` does."""
     if ledger.find("triplets", "id", [prefix]):
         return "triplets", prefix
+    return _search(ledger, prefix)
+
+
+def _search(ledger: Ledger, prefix: str) -> tuple[str, str]:
+    """As `resolve`, for what is no whole id of a triplet."""
     columns = {t: "row_id" if t == "tombstones" else "id" for t in _TRACERS}
     union = " UNION ".join(f"SELECT '{t}' AS kind, {c} AS id FROM {t}" for t, c in columns.items())
     found = ledger.sql(
@@ -85,21 +93,27 @@ def _opened(row: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k != "sequence" and v not in (None, [])}
 
 
+def _named(models: dict[str, dict[str, Any]], model_id: str) -> dict[str, Any]:
+    """A model's row, or what it is called where it has none (an expert, an outside endpoint)."""
+    return models.get(model_id, {"id": model_id})
+
+
 def _model(ledger: Ledger, model_id: str | None) -> dict[str, Any]:
     """A model's row, or what it is called where it has none (an expert, an outside endpoint)."""
     return _one(ledger, "models", model_id) or {"id": model_id}
 
 
-def _judgements(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
+def _judgements(
+    ledger: Ledger, triplet_id: str, models: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
     rows = {r["id"]: r for r in reversed(ledger.find("judgements", "triplet_id", [triplet_id]))}
     if not rows:
         return []
     rounds = {c["sequence"]: c["round"] for c in ledger.sql("SELECT sequence, round FROM commits")}
-    models = _all_models(ledger)
     return [
         {k: v for k, v in r.items() if k not in ("triplet_id", "judge_id", "sequence")}
         | {"round": rounds[r["sequence"]]}
-        | {"judge": models.get(r["judge_id"], {"id": r["judge_id"]})}
+        | {"judge": _named(models, r["judge_id"])}
         for r in reversed(rows.values())
     ]
 
@@ -138,15 +152,17 @@ def _descendants(models: dict[str, dict[str, Any]], model_id: str) -> list[dict[
     return sorted(found, key=lambda m: (m["steps"], m["round"], m["id"]))
 
 
-def _used_by(ledger: Ledger, row_ids: list[str]) -> list[dict[str, Any]]:
+def _used_by(
+    ledger: Ledger, row_ids: list[str], models: dict[str, dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """The models that saw any of the rows in training, and when, each with its descendants."""
     uses = ledger.find("consumption", "row_id", row_ids)
-    models = _all_models(ledger) if uses else {}
+    models = _all_models(ledger) if models is None and uses else models or {}
     told = []
     for use in uses:
         steps = {k: use[k] for k in ("first_step", "by_step") if use[k] is not None}
         told.append(
-            models.get(use["model_id"], {"id": use["model_id"]})
+            _named(models, use["model_id"])
             | {"saw": f"{use['row_table']} {use['row_id']}", "in_stage": use["stage"]}
             | steps
             | {"descendants": _descendants(models, use["model_id"])}
@@ -178,7 +194,12 @@ def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
 
 
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
-    rows = ledger.find("triplets", "id", [row_id])
+    return _told(ledger, ledger.find("triplets", "id", [row_id]))
+
+
+def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of a triplet, from its row of each stage that committed it."""
+    models, row_id = _all_models(ledger), rows[0]["id"]
     row = _staged(ledger, rows[0])
     image_id, task_id, generator_id = (
         row.pop(column, None) for column in ("image_id", "task_id", "generator_id")
@@ -188,13 +209,13 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "split": image.get("split"),
         "image": image,
         "task": _one(ledger, "tasks", task_id) or {"id": task_id},
-        "generator": _model(ledger, generator_id),
+        "generator": _named(models, generator_id),
         "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
-        "judgements": _judgements(ledger, row_id),
+        "judgements": _judgements(ledger, row_id, models),
         "decisions": _decisions(ledger, row_id),
         "datasets": _exports(ledger, row_id),
         "runs": _runs(ledger, [row["sequence"] for row in rows]),
-        "used_by": _used_by(ledger, [row_id, *pairs_of(ledger, row_id)]),
+        "used_by": _used_by(ledger, [row_id, *pairs_of(ledger, row_id)], models),
     }
 
 
