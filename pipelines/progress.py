@@ -38,7 +38,8 @@ class Display:
         self._progress: Progress | None = None
         self._task: Any = None
         self._said = 0.0
-        self._first = (0.0, 0)  # when the first progress of the stage came, and how far it was
+        self._unit = ""  # what is counted: a stage may count questions, then steps
+        self._first = (0.0, 0)  # when the first progress in this unit came, and how far it was
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False)
@@ -70,7 +71,7 @@ class Display:
         ) as progress:
             self._progress = progress
             self._task = progress.add_task(label, total=None, rate="")
-            self._first = (0.0, 0)
+            self._unit = ""
             try:
                 yield
             finally:
@@ -79,8 +80,10 @@ class Display:
     def advance(self, done: int, total: int, unit: str = "rows") -> None:
         """So much of the stage is done; without a terminal, a line every 30 seconds."""
         now = time.time()
-        if not self._first[0]:
-            self._first = (now, done)
+        if unit != self._unit:
+            self._unit, self._first = unit, (now, done)
+            if self._progress is not None:
+                self._progress.reset(self._task)
         # Loading a model takes as long as many rows: the rate counts from the first row on.
         speed = (done - self._first[1]) / max(now - self._first[0], 1e-3)
         rate = f"{speed:.1f} {unit}/s" if speed else ""
