@@ -33,7 +33,7 @@ import typer
 
 from engine.answers import render_completion
 from engine.config import load
-from engine.records import Judgement, Model, Preference, Task, Triplet
+from engine.records import Consumption, Judgement, Model, Preference, Task, Triplet
 from engine.statistics import auc
 from engine.training import write_training_set
 from engine.workspace import Stage
@@ -87,6 +87,7 @@ SIZES = (
 ROUND_FIGURES = (
     "purity_before",
     "purity_after",
+    "purity_grpo",
     "kept_fraction",
     "judge_auc",
     "judge_pairwise",
@@ -241,9 +242,12 @@ def run_round(context: Context, number: int) -> dict[str, Any]:
     """One round of the loop; its select and evaluation figures."""
     metrics = {name: step(context, name, number)["metrics"] for name in ROUND}
     select, refine = metrics["select"], metrics["refine"]
+    seen = {use.row_id for use in context.rows(Consumption, "grpo", number)}
+    taught = [t for t in context.rows(Triplet, "generate") if t.id in seen]
     return {
         "purity_before": select["purity_before"],
         "purity_after": select["purity_after"],
+        "purity_grpo": purity(context, taught),
         "kept_fraction": select["kept_fraction"],
         "judge_auc": refine.get("auc_after"),
         "judge_pairwise": refine.get("pairwise"),
