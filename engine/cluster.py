@@ -18,7 +18,7 @@ from engine.errors import TriptychError
 INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -28,6 +28,7 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TRL_EXPERIMENTAL_SILENCE": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the end of a training is seen
     # Two torch processes that spin while they wait starve each other on few cores.
     "OMP_WAIT_POLICY": "passive",
 }
@@ -38,7 +39,7 @@ def start(cluster: Cluster) -> None:
 
     Raises TriptychError where the address does not answer.
     """
-    os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
+    os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
     if cluster.address == INLINE:
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: its C++ warnings
@@ -60,7 +61,7 @@ def start(cluster: Cluster) -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": _QUIET},
+            runtime_env={"env_vars": _ENVIRONMENT},
             **local,
         )
     except ConnectionError as error:
@@ -149,8 +150,11 @@ def map_shards(
         num_gpus=gpus,
     )
     try:
-        for row in dataset.iter_rows():
-            yield row["shard"], pickle.loads(row["rows"])
+        # Prefetching would hold a finished shard back until the next one is done.
+        table: Any
+        for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+            for row in table.to_pylist():
+                yield row["shard"], pickle.loads(row["rows"])
     except ray.exceptions.RayError as error:
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
 

@@ -99,14 +99,14 @@ def run_proposer(
     done = {name.rpartition("-")[2] for name in stage.done() if name.startswith("triplets-")}
     todo = {name: rows for name, rows in shards.items() if name not in done}
     arguments = proposer_arguments(context, model, stage.round)
-    finished = len(done)
+    finished = len(pairs) - sum(len(rows) for rows in todo.values())
     for name, rows in cluster.map_shards(
         make_proposer, arguments, todo, section.actors, config.cluster.threads, section.gpus
     ):
         stage.write(Triplet, unique([Triplet.from_dict(r) for r in rows]), name)
-        finished += 1
+        finished += len(todo[name])
         context.display.advance(
-            finished * section.batch * section.samples, len(pairs) * section.samples, "triplets"
+            finished * section.samples, len(pairs) * section.samples, "triplets"
         )
     return read_shards(stage)
 
