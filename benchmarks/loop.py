@@ -80,6 +80,7 @@ SIZES = (
     "expert.preference_images=200",
     "expert.pairs=600",
     "generator.tasks=800",
+    "reward.refine_pairs=150",
     "grpo.lr=3e-5",
     "grpo.steps=50",
     "evaluate.questions=1000",
