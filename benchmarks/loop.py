@@ -81,6 +81,7 @@ SIZES = (
     "expert.pairs=600",
     "generator.tasks=800",
     "reward.refine_pairs=150",
+    "sft.ask_share=0.5",
     "grpo.lr=3e-5",
     "grpo.steps=50",
     "evaluate.questions=1000",

@@ -114,17 +114,25 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         by_round.setdefault(commit["round"], {})[commit["stage"]] = commit
     for number, stages in sorted(by_round.items()):
         if number:
-            table.add_row(str(number), *_cells(stages, by_round))
+            table.add_row(str(number), *_cells(stages, _judge_auc(by_round, number)))
     return table
 
 
-def _cells(stages: dict[str, Any], by_round: dict[int, Any]) -> list[str]:
+def _judge_auc(by_round: dict[int, dict[str, Any]], number: int) -> float | None:
+    """The judge's AUC on frozen pairs after a round, as it was last measured."""
+    for _, stages in sorted(by_round.items(), reverse=True):
+        for stage, key in (("refine", "auc_after"), ("reward", "auc")):
+            commit = stages.get(stage)
+            if commit and commit["round"] <= number and key in commit["metrics"]:
+                return float(commit["metrics"][key])
+    return None
+
+
+def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
     select = stages.get("select", {}).get("metrics", {})
-    judge = (stages.get("refine") or by_round.get(0, {}).get("reward") or {}).get("metrics", {})
     arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
     before, after = select.get("purity_before"), select.get("purity_after")
     purity = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
-    auc = judge.get("auc_after", judge.get("auc"))
     return [
         str(stages.get("generate", {}).get("rows", {}).get("triplets", "–")),
         f"{select['kept']}\n{select['kept_fraction']:.0%}" if select else "–",
