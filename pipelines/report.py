@@ -217,7 +217,7 @@ def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
     """The judge in use after each round; a refinement that was refused leaves the old one."""
     metrics: dict[int, dict[str, Any]] = {}
     for commit in commits:
-        if commit["stage"] == "judge-train":
+        if commit["stage"] == "reward":
             metrics[commit["round"]] = dict(commit["metrics"])
         elif commit["stage"] == "refine":
             said = commit["metrics"]

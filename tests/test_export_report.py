@@ -213,10 +213,10 @@ def fill(workspace: Workspace) -> None:
     ]
     commit(workspace, "expert", 0, {}, seeds + candidates, pairs, tasks)
     generator = make_model("generator", "generator", "tune", 0, None)
-    judger = make_model("judge", "judge", "judge-train", 0, None)
+    judger = make_model("judge", "judge", "reward", 0, None)
     commit(workspace, "tune", 0, {"loss": 0.4}, [generator], consume(generator, seeds))
     metrics = {"auc": 0.81, "pairwise": 0.8, "confidence_auc": 0.62, "n_holdout": 40}
-    commit(workspace, "judge-train", 0, metrics, [judger], consume(judger, pairs))
+    commit(workspace, "reward", 0, metrics, [judger], consume(judger, pairs))
     parent = generator
     for r in (1, 2):
         parent = run_round(workspace, rng, r, images, tasks, parent, judger)
