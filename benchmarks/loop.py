@@ -7,11 +7,10 @@ need: SFT on unfiltered rows, on all that were kept in round one and in both rou
 random rows, and on truth-labelled rows (the ceiling). The loop's own SFT sees a share of the kept
 questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. Arms
 differ in data only: each takes as many optimiser steps as SFT on the filtered rows of its round.
-With --judges the judge is also trained in every way
-that the configuration knows: read from the yes/no token or from fresh heads, on pairs or on tiers.
-Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
-preferences and samples. Ends with one line of JSON. Runs without Ray: it measures learning, not
-machinery.
+With --judges the judge is also trained in every way that the configuration knows: read from the
+yes/no token or from fresh heads, on pairs or on tiers. Figures are means over seeds with their
+standard deviation; a seed draws new phantoms, expert rows, preferences and samples. Ends with one
+line of JSON. Runs without Ray: it measures learning, not machinery.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ def map_shards(
         # Prefetching would hold a finished shard back until the next one is done.
         table: Any
         for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-            for row in table.to_pylist():
-                yield row["shard"], pickle.loads(row["rows"])
+            (row,) = table.to_pylist()
+            yield row["shard"], pickle.loads(row["rows"])
     except ray.exceptions.RayError as error:
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
 

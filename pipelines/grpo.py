@@ -159,7 +159,7 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     """
     section = context.config.grpo
     kept = kept_triplets(context, stage.round)
-    fresh = fresh_triplets(context, stage.round) or kept
+    fresh = fresh_triplets(context, kept) or kept
     choice = stage.folder / "asked" / "divided.json"
     if not choice.exists():
         seed = context.config.seed * 1000 + stage.round

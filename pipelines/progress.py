@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,23 +110,25 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
     )
     table.caption_justify = "left"
+    judge = judge_auc(commits)
     by_round: dict[int, dict[str, dict[str, Any]]] = {}
     for commit in commits:
         by_round.setdefault(commit["round"], {})[commit["stage"]] = commit
     for number, stages in sorted(by_round.items()):
         if number:
-            table.add_row(str(number), *_cells(stages, _judge_auc(by_round, number)))
+            measured = [auc for r, auc in sorted(judge.items()) if r <= number]
+            table.add_row(str(number), *_cells(stages, measured[-1] if measured else None))
     return table
 
 
-def _judge_auc(by_round: dict[int, dict[str, Any]], number: int) -> float | None:
-    """The judge's AUC on frozen pairs after a round, as it was last measured."""
-    for _, stages in sorted(by_round.items(), reverse=True):
-        for stage, key in (("refine", "auc_after"), ("reward", "auc")):
-            commit = stages.get(stage)
-            if commit and commit["round"] <= number and key in commit["metrics"]:
-                return float(commit["metrics"][key])
-    return None
+def judge_auc(commits: list[dict[str, Any]]) -> dict[int, float]:
+    """By round, the AUC in [0, 1] on frozen pairs of the judge in use after it; 0: the first judge.
+
+    Rounds that measured none, for want of pairs, are left out.
+    """
+    keys = {"reward": "auc", "refine": "auc_after"}
+    found = {c["round"]: c["metrics"].get(keys[c["stage"]]) for c in commits if c["stage"] in keys}
+    return {r: float(auc) for r, auc in found.items() if auc is not None and not math.isnan(auc)}
 
 
 def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:

@@ -23,6 +23,7 @@ from engine.records import Image
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.figures import accuracy_figure, bars_figure, heatmap_figure, lines_figure
+from pipelines.progress import judge_auc
 
 ARMS = ("base", "sft", "policy")
 KEPT_SHOWN, REJECTED_SHOWN, REFUSALS_SHOWN = 12, 6, 50
@@ -214,16 +215,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """The judge in use after each round; a refinement that was refused leaves the old one."""
-    metrics: dict[int, dict[str, Any]] = {}
-    for commit in commits:
-        if commit["stage"] == "reward":
-            metrics[commit["round"]] = dict(commit["metrics"])
-        elif commit["stage"] == "refine":
-            said = commit["metrics"]
-            auc = said.get("auc_after" if said.get("accepted") else "auc_before")
-            metrics[commit["round"]] = {"auc": auc, "confidence_auc": said.get("confidence_auc")}
-    return _series(metrics, {"confidence_auc": "generator's confidence", "auc": "judge"})
+    """The judge in use after each round, and the generator's confidence on the same pairs."""
+    first = {c["round"]: c["metrics"] for c in commits if c["stage"] == "reward"}
+    confidence = _series(first, {"confidence_auc": "generator's confidence"})
+    judge = judge_auc(commits)
+    return confidence | ({"judge": judge} if judge else {})
 
 
 def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[dict[str, Any]]:

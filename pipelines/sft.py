@@ -169,10 +169,9 @@ def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
     return [t for t in context.rows(Triplet, "generate") if t.id in kept]
 
 
-def fresh_triplets(context: Context, rounds: int) -> list[Triplet]:
-    """Of the kept rows those left to GRPO: the same share of questions in every round."""
+def fresh_triplets(context: Context, kept: list[Triplet]) -> list[Triplet]:
+    """Of the kept rows those left to GRPO: a question is left in every round or in none."""
     share = context.config.grpo.share if context.config.grpo.steps else 0.0
-    kept = kept_triplets(context, rounds)
     return [t for t in kept if int(t.question_key[:8], 16) < share * 2**32]
 
 
@@ -215,9 +214,9 @@ def sft(context: Context, stage: Stage) -> None:
 
     Questions left to GRPO are not among them.
     """
-    fresh = {t.id for t in fresh_triplets(context, stage.round)}
-    kept = [t for t in kept_triplets(context, stage.round) if t.id not in fresh]
-    rows = seed_triplets(context) + kept
+    kept = kept_triplets(context, stage.round)
+    left = {t.id for t in fresh_triplets(context, kept)}
+    rows = seed_triplets(context) + [t for t in kept if t.id not in left]
     _train(context, stage, context.base(), "sft", rows)
 
 
