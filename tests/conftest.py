@@ -81,7 +81,7 @@ def copy(original: Workspace, tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace of two rounds whose rows are made by code; to be read only."""
-    from tests.test_export_report import fill
+    from tests.round_workspace import fill
 
     root = tmp_path_factory.mktemp("full") / "w"
     with Workspace.writing(root, "demo", {"licence": "cc-by-4.0", "name": "demo"}) as workspace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -276,3 +277,18 @@ def test_a_mistake_in_the_configuration_is_told_before_torch_is_loaded(command: 
         [sys.executable, "-c", NO_TORCH, *words], capture_output=True, text=True, cwd=ROOT
     )
     assert one_line(result) == "triptych: no configuration file none.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("source.include=[dark]", "source.include"),
+        ("source.paths=secret", "source.paths"),
+        ("source.table=/labels.csv", "inside the folder"),
+        ("source.labels=[report]", "is no label"),
+        ("expert.kind=vqa-rad", "source.paths=keep"),
+    ],
+)
+def test_settings_of_the_source_are_checked(setting: str, said: str) -> None:
+    with pytest.raises(TriptychError, match=re.escape(said)):
+        build({"source": {"path": "x"}}, [setting], "run.yaml")

@@ -19,7 +19,7 @@ import pytest
 
 from engine.records import Image, Task, Withdrawal, content_id
 from engine.workspace import Workspace
-from tests.test_export_report import commit, make_image, make_triplet
+from tests.round_workspace import commit, make_image, make_triplet
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_of_the_stub"

@@ -66,7 +66,7 @@ from engine.records import (
 from engine.workspace import Stage, Workspace
 from pipelines.cli import app
 from pipelines.context import Context, run_stage
-from tests.test_export_report import commit, make_image, make_triplet
+from tests.round_workspace import commit, make_image, make_triplet
 
 CONFIG = {"licence": "cc-by-4.0", "name": "demo"}
 CR = rdflib.Namespace("http://mlcommons.org/croissant/")

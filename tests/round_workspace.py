@@ -1,0 +1,245 @@
+"""A workspace of two rounds over four modalities, its rows made by code."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from engine.lineage.runs import this_run
+from engine.records import (
+    Consumption,
+    Decision,
+    Evaluation,
+    Image,
+    Judgement,
+    Model,
+    Preference,
+    Prompt,
+    Refusal,
+    Review,
+    Task,
+    Triplet,
+    bytes_id,
+    content_id,
+)
+from engine.workspace import Workspace
+
+MODALITIES = ("CT", "MR", "X-ray", "ultrasound")
+TYPES = ("modality", "disease", "grading")
+
+
+def make_image(i: int, group: str, split: str, synthetic: bool = True) -> Image:
+    rng = np.random.default_rng(i)
+    yy, xx = np.mgrid[:64, :64] / 32 - 1
+    head = 180 * (xx**2 + (yy * 0.8) ** 2 < 0.7) + rng.normal(20, 8, (64, 64))
+    picture = Pillow.fromarray(np.clip(head, 0, 255).astype(np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return Image(
+        id=bytes_id(picture.tobytes()),
+        png=buffer.getvalue(),
+        width=64,
+        height=64,
+        modality=MODALITIES[i % 4],
+        anatomy="head",
+        group=group,
+        split=split,
+        source=f"phantom-{i}.dcm",
+        rendering=json.dumps({"window": [40, 80]}),
+        deidentification="triptych-strict",
+        is_synthetic=synthetic,
+    )
+
+
+def make_images() -> list[Image]:
+    splits = {0: "test", 1: "val"}
+    return [make_image(i, f"g{i // 2}", splits.get(i // 2 % 5, "train")) for i in range(40)]
+
+
+def make_model(name: str, role: str, stage: str, round: int, parent: str | None) -> Model:
+    return Model(
+        id=content_id(name),
+        role=role,
+        stage=stage,
+        round=round,
+        parent_id=parent,
+        path=f"models/{name}",
+        metrics='{"loss":0.5}',
+    )
+
+
+def make_triplet(image: Image, generator: str, task: Task, sample: int, round: int) -> Triplet:
+    return Triplet(
+        id=content_id(image.id, generator, task.id, sample, round),
+        image_id=image.id,
+        generator_id=generator,
+        task_id=task.id,
+        prompt_hash=content_id("prompt"),
+        seed=round,
+        sample=sample,
+        round=round,
+        question="Is there a <tumor>?" if sample % 2 else "Which finding is shown?",
+        options=("yes", "no") if sample % 2 else ("tumor", "infarct", "none"),
+        answer="yes" if sample % 2 else "tumor",
+        rationale=f"{image.modality} head: 1 small tumor left.",
+        raw="Q: …",
+        logprob=-0.3,
+    )
+
+
+def commit(
+    workspace: Workspace, name: str, round: int, metrics: dict[str, Any], *tables: list[Any]
+) -> None:
+    stage = workspace.begin(name, round, content_id(name, round))
+    for rows in filter(None, tables):
+        stage.write(type(rows[0]), rows)
+    stage.metrics.update(metrics)
+    workspace.commit(stage)
+
+
+def judge(triplet: Triplet, judge_id: str, score: float) -> Judgement:
+    return Judgement(
+        id=content_id(triplet.id, judge_id),
+        triplet_id=triplet.id,
+        judge_id=judge_id,
+        factuality=score,
+        reasoning=score,
+        relevance=score,
+        overall=score,
+        probability=float(1 / (1 + np.exp(-score))),
+    )
+
+
+def decide(triplet: Triplet, keep: bool, score: float, round: int) -> Decision:
+    return Decision(
+        id=content_id(triplet.id, "rules"),
+        triplet_id=triplet.id,
+        rules_id="rules",
+        round=round,
+        keep=keep,
+        reason="kept" if keep else ("below threshold", "near duplicate")[triplet.sample % 2],
+        score=score,
+        threshold=0.0,
+    )
+
+
+def consume(model: Model, rows: list[Any]) -> list[Consumption]:
+    return [
+        Consumption(
+            id=content_id(model.id, row.id),
+            model_id=model.id,
+            row_id=row.id,
+            row_table=type(row).table,
+            stage=model.stage,
+        )
+        for row in rows
+    ]
+
+
+def evaluate(image: Image, model: Model, arm: str, round: int, correct: bool) -> Evaluation:
+    return Evaluation(
+        id=content_id(image.id, model.id, arm, round),
+        model_id=model.id,
+        image_id=image.id,
+        split=image.split,
+        round=round,
+        arm=arm,
+        modality=image.modality,
+        question_type=TYPES[int(image.id[:4], 16) % 3],
+        question="Which finding is shown?",
+        options=("tumor", "none"),
+        gold="tumor",
+        answer="tumor" if correct else "none",
+        valid=True,
+        correct=correct,
+    )
+
+
+def ingest(workspace: Workspace, images: list[Image]) -> None:
+    refusal = Refusal(id=content_id("r"), path="bad/a.dcm", frame=0, reason="burned-in text")
+    commit(workspace, "ingest", 0, {"files": 41, "images": 40, "refused": 1}, images, [refusal])
+    review = Review(
+        id=content_id("v"), image_id=content_id("q"), verdict="dropped", reason="quarantined",
+        reviewer="R", decided="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    commit(workspace, "review", 0, {"released": 0, "dropped": 1}, [review])
+
+
+def fill(workspace: Workspace) -> None:
+    """Every stage of two rounds, as the loop commits them."""
+    rng = np.random.default_rng(0)
+    images = make_images()
+    tasks = [Task.make(m, t, "easy", "choice", "step") for m in MODALITIES for t in TYPES]
+    ingest(workspace, images)
+    seeds = [make_triplet(i, "expert", tasks[0], 0, 0) for i in images[4:10]]
+    candidates = [make_triplet(i, "perturbed", tasks[0], 1, 0) for i in images[4:10]]
+    pairs = [
+        Preference(
+            id=content_id(a.id, b.id),
+            image_id=a.image_id,
+            chosen_id=a.id,
+            rejected_id=b.id,
+            criterion="factuality",
+            tier_chosen=10,
+            tier_rejected=6,
+            expert="expert-1",
+            round=0,
+            holdout=False,
+        )
+        for a, b in zip(seeds, candidates)
+    ]
+    commit(workspace, "expert", 0, {}, seeds + candidates, pairs, tasks)
+    generator = make_model("generator", "generator", "tune", 0, None)
+    judger = make_model("judge", "judge", "reward", 0, None)
+    commit(workspace, "tune", 0, {"loss": 0.4}, [generator], consume(generator, seeds))
+    metrics = {"auc": 0.81, "pairwise": 0.8, "confidence_auc": 0.62, "n_holdout": 40}
+    commit(workspace, "reward", 0, metrics, [judger], consume(judger, pairs))
+    parent = generator
+    for r in (1, 2):
+        parent = run_round(workspace, rng, r, images, tasks, parent, judger)
+
+
+def run_round(
+    workspace: Workspace,
+    rng: np.random.Generator,
+    r: int,
+    images: list[Image],
+    tasks: list[Task],
+    parent: Model,
+    judger: Model,
+) -> Model:
+    asked = [Prompt(id=content_id("prompt"), words="compact", text="Ask.")]
+    commit(workspace, "plan", r, {"mix": {"MR/disease": 0.5}}, tasks, asked, [this_run({})])
+    rows = [
+        make_triplet(image, parent.id, tasks[int(rng.integers(len(tasks)))], s, r)
+        for image in images
+        for s in range(3)
+    ]
+    scores = rng.normal(0.3 * r, 1, len(rows))
+    commit(workspace, "generate", r, {"rows": len(rows), "unparsed": 3}, rows)
+    commit(workspace, "judge", r, {}, [judge(t, judger.id, s) for t, s in zip(rows, scores)])
+    decisions = [decide(t, bool(s > 0), float(s), r) for t, s in zip(rows, scores)]
+    kept = [t for t, s in zip(rows, scores) if s > 0]
+    metrics = {"kept": len(kept), "rejected": len(rows) - len(kept)}
+    metrics |= {"kept_fraction": len(kept) / len(rows), "purity_before": 0.5, "purity_after": 0.7}
+    commit(workspace, "select", r, metrics, decisions)
+    sft = make_model(f"sft{r}", "policy", "sft", r, parent.id)
+    policy = make_model(f"grpo{r}", "policy", "grpo", r, sft.id)
+    commit(workspace, "sft", r, {"loss": 1 / r, "steps": 50}, [sft], consume(sft, kept))
+    commit(workspace, "grpo", r, {"reward": 0.4, "steps": 20}, [policy], consume(policy, kept))
+    arms = {"base": (parent, 0.4), "sft": (sft, 0.55 + 0.05 * r), "policy": (policy, 0.6 + 0.1 * r)}
+    answers = [
+        evaluate(image, model, arm, r, bool(rng.random() < p))
+        for arm, (model, p) in arms.items()
+        for image in images
+        if image.split != "train"
+    ]
+    commit(workspace, "evaluate", r, {"arms": {}}, answers)
+    better = make_model(f"judge{r}", "judge", "refine", r, judger.id)
+    metrics = {"auc_before": 0.8, "auc_after": 0.8 + 0.04 * r, "accepted": True}
+    commit(workspace, "refine", r, metrics, [better])
+    return policy
