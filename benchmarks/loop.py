@@ -8,7 +8,9 @@ random rows, and on truth-labelled rows (the ceiling). The loop's own SFT sees a
 questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. Arms
 differ in data only: each takes as many optimiser steps as SFT on the filtered rows of its round.
 With --judges the judge is also trained in every way that the configuration knows: read from the
-yes/no token or from fresh heads, on pairs or on tiers. Figures are means over seeds with their
+yes/no token or from fresh heads, on pairs or on tiers. With --grpo round two's SFT model is also
+trained by GRPO in other ways: on true labels, on more questions, with a KL penalty, with LoRA.
+Figures are means over seeds with their
 standard deviation; a seed draws new phantoms, expert rows, preferences and samples. Ends with one
 line of JSON. Runs without Ray: it measures learning, not machinery.
 """
@@ -20,6 +22,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -32,18 +35,27 @@ import typer
 
 from engine.answers import render_completion
 from engine.config import load
-from engine.records import Consumption, Judgement, Model, Preference, Task, Triplet
+from engine.records import Judgement, Model, Preference, Task, Triplet
 from engine.statistics import auc
 from engine.training import write_training_set
 from engine.workspace import Stage
-from generators.expert import is_true, truth_of
+from generators.expert import is_true, truth_of, write_rows
 from generators.questions import answer_of
 from pipelines.context import Context, opened
 from pipelines.evaluate import arm_metrics, examine
 from pipelines.expertise import held_out
+from pipelines.grpo import divided_rows, fit_policy
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.reward import fit_judge
-from pipelines.sft import kept_triplets, seed_triplets, train_sft, training_arguments, turns_of
+from pipelines.select import purity
+from pipelines.sft import (
+    fresh_triplets,
+    kept_triplets,
+    seed_triplets,
+    train_sft,
+    training_arguments,
+    turns_of,
+)
 
 ARMS = (
     "base",
@@ -82,9 +94,11 @@ SIZES = (
     "reward.refine_pairs=150",
     "sft.ask_share=0.5",
     "grpo.lr=3e-5",
-    "grpo.steps=50",
+    "grpo.share=0.25",
+    "grpo.steps=20",
     "evaluate.questions=1000",
 )
+NEW_QUESTIONS = 2000
 ROUND_FIGURES = (
     "purity_before",
     "purity_after",
@@ -94,6 +108,7 @@ ROUND_FIGURES = (
     "judge_pairwise",
     "triplet_auc_judge",
     "triplet_auc_confidence",
+    "grpo_on_validation",
 )
 
 
@@ -143,7 +158,7 @@ def extra_arm(
 
 
 def run_seed(
-    seed: int, config_file: Path, overrides: list[str], root: Path, variants: bool
+    seed: int, config_file: Path, overrides: list[str], root: Path, judges: bool, grpo: bool
 ) -> dict[str, Any]:
     """All arms of one seed: {"accuracy": {arm: …}, "rounds": [...], "judge": {...}}."""
     settings = [f"seed={seed}", "cluster.address=inline", "rounds=2", *overrides]
@@ -160,7 +175,7 @@ def run_seed(
             return value
 
         accuracy = {"expert seed": score(context.model("generator"), "expert seed")}
-        judges = judge_variants(context, root / f"seed{seed}") if variants else {}
+        judged = judge_variants(context, root / f"seed{seed}") if judges else {}
         rounds = [run_round(context, 1)]
         accuracy["base"] = rounds[0]["arms"]["base"]
         parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
@@ -192,7 +207,8 @@ def run_seed(
             "accuracy": accuracy,
             "rounds": rounds,
             "judge": commits["reward", 0],
-            "judges": judges,
+            "judges": judged,
+            "grpo": grpo_variants(context, folder, score) if grpo else {},
             "purity_of_random": purity(context, random),
             "questions": len(questions),
         }
@@ -221,6 +237,47 @@ def judge_variants(context: Context, folder: Path) -> dict[str, dict[str, float]
     return found
 
 
+def grpo_variants(
+    context: Context, folder: Path, score: Callable[[Model, str], float]
+) -> dict[str, dict[str, Any]]:
+    """Gains over round two's SFT model in [-1, 1], by what GRPO trains on and how.
+
+    `context` has finished round two. True labels tell what the judge's mistakes cost; new
+    questions on the training images, truly labelled too, what the number of questions does.
+    """
+    start, judge = context.model("sft"), context.model("judge")
+    left = fresh_triplets(context, kept_triplets(context, 2))
+    true = truth_labelled(context, left)
+    images = context.images("train")
+    each = -(-NEW_QUESTIONS // len(images))
+    new = [row for i in images for row, _ in write_rows(i, each, ["direct"], 1, False)]
+    found = {}
+    before = score(start, "SFT's share, again")
+    for name, rows, select, changes in (
+        ("true labels", true, True, {}),
+        ("KL 0.1, undivided questions too", left, False, {"kl": 0.1}),
+        ("LoRA of rank 8", left, True, {"lora_rank": 8, "lr": 5e-4}),
+        (f"{NEW_QUESTIONS:,} new questions, true labels", new[:NEW_QUESTIONS], True,
+         {"batch": 128, "steps": 100, "lr": 5e-5}),
+    ):  # fmt: skip
+        section = context.config.grpo.model_copy(update=changes)
+        config = context.config.model_copy(update={"grpo": section})
+        varied = replace(context, config=config)
+        chosen = divided_rows(varied, start, rows, 2) if select else rows
+        stage = Stage("grpo", 2, "", folder / f"grpo{len(found)}")
+        metrics = fit_policy(varied, stage, start, judge, chosen)
+        model = replace(start, id=name, path=str((stage.folder / "weights").resolve()))
+        found[name] = {
+            "gain": round(score(model, name) - before, 4),
+            "questions": len(chosen),
+            "purity": purity(context, chosen),
+            "reward_first": metrics["reward_first"],
+            "reward": metrics["reward"],
+        }
+        print(f"GRPO, {name}: {found[name]}", flush=True)
+    return found
+
+
 def triplet_auc(context: Context, number: int) -> dict[str, float]:
     """AUC for a generated row being true: of the judge's score, and of the generator's own."""
     images = {i.id: i for i in context.images()}
@@ -233,31 +290,25 @@ def triplet_auc(context: Context, number: int) -> dict[str, float]:
     }
 
 
-def purity(context: Context, rows: list[Triplet]) -> float:
-    """Share of rows that are right on their image."""
-    images = {i.id: i for i in context.images()}
-    return round(float(np.mean([bool(is_true(images[r.image_id], r)) for r in rows])), 4)
-
-
 def run_round(context: Context, number: int) -> dict[str, Any]:
     """One round of the loop; its select and evaluation figures."""
     metrics = {name: step(context, name, number)["metrics"] for name in ROUND}
-    select, refine = metrics["select"], metrics["refine"]
-    seen = {use.row_id for use in context.rows(Consumption, "grpo", number)}
-    taught = [t for t in context.rows(Triplet, "generate") if t.id in seen]
+    select, trained, refine = metrics["select"], metrics["grpo"], metrics["refine"]
     return {
         "purity_before": select["purity_before"],
         "purity_after": select["purity_after"],
-        "purity_grpo": purity(context, taught),
+        "purity_grpo": trained["purity"],
         "kept_fraction": select["kept_fraction"],
         "judge_auc": refine.get("auc_after"),
         "judge_pairwise": refine.get("pairwise"),
         **triplet_auc(context, number),
         "accepted": refine["accepted"],
-        "grpo_fresh": metrics["grpo"]["fresh"],
-        "grpo_divided": metrics["grpo"]["divided"],
-        "grpo_reward_first": metrics["grpo"]["reward_first"],
-        "grpo_reward": metrics["grpo"]["reward"],
+        "grpo_fresh": trained["fresh"],
+        "grpo_divided": trained["divided"],
+        "grpo_reward_first": trained["reward_first"],
+        "grpo_reward": trained["reward"],
+        "grpo_on_validation": round(trained["validation"] - trained["validation_before"], 4),
+        "grpo_accepted": trained["accepted"],
         "arms": {arm: m["accuracy"] for arm, m in metrics["evaluate"]["arms"].items()},
     }
 
@@ -298,6 +349,8 @@ def report(results: list[dict[str, Any]]) -> None:
         for key in ROUND_FIGURES:
             known = [row[key] for row in rows if row[key] is not None]
             print(f"  round {number + 1} {key:22s} {spread(known)}")
+        accepted = sum(row["grpo_accepted"] for row in rows)
+        print(f"  round {number + 1} GRPO kept in {accepted} of {len(rows)} seeds")
     for key in ("auc", "pairwise", "confidence_auc"):
         known = [r["judge"][key] for r in results if r["judge"][key] is not None]
         print(f"  first judge, {key:15s} {spread(known)}")
@@ -305,6 +358,14 @@ def report(results: list[dict[str, Any]]) -> None:
         figures = [r["judges"][name] for r in results]
         area, pairwise = (spread([f[key] for f in figures]) for key in ("auc", "pairwise"))
         print(f"  judge, {name:22s} AUC {area}   pairwise {pairwise}")
+    for name in results[0]["grpo"]:
+        figures = [r["grpo"][name] for r in results]
+        told = "  ".join(f"{100 * f['gain']:+.1f}" for f in figures)
+        questions = "  ".join(f"{f['questions']}" for f in figures)
+        print(
+            f"  GRPO, {name:34s} {spread([f['gain'] for f in figures])}   {told}   "
+            f"questions {questions}"
+        )
     print(json.dumps({"benchmark": "loop", "results": results}))
 
 
@@ -314,6 +375,7 @@ def main(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
     jobs: Annotated[int, typer.Option(help="Seeds at a time; each has its share of cores.")] = 2,
     judges: Annotated[bool, typer.Option(help="Train the judge in the other ways too.")] = False,
+    grpo: Annotated[bool, typer.Option(help="Train by GRPO in other ways too.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep the workspaces here.")] = None,
 ) -> None:
     """Run every arm for every seed and print the table."""
@@ -324,7 +386,7 @@ def main(
     sizes = [*SIZES, f"cluster.threads={threads}", *(overrides or [])]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         started_seeds = [
-            pool.submit(run_seed, s, config, sizes, root, judges) for s in range(seeds)
+            pool.submit(run_seed, s, config, sizes, root, judges, grpo) for s in range(seeds)
         ]
         results = [future.result() for future in started_seeds]
     report(results)

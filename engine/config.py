@@ -176,7 +176,7 @@ class Grpo(Optimiser):
 
     steps: int = Field(40, ge=0, description="0 skips GRPO")
     share: float = Field(
-        0.5,
+        0.25,
         ge=0,
         lt=1,
         description="of the kept questions, which SFT leaves to GRPO; 0: both see all",
@@ -186,6 +186,9 @@ class Grpo(Optimiser):
     max_tokens: int = Field(40, ge=2, description="of a completion")
     kl: float = Field(0.02, ge=0, description="beta of the KL penalty; 0 keeps no reference")
     reward: RewardWeights = RewardWeights()
+    tolerance: float = Field(
+        0.0, ge=0, description="validation accuracy may fall by this, else SFT's model stays"
+    )
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Grpo:

@@ -16,7 +16,7 @@ from generators.prompts import answer_prompt
 from pipelines.context import Context
 from pipelines.expertise import Exemplar, held_out
 
-VALIDATION_SHARE = 0.5  # of as many questions as the test has, for the planner
+VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 
 def make_examinees(
@@ -130,11 +130,15 @@ def examine(
     ]
 
 
+def validation_questions(context: Context) -> list[Exemplar]:
+    """What steers the loop: expert questions on the validation split; none where it is empty."""
+    return held_out(context, "val", int(context.config.evaluate.questions * VALIDATION_SHARE))
+
+
 def evaluate(context: Context, stage: Stage) -> None:
     """Base (once), SFT and policy on the same test questions; the policy on validation too."""
     test = held_out(context, "test", context.config.evaluate.questions)
-    number = int(context.config.evaluate.questions * VALIDATION_SHARE)
-    validation = held_out(context, "val", number)
+    validation = validation_questions(context)
     arms = {
         "sft": (context.model("sft"), test),
         "policy": (context.model("policy"), test + validation),

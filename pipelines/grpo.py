@@ -13,6 +13,7 @@ r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart fro
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from engine.vlm import Request, Sampling
 from engine.workspace import Stage
 from generators.prompts import answer_prompt
 from pipelines.context import Context
-from pipelines.evaluate import ask
+from pipelines.evaluate import ask, examine, validation_questions
+from pipelines.select import purity
 from pipelines.sft import (
     chat_dataset,
     fresh_triplets,
@@ -151,6 +153,15 @@ def divided(texts: list[str], gold: str, options: tuple[str, ...]) -> bool:
     return len({composite_reward(t, gold, options, 0.0, {"correct": 1.0}) for t in texts}) > 1
 
 
+def divided_rows(context: Context, model: Model, rows: list[Triplet], number: int) -> list[Triplet]:
+    """The rows on whose questions the model's own samples in round `number` are divided."""
+    section = context.config.grpo
+    seed = context.config.seed * 1000 + number
+    sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
+    replies = ask(context, {"sft": (model, rows)}, sampling)["sft"]
+    return [row for row, said in zip(rows, replies) if divided(said, row.answer, row.options)]
+
+
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
     """What GRPO trains on: kept questions that SFT left, on which its model is divided.
 
@@ -162,10 +173,7 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     fresh = fresh_triplets(context, kept) or kept
     choice = stage.folder / "asked" / "divided.json"
     if not choice.exists():
-        seed = context.config.seed * 1000 + stage.round
-        sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
-        replies = ask(context, {"sft": (start, fresh)}, sampling)["sft"]
-        teach = [t.id for t, said in zip(fresh, replies) if divided(said, t.answer, t.options)]
+        teach = [row.id for row in divided_rows(context, start, fresh, stage.round)]
         choice.parent.mkdir(exist_ok=True)
         half = choice.with_suffix(".part")
         half.write_text(json.dumps(teach))
@@ -177,11 +185,11 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     return unique([*chosen, *fresh, *kept, *seed_triplets(context)])[: max(len(chosen), step)]
 
 
-def grpo(context: Context, stage: Stage) -> None:
-    """The policy of a round: its SFT model after GRPO."""
+def fit_policy(
+    context: Context, stage: Stage, start: Model, judge: Model, rows: list[Triplet]
+) -> dict[str, Any]:
+    """GRPO of `start` on the questions of `rows`: weights in the stage's folder, figures back."""
     config = context.config
-    start = context.model("sft")
-    rows = questions_for_grpo(context, stage, start)
     style = config.evaluate.style
     questions = [
         {
@@ -196,16 +204,50 @@ def grpo(context: Context, stage: Stage) -> None:
     pngs = context.pngs()
     used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
-    judge = context.model("judge")
-    arguments = training_arguments(context, stage, config.grpo, start) | {
-        "judge": context.path_of(judge),
+    arguments = training_arguments(context, stage, config.grpo, start)
+    return train_on_cluster(context, train_grpo, arguments | {"judge": context.path_of(judge)})
+
+
+def validated(context: Context, stage: Stage, start: Model) -> dict[str, float]:
+    """Accuracy in [0, 1] on validation questions before and after GRPO; empty without questions."""
+    questions = validation_questions(context)
+    if not questions:
+        return {}
+    trained = replace(start, id="grpo", path=str((stage.folder / "weights").resolve()))
+    arms = {"validation_before": (start, questions), "validation": (trained, questions)}
+    answers = examine(context, arms, stage.round)
+    return {
+        arm: round(float(np.mean([a.correct for a in answers if a.arm == arm])), 4) for arm in arms
     }
-    metrics = train_on_cluster(context, train_grpo, arguments)
-    stage.metrics |= metrics | {"rows": len(rows)}
-    folder = stage.folder / "weights"
-    use = first_use(len(rows), rows_per_step(config.grpo) // config.grpo.group, metrics["steps"])
-    rewarded_by = [judge] if config.grpo.reward.judge else []
+
+
+def grpo(context: Context, stage: Stage) -> None:
+    """The policy of a round: its SFT model after GRPO, or as it was where that did it no good.
+
+    Where accuracy on validation questions falls by more than `grpo.tolerance` the trained weights
+    are not recorded, and the SFT model stays the policy.
+    """
+    section, start, judge = context.config.grpo, context.model("sft"), context.model("judge")
+    if not section.steps:
+        return
+    rows = questions_for_grpo(context, stage, start)
+    metrics = fit_policy(context, stage, start, judge, rows)
+    metrics |= validated(context, stage, start)
+    lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
+    stage.metrics |= metrics | {
+        "rows": len(rows),
+        "purity": purity(context, rows),
+        "accepted": lost <= section.tolerance,
+    }
+    if not stage.metrics["accepted"]:
+        context.display.say(
+            f"GRPO lost {100 * lost:.1f} points on validation: SFT stays the policy"
+        )
+        return
+    use = first_use(len(rows), rows_per_step(section) // section.group, metrics["steps"])
+    rewarded_by = [judge] if section.reward.judge else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
+    folder = stage.folder / "weights"
     context.add_model(
         stage, "policy", folder, start, json.dumps(metrics), consumed, metrics["steps"], use
     )

@@ -107,7 +107,8 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     table.caption = (
         "kept: of the questions. purity: true rows before → after select (phantoms only). judge: "
-        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
+        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval. as SFT: "
+        "GRPO lost on validation questions and was rolled back."
     )
     table.caption_justify = "left"
     judge = judge_auc(commits)
@@ -134,6 +135,7 @@ def judge_auc(commits: list[dict[str, Any]]) -> dict[int, float]:
 def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
     select = stages.get("select", {}).get("metrics", {})
     arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
+    rolled_back = stages.get("grpo", {}).get("metrics", {}).get("accepted") is False
     before, after = select.get("purity_before"), select.get("purity_after")
     purity = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
     return [
@@ -141,7 +143,8 @@ def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
         f"{select['kept']}\n{select['kept_fraction']:.0%}" if select else "–",
         purity,
         f"{auc:.3f}" if auc is not None else "–",
-        *(_accuracy(arms.get(arm)) for arm in ("base", "sft", "policy")),
+        *(_accuracy(arms.get(arm)) for arm in ("base", "sft")),
+        "as SFT" if rolled_back else _accuracy(arms.get("policy")),
     ]
 
 

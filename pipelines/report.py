@@ -63,6 +63,11 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "split": split,
         "scores": scores,
         "headline": _headline(scores),
+        "rolled_back": [
+            c["round"]
+            for c in commits
+            if c["stage"] == "grpo" and c["metrics"].get("accepted") is False
+        ],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(refusals)),
         "figures": _figures(ledger, commits, scores, split),
         "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),

@@ -159,18 +159,23 @@ def selection_metrics(
     context: Context, triplets: list[Triplet], decisions: list[Decision]
 ) -> dict[str, object]:
     """Counts by reason, kept share of questions, and purity before and after (phantoms only)."""
-    images = {i.id: i for i in context.images()}
-    truths = {t.id: is_true(images[t.image_id], t) for t in triplets if t.problem is None}
+    parsed = {t.id: t for t in triplets if t.problem is None}
     kept = [d.triplet_id for d in decisions if d.keep]
-    questions = {t.question_key for t in triplets if t.problem is None}
-    before = [v for v in truths.values() if v is not None]
-    after = [v for i in kept if (v := truths[i]) is not None]
+    questions = {t.question_key for t in parsed.values()}
     return {
         "kept": len(kept),
         "rejected": len(decisions) - len(kept),
         "kept_fraction": round(len(kept) / max(len(questions), 1), 4),
         "questions": len(questions),
         "reasons": dict(Counter(d.reason for d in decisions if not d.keep).most_common()),
-        "purity_before": round(float(np.mean(before)), 4) if before else None,
-        "purity_after": round(float(np.mean(after)), 4) if after else None,
+        "purity_before": purity(context, list(parsed.values())),
+        "purity_after": purity(context, [parsed[i] for i in kept]),
     }
+
+
+def purity(context: Context, rows: list[Triplet]) -> float | None:
+    """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
+    images = {i.id: i for i in context.images()}
+    truths = [is_true(images[row.image_id], row) for row in rows]
+    known = [truth for truth in truths if truth is not None]
+    return round(float(np.mean(known)), 4) if known else None

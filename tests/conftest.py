@@ -36,6 +36,7 @@ SMALL = [
     "sft.epochs=1",
     "grpo.steps=2",
     "grpo.batch=16",
+    "grpo.tolerance=1",
     "evaluate.questions=24",
     "reward.epochs=1",
     "reward.refine_pairs=12",

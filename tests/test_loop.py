@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine.records import Consumption, Decision, Image, Model, Triplet
+from engine.records import Consumption, Decision, Evaluation, Image, Model, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
 from tests.conftest import ROOT, TRIPTYCH, small, triptych
@@ -196,3 +196,19 @@ def test_generation_runs_on_a_real_vllm_engine(tmp_path: Path) -> None:
     rows = Workspace.existing(workspace).read(Triplet, "generate")
     assert len(rows) > 24
     assert sum(r.problem is None for r in rows) / len(rows) > 0.5
+
+
+def test_grpo_that_loses_on_validation_is_rolled_back(tmp_path: Path) -> None:
+    """A rate of 1 ruins the weights; the SFT model stays the policy, and the report says so."""
+    ruin = small("grpo.lr=1", "grpo.tolerance=0", INLINE)
+    done = triptych("run", "configs/demo.yaml", "-w", tmp_path / "run", *ruin)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "SFT stays the policy" in done.stdout
+    assert "as SFT" in done.stdout
+    workspace = Workspace.existing(tmp_path / "run")
+    metrics = next(c["metrics"] for c in workspace.commits() if c["stage"] == "grpo")
+    assert metrics["validation"] < metrics["validation_before"]
+    assert "policy" not in {m.role for m in workspace.read(Model)}
+    answered = {e.model_id for e in workspace.read(Evaluation) if e.arm in ("sft", "policy")}
+    assert answered == {m.id for m in workspace.read(Model) if m.role == "sft"}
+    assert "rolled back" in (tmp_path / "run" / "report" / "index.html").read_text()
