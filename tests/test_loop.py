@@ -212,3 +212,5 @@ def test_grpo_that_loses_on_validation_is_rolled_back(tmp_path: Path) -> None:
     answered = {e.model_id for e in workspace.read(Evaluation) if e.arm in ("sft", "policy")}
     assert answered == {m.id for m in workspace.read(Model) if m.role == "sft"}
     assert "rolled back" in (tmp_path / "run" / "report" / "index.html").read_text()
+    verified = triptych("lineage", "verify", "-w", tmp_path / "run")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
