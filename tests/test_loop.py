@@ -196,6 +196,9 @@ def test_generation_runs_on_a_real_vllm_engine(tmp_path: Path) -> None:
     rows = Workspace.existing(workspace).read(Triplet, "generate")
     assert len(rows) > 24
     assert sum(r.problem is None for r in rows) / len(rows) > 0.5
+    roles = {m.role for m in Workspace.existing(workspace).read(Model)}
+    assert "sft" in roles
+    assert "policy" not in roles  # no steps, no GRPO
 
 
 def test_grpo_that_loses_on_validation_is_rolled_back(tmp_path: Path) -> None:
