@@ -91,6 +91,7 @@ SIZES = (
     "expert.preference_images=200",
     "expert.pairs=600",
     "generator.tasks=800",
+    "generator.samples=5",
     "reward.refine_pairs=150",
     "sft.ask_share=0.5",
     "grpo.lr=3e-5",
