@@ -37,6 +37,8 @@ def test_a_run_ends_with_a_policy_a_dataset_and_a_report(small_run: Path) -> Non
     assert {"generator", "judge", "sft", "policy"} <= roles
     assert (small_run / "report" / "index.html").stat().st_size > 10_000
     assert sum(len(rows) for rows in dataset_rows(small_run).values()) > 0
+    verified = triptych("lineage", "verify", "-w", small_run)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def test_every_generated_row_has_a_decision_with_a_reason(small_run: Path) -> None:

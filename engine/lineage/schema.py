@@ -51,7 +51,8 @@ class Reference:
     since: int = 1
 
 
-NOT_MODELS = "'expert', 'perturbed', 'incoherent', 'irrelevant'"  # who writes without weights
+# Who writes without weights.
+NOT_MODELS = "'expert', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
 REFERENCES: tuple[Reference, ...] = (
     Reference("triplets", "image_id", ("images",)),
     Reference("triplets", "task_id", ("tasks",)),
