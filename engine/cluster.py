@@ -226,7 +226,12 @@ def submit(address: str, entrypoint: str) -> int:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of the innermost error that says something."""
+    """The last line of the innermost error that says something.
+
+    Ray Data wraps what a worker raised and ends with advice on retries; the worker's own error
+    stands before.
+    """
+    told, wrapped, _ = str(error).partition("\nThe above exception was the direct cause")
     inner = getattr(error, "cause", None) or error.__cause__ or error
-    lines = [line for line in str(inner).strip().splitlines() if line.strip()]
+    lines = [line for line in (told if wrapped else str(inner)).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(inner).__name__

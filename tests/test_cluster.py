@@ -11,6 +11,7 @@ import pytest
 
 from engine import cluster
 from engine.config import Cluster
+from engine.errors import TriptychError
 
 
 @pytest.fixture
@@ -46,3 +47,14 @@ def test_a_finished_shard_does_not_wait_for_the_next(local_ray: None, tmp_path: 
         assert rows == shards[name]
         (tmp_path / name).touch()
     assert {path.name for path in tmp_path.iterdir()} == set(shards)
+
+
+def test_a_worker_that_fails_says_why(local_ray: None) -> None:
+    def make() -> cluster.Worker:
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            raise ValueError("the lamp is out")
+
+        return work
+
+    with pytest.raises(TriptychError, match="a worker failed: ValueError: the lamp is out"):
+        list(cluster.map_shards(make, {}, {"a": [{"row": 1}]}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -257,3 +259,27 @@ def test_an_endpoint_gives_texts_and_log_probabilities(server: str) -> None:
 def test_an_endpoint_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(TriptychError, match="does not answer"):
         open_vlm("any", "endpoint", "http://127.0.0.1:9/v1").generate(requests(1), Sampling())
+
+
+LONG_BATCH = """
+import sys
+import numpy as np
+from engine.imaging.ingest import to_png
+from engine.vlm import Request, Sampling, open_vlm
+vlm = open_vlm(sys.argv[1], "vllm", None, 512, 2)
+png = to_png(np.full((128, 128), 90, np.uint8))
+batch = [Request(png, f"Describe the image. {'Look closely. ' * (n % 40)}") for n in range(150)]
+once, again = (vlm.generate(batch, Sampling(2, 0.8, 4, seed=3)) for _ in range(2))
+assert once == again, "the same seed and batch, other texts"
+assert len({sample.text for samples in once for sample in samples}) > 5
+print("drawn alike")
+"""
+
+
+def test_vllm_draws_alike_where_a_batch_does_not_fit_one_step() -> None:
+    """Prompts are then read in parts, at which a CPU generator for each request breaks off."""
+    pytest.importorskip("vllm", reason="vLLM is not installed: pip install -e '.[cpu]'")
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_BATCH, MODEL], capture_output=True, text=True, timeout=300
+    )
+    assert "drawn alike" in done.stdout, done.stderr[-2000:]

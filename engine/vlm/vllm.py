@@ -38,13 +38,19 @@ class VllmVLM:
         self.banned = dict.fromkeys(vision_token_ids(config), -100.0)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
+        import torch
         from vllm import SamplingParams
 
+        # A request's own generator is wound back where a prompt is read in parts, which torch can
+        # do on a GPU only. On a CPU the engine samples in this process, with torch's generator.
+        on_gpu = _has_gpu()
+        if not on_gpu:
+            torch.manual_seed(sampling.seed)
         params = SamplingParams(
             n=sampling.n,
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
-            seed=sampling.seed,
+            seed=sampling.seed if on_gpu else None,
             logprobs=0,
             logit_bias=self.banned,
         )
