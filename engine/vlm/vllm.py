@@ -32,25 +32,21 @@ class VllmVLM:
             max_model_len=max_model_len,
             limit_mm_per_prompt={"image": 1, "video": 0},
             enforce_eager=not _has_gpu(),
+            # Where a prompt is read in parts, its generator is wound back, which no CPU one can be.
+            enable_chunked_prefill=_has_gpu(),
             seed=0,
         )
         config: Any = self.engine.llm_engine.model_config.hf_config
         self.banned = dict.fromkeys(vision_token_ids(config), -100.0)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
-        import torch
         from vllm import SamplingParams
 
-        # A request's own generator is wound back where a prompt is read in parts, which torch can
-        # do on a GPU only. On a CPU the engine samples in this process, with torch's generator.
-        on_gpu = _has_gpu()
-        if not on_gpu:
-            torch.manual_seed(sampling.seed)
         params = SamplingParams(
             n=sampling.n,
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
-            seed=sampling.seed if on_gpu else None,
+            seed=sampling.seed,
             logprobs=0,
             logit_bias=self.banned,
         )
