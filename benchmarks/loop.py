@@ -10,9 +10,9 @@ differ in data only: each takes as many optimiser steps as SFT on the filtered r
 With --judges the judge is also trained in every way that the configuration knows: read from the
 yes/no token or from fresh heads, on pairs or on tiers. With --grpo round two's SFT model is also
 trained by GRPO in other ways: on true labels, on more questions, with a KL penalty, with LoRA.
-Figures are means over seeds with their
-standard deviation; a seed draws new phantoms, expert rows, preferences and samples. Ends with one
-line of JSON. Runs without Ray: it measures learning, not machinery.
+Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
+preferences and samples. Ends with one line of JSON. Runs without Ray: it measures learning, not
+machinery.
 """
 
 from __future__ import annotations
@@ -203,13 +203,14 @@ def run_seed(
         for record in rounds:
             print(f"seed {seed}: {record}", flush=True)
         commits = {(c["stage"], c["round"]): c["metrics"] for c in context.workspace.commits()}
+        share = accuracy["round two, SFT's share"]
         return {
             "seed": seed,
             "accuracy": accuracy,
             "rounds": rounds,
             "judge": commits["reward", 0],
             "judges": judged,
-            "grpo": grpo_variants(context, folder, score) if grpo else {},
+            "grpo": grpo_variants(context, folder, share, score) if grpo else {},
             "purity_of_random": purity(context, random),
             "questions": len(questions),
         }
@@ -239,11 +240,11 @@ def judge_variants(context: Context, folder: Path) -> dict[str, dict[str, float]
 
 
 def grpo_variants(
-    context: Context, folder: Path, score: Callable[[Model, str], float]
+    context: Context, folder: Path, before: float, score: Callable[[Model, str], float]
 ) -> dict[str, dict[str, Any]]:
-    """Gains over round two's SFT model in [-1, 1], by what GRPO trains on and how.
+    """Gains in [-1, 1] over `before`, round two's SFT model, by what GRPO trains on and how.
 
-    `context` has finished round two. True labels tell what the judge's mistakes cost; new
+    `context` has finished round two; `score` tells a model's accuracy in [0, 1]. True labels tell what the judge's mistakes cost; new
     questions on the training images, truly labelled too, what the number of questions does.
     """
     start, judge = context.model("sft"), context.model("judge")
@@ -252,8 +253,7 @@ def grpo_variants(
     images = context.images("train")
     each = -(-NEW_QUESTIONS // len(images))
     new = [row for i in images for row, _ in write_rows(i, each, ["direct"], 1, False)]
-    found = {}
-    before = score(start, "SFT's share, again")
+    found: dict[str, dict[str, Any]] = {}
     for name, rows, select, changes in (
         ("true labels", true, True, {}),
         ("KL 0.1, undivided questions too", left, False, {"kl": 0.1}),

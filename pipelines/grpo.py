@@ -208,7 +208,7 @@ def fit_policy(
     return train_on_cluster(context, train_grpo, arguments | {"judge": context.path_of(judge)})
 
 
-def validated(context: Context, stage: Stage, start: Model) -> dict[str, float]:
+def validation_accuracy(context: Context, stage: Stage, start: Model) -> dict[str, float]:
     """Accuracy in [0, 1] on validation questions before and after GRPO; empty without questions."""
     questions = validation_questions(context)
     if not questions:
@@ -232,7 +232,7 @@ def grpo(context: Context, stage: Stage) -> None:
         return
     rows = questions_for_grpo(context, stage, start)
     metrics = fit_policy(context, stage, start, judge, rows)
-    metrics |= validated(context, stage, start)
+    metrics |= validation_accuracy(context, stage, start)
     lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
     stage.metrics |= metrics | {
         "rows": len(rows),

@@ -132,10 +132,14 @@ def judge_auc(commits: list[dict[str, Any]]) -> dict[int, float]:
     return {r: float(auc) for r, auc in found.items() if auc is not None and not math.isnan(auc)}
 
 
+def rolled_back(commit: dict[str, Any]) -> bool:
+    """Whether a commit is of a GRPO that lost on validation, so that SFT's model is the policy."""
+    return commit["stage"] == "grpo" and commit["metrics"].get("accepted") is False
+
+
 def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
     select = stages.get("select", {}).get("metrics", {})
     arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
-    rolled_back = stages.get("grpo", {}).get("metrics", {}).get("accepted") is False
     before, after = select.get("purity_before"), select.get("purity_after")
     purity = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
     return [
@@ -144,7 +148,7 @@ def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
         purity,
         f"{auc:.3f}" if auc is not None else "–",
         *(_accuracy(arms.get(arm)) for arm in ("base", "sft")),
-        "as SFT" if rolled_back else _accuracy(arms.get("policy")),
+        "as SFT" if any(map(rolled_back, stages.values())) else _accuracy(arms.get("policy")),
     ]
 
 

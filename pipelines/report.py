@@ -23,7 +23,7 @@ from engine.records import Image
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.figures import accuracy_figure, bars_figure, heatmap_figure, lines_figure
-from pipelines.progress import judge_auc
+from pipelines.progress import judge_auc, rolled_back
 
 ARMS = ("base", "sft", "policy")
 KEPT_SHOWN, REJECTED_SHOWN, REFUSALS_SHOWN = 12, 6, 50
@@ -63,11 +63,7 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "split": split,
         "scores": scores,
         "headline": _headline(scores),
-        "rolled_back": [
-            c["round"]
-            for c in commits
-            if c["stage"] == "grpo" and c["metrics"].get("accepted") is False
-        ],
+        "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(refusals)),
         "figures": _figures(ledger, commits, scores, split),
         "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),
