@@ -244,8 +244,9 @@ def grpo_variants(
 ) -> dict[str, dict[str, Any]]:
     """Gains in [-1, 1] over `before`, round two's SFT model, by what GRPO trains on and how.
 
-    `context` has finished round two; `score` tells a model's accuracy in [0, 1]. True labels tell what the judge's mistakes cost; new
-    questions on the training images, truly labelled too, what the number of questions does.
+    `context` has finished round two; `score` tells a model's accuracy in [0, 1]. True labels tell
+    what the judge's mistakes cost; new questions on the training images, truly labelled too, what
+    the number of questions does.
     """
     start, judge = context.model("sft"), context.model("judge")
     left = fresh_triplets(context, kept_triplets(context, 2))
