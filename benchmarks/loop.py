@@ -5,8 +5,8 @@
 For each seed one run of two rounds on phantoms, and beside it the arms that the loop does not
 need: SFT on unfiltered rows, on all that were kept in round one and in both rounds, on as many
 random rows, and on truth-labelled rows (the ceiling). The loop's own SFT sees a share of the kept
-questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. Arms
-differ in data only: each takes as many optimiser steps as SFT on the filtered rows of its round.
+questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. The arms
+that the loop does not need take as many optimiser steps as SFT on the filtered rows of their round.
 With --judges the judge is also trained in every way that the configuration knows: read from the
 yes/no token or from fresh heads, on pairs or on tiers. With --grpo round two's SFT model is also
 trained by GRPO in other ways: on true labels, on more questions, with a KL penalty, with LoRA.
@@ -302,7 +302,7 @@ def run_round(context: Context, number: int) -> dict[str, Any]:
         "purity_grpo": trained["purity"],
         "kept_fraction": select["kept_fraction"],
         "judge_auc": refine.get("auc_after"),
-        "judge_pairwise": refine.get("pairwise"),
+        "judge_pairwise": refine.get("pairwise" if refine["accepted"] else "pairwise_before"),
         **triplet_auc(context, number),
         "accepted": refine["accepted"],
         "grpo_fresh": trained["fresh"],

@@ -17,7 +17,7 @@ _QUESTION = re.compile(
     r"\s*<question>(.*?)</question>\s*(?:<options>(.*?)</options>)?\s*", re.DOTALL
 )
 _TAG = re.compile(r"</?(?:question|options|think|answer)>")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s+\S)")  # not a last word: "type A" has none
 _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]+|\s|$)")
 _NUMBERS = {
     word: str(n)
@@ -107,8 +107,7 @@ def render_question(text: str, options: tuple[str, ...]) -> str:
 def normalise(text: str) -> str:
     """Lower case, no articles, no punctuation at word ends, number words as digits."""
     plain = text.lower().translate(_STRIP)
-    words = _ARTICLES.sub(" ", plain).split() or plain.split()  # the answer "A" is no article
-    words = [w.strip(".") or w for w in words]
+    words = [w.rstrip(".") or w for w in _ARTICLES.sub(" ", plain).split()]
     return " ".join(_NUMBERS.get(w, w) for w in words)
 
 

@@ -113,7 +113,7 @@ class Optimiser(_Section):
     """What every training shares."""
 
     lr: float = Field(5e-4, gt=0)
-    epochs: float = Field(3, gt=0)
+    epochs: float = Field(3, gt=0, description="GRPO goes by its steps instead")
     batch: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
     workers: int = Field(1, ge=1, description="Ray Train workers")
@@ -262,8 +262,25 @@ class Config(_Section):
         return str(FOLDER)
 
     def recorded(self) -> dict[str, Any]:
-        """What decides the rows: all but where it runs and who is told."""
+        """What a workspace keeps: all but the cluster and who is told."""
         return self.model_dump(exclude={"cluster", "lineage"})
+
+
+PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
+
+
+def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of a recorded configuration what decides the rows, by section.
+
+    A run may go on with other `PLACES` and with more rounds.
+    """
+    return {
+        name: {k: v for k, v in value.items() if k not in PLACES}
+        if isinstance(value, dict)
+        else {"": value}
+        for name, value in recorded.items()
+        if name != "rounds"
+    }
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Config:

@@ -31,6 +31,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.config import deciding
 from engine.errors import TriptychError
 from engine.lineage import chain
 from engine.lineage.ledger import Ledger, LedgerBusy
@@ -199,15 +200,24 @@ class Workspace:
     def _claim(self, name: str, config: dict[str, Any]) -> None:
         path = self.root / "workspace.json"
         if path.exists():
-            made_by = json.loads(path.read_text())["config"]
-            changed = [k for k in config if canonical(config[k]) != canonical(made_by.get(k))]
+            content = json.loads(path.read_text())
+            made_by, asked = deciding(content["config"]), deciding(config)
+            changed = [
+                f"{section}.{key}".rstrip(".")
+                for section, values in asked.items()
+                for key, value in values.items()
+                if canonical(value) != canonical(made_by.get(section, {}).get(key))
+            ]
             if changed:
                 raise TriptychError(
                     f"workspace {self.root} was made by another configuration "
                     f"(different: {', '.join(sorted(changed))}): choose another --workspace"
                 )
-            return
-        content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
+            if content["config"] == config:
+                return
+            content["config"] = config
+        else:
+            content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
         _replace(path, json.dumps(content, indent=1).encode())
 
     @property

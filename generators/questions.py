@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.answers import is_correct
 from generators.phantoms.base import SIZES, Truth
 
 QUESTION_TYPES = ("modality", "anatomy", "disease", "grading", "attribute")
@@ -389,7 +390,11 @@ def options_for(
 
 def wrong_answer(truth: Truth, qa: QA, rng: np.random.Generator) -> str:
     """A plausible wrong answer of the right type."""
-    pool = [o for o in (qa.options or _candidates(truth, qa.kind)) if o != qa.answer]
+    pool = [
+        option
+        for option in qa.options or _candidates(truth, qa.kind)
+        if not is_correct(option, qa.answer, qa.options)
+    ]
     return str(pool[rng.integers(len(pool))])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from engine.config import deciding
 from pipelines import evaluate, export, generate, grpo, ingest, judge, reward, seed, select, sft
 from pipelines.context import Body, Context, run_stage
 
@@ -51,7 +52,7 @@ ROUND = {
 def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:
     """Run one stage, or skip it where it is done."""
     arrow = (ROUND if round else ONCE)[name]
-    config = context.config.recorded()
+    config = deciding(context.config.recorded())
     settings = {section: config[section] for section in arrow.sections}
     return run_stage(context, name, round, arrow.body, arrow.needs(round), settings)
 

@@ -26,7 +26,7 @@ from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
 from reward_model.criteria import judge_prompt
-from reward_model.preferences import prefer
+from reward_model.preferences import in_holdout, prefer
 from reward_model.scoring import Judge
 from reward_model.training import train_judge
 
@@ -213,7 +213,7 @@ def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Trip
     """Pairs of this round: the expert decides the least certain, the surest teach themselves.
 
     The expert is asked where the judge wavers between two answers; where it is far apart and the
-    samples agree with it, its own opinion is a pair.
+    samples agree with it, its own opinion is a pair. Images of the frozen holdout are left out.
     """
     section = context.config.reward
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", round)}
@@ -223,14 +223,17 @@ def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Trip
             questions[triplet.question_key].append(triplet)
     contests = []
     for key in sorted(questions):
+        if in_holdout(questions[key][0].image_id, context.config.expert.holdout):
+            continue
         rows = sorted(questions[key], key=lambda t: (-judged[t.id].overall, t.id))
         rival = next((r for r in rows if answer_key(r) != answer_key(rows[0])), None)
         if rival is not None:
             gap = judged[rows[0].id].overall - judged[rival.id].overall
             contests.append((gap, rows[0], rival, questions[key]))
     contests.sort(key=lambda c: (c[0], c[1].id))
-    asked = contests[: section.expert_pairs]
-    made, pairs = _ask_expert(context, [row for *_, rows in asked for row in rows], round)
+    number = min(section.expert_pairs, section.refine_pairs)
+    asked = contests[:number]
+    made, pairs = _ask_expert(context, [row for *_, rows in asked for row in rows], number, round)
     wanted = section.refine_pairs - len(pairs)
     for gap, best, rival, rows in reversed(contests[len(asked) :]):
         votes = sum(answer_key(r) == answer_key(best) for r in rows)
@@ -243,14 +246,12 @@ def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Trip
 
 
 def _ask_expert(
-    context: Context, rows: list[Triplet], round: int
+    context: Context, rows: list[Triplet], number: int, round: int
 ) -> tuple[list[Triplet], list[Preference]]:
     """The simulated expert compares new answers; a benchmark's gold answers cannot."""
     if context.config.expert.kind != "phantoms" or not rows:
         return [], []
     seed = context.config.seed + round
-    made, pairs = open_expert(context).pairs(rows, context.config.reward.expert_pairs, seed)
+    made, pairs = open_expert(context).pairs(rows, number, seed)
     known = {r.id for r in rows}
-    # The holdout is frozen: new pairs on its images are left out, not added to either side.
-    fresh = [replace(p, round=round) for p in pairs if not p.holdout]
-    return [m for m in made if m.id not in known], fresh
+    return [m for m in made if m.id not in known], [replace(p, round=round) for p in pairs]
