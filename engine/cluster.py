@@ -19,7 +19,7 @@ INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
 _ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
     "RAY_DEDUP_LOGS": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -32,6 +32,8 @@ _ENVIRONMENT = {
     # Two torch processes that spin while they wait starve each other on few cores.
     "OMP_WAIT_POLICY": "passive",
 }
+
+_own_ray = False  # whether this process started the Ray that it uses
 
 
 def start(cluster: Cluster) -> None:
@@ -53,8 +55,11 @@ def start(cluster: Cluster) -> None:
     if ray.is_initialized():
         return
     local: dict[str, Any] = {}
-    if address is None:
-        local = {"num_cpus": cluster.cpus, "include_dashboard": False}
+    global _own_ray
+    _own_ray = address is None
+    if _own_ray:
+        cores = cluster.cpus or max(os.cpu_count() or 1, cluster.threads)
+        local = {"num_cpus": cores, "include_dashboard": False}
         local["object_store_memory"] = 512 * 2**20
     try:
         ray.init(
@@ -103,6 +108,24 @@ def _connected() -> bool:
     return ray is not None and bool(ray.is_initialized())
 
 
+def _check_room(cpus: float, gpus: float) -> None:
+    """Raise TriptychError where this machine's own Ray can never give so much.
+
+    A cluster with an address may grow, so that one is waited for.
+    """
+    if not _own_ray:
+        return
+    import ray
+
+    have = ray.cluster_resources()
+    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
+        if wanted > have.get(kind, 0):
+            raise TriptychError(
+                f"{wanted:g} {kind}s are asked for and Ray has {have.get(kind, 0):g} here: "
+                "lower cluster.threads, workers or gpus, or give cluster.address"
+            )
+
+
 class _ShardActor:
     """One worker in a Ray Data actor: made once, called for each shard."""
 
@@ -128,7 +151,8 @@ def map_shards(
     """Run `make(**arguments)` in Ray Data actors and yield each shard's rows as it is done.
 
     A shard is the unit of work and of resume. Shards come back in any order; an exception in a
-    worker is raised here as TriptychError with its last line.
+    worker is raised here as TriptychError with its last line, and so are resources that a Ray of
+    this process can never have.
     """
     if not shards:
         return
@@ -137,6 +161,7 @@ def map_shards(
         for name, rows in shards.items():
             yield name, worker(name, rows)
         return
+    _check_room(cpus, gpus)
     import pickle
 
     import ray
@@ -173,6 +198,7 @@ def train(
     """
     if not _connected():
         return loop(arguments)
+    _check_room(workers * cpus, workers * gpus)
     import json
 
     import ray.train

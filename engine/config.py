@@ -108,6 +108,12 @@ class Generator(Backend):
     ask_temperature: float = Field(0.6, gt=0, description="of questions")
     max_tokens: int = Field(48, ge=4)
 
+    @model_validator(mode="after")
+    def _a_server_knows_its_model(self) -> Generator:
+        if self.backend == "endpoint" and not (self.model and self.url):
+            raise ValueError("backend endpoint needs url (…/v1) and model, as the server names it")
+        return self
+
 
 class Optimiser(_Section):
     """What every training shares."""
@@ -203,6 +209,12 @@ class Evaluate(Backend):
     style: Literal["direct", "step", "meta"] = "direct"
     questions: int = Field(600, ge=1, description="held-out test questions")
     max_tokens: int = Field(40, ge=2)
+
+    @model_validator(mode="after")
+    def _weights_are_here(self) -> Evaluate:
+        if self.backend == "endpoint":
+            raise ValueError("backend: no server has weights trained here; transformers or vllm")
+        return self
 
 
 class Cluster(_Section):

@@ -111,10 +111,44 @@ def steps_done(out: str) -> tuple[int, int] | None:
 
 
 def last_checkpoint(arguments: dict[str, Any]) -> str | None:
-    """The checkpoint that an interrupted training left, if there is one."""
+    """The last whole checkpoint that an interrupted training left, if there is one.
+
+    The trainer's state is the last file that transformers writes of one.
+    """
     folder = Path(arguments["out"] + ".checkpoints")
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    found = sorted(whole, key=lambda path: int(path.name.partition("-")[2]))
     return str(found[-1]) if found else None
+
+
+def resumable(trainer_class: Any) -> Any:
+    """A Trainer class whose checkpoints load again: weights under the names they have in memory.
+
+    transformers writes Qwen2.5-VL's under the Hub's names, which its own resume does not find, so
+    that a training goes on from untrained weights; and it refuses tied ones of other modules.
+    LoRA adapters are written and found by peft.
+    """
+    from safetensors.torch import save_file
+
+    class Resumable(trainer_class):
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            if output_dir is None or hasattr(self.model, "peft_config"):
+                super().save_model(output_dir, _internal_call)
+            elif self.args.should_save:
+                weights = self.model.state_dict().items()
+                Path(output_dir).mkdir(parents=True, exist_ok=True)
+                copies = {name: value.to("cpu", copy=True) for name, value in weights}
+                save_file(copies, Path(output_dir) / "model.safetensors")
+
+    return Resumable
+
+
+def weights_dtype(arguments: dict[str, Any]) -> str:
+    """How weights are loaded to be trained: as stored with bf16, else with full precision.
+
+    AdamW on half-precision weights loses its small squared gradients.
+    """
+    return "auto" if arguments["bf16"] else "float32"
 
 
 def save_trained(model: Any, processor: Any, out: Path) -> None:

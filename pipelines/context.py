@@ -205,9 +205,9 @@ def run_stage(
     stage = context.workspace.begin(name, round, fingerprint)
     shown = context.display.stage(name, round, resumed=bool(stage.done()))
     with context.emitter().run(stage, inputs), shown:
-        body(context, stage)
         # A stage that was taken up again keeps the runs before: each has a shard of its own.
         stage.write(Run, [context.run()], context.run().id[:8])
+        body(context, stage)
         commit = context.workspace.commit(stage)
     context.display.committed(commit)
     return commit

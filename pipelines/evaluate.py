@@ -33,7 +33,11 @@ def make_examinees(
         if arm not in opened:
             opened.clear()
             opened[arm] = open_vlm(
-                models[arm], section["backend"], section["url"], section["max_model_len"], threads
+                models[arm],
+                section["backend"],
+                max_model_len=section["max_model_len"],
+                threads=threads,
+                gpus=section["gpus"],
             )
         replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
         return [

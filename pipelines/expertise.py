@@ -191,11 +191,13 @@ class GoldExpert:
         self.questions: dict[str, list[Question]] = defaultdict(list)
         for question in load_vqa_rad(Path(context.config.source.path or ".")):
             self.questions[question.image].append(question)
-        self.answers: dict[str, list[str]] = defaultdict(list)
+        self.types: dict[str, str] = {}
+        self.answers: dict[str, set[str]] = defaultdict(set)
         for image in self.images.values():
             if image.split == "train":
                 for question in self.questions[Path(image.source).name]:
-                    self.answers[question.question_type].append(question.answer)
+                    self.types[question.question] = question.question_type
+                    self.answers[question.question_type].add(question.answer)
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         asked = self.questions[Path(image.source).name]
@@ -240,6 +242,10 @@ class GoldExpert:
         for count in range(number if gold else 0):
             row = gold[order[count % len(gold)]]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
+            if tier == "incoherent":
+                # Gold answers come without reasoning: the same words on both sides, or any
+                # reasoning would tell the worse one.
+                row = derived(row, EXPERT, rationale=f"{row.question} {row.answer}")
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
@@ -262,8 +268,8 @@ class GoldExpert:
             return irrelevant(row, others[rng.integers(len(others))]) if others else None
         wrong = [o for o in row.options if normalise(o) != normalise(row.answer)]
         if not wrong:
-            pool = [a for answers in self.answers.values() for a in answers]
-            wrong = sorted({a for a in pool if normalise(a) != normalise(row.answer)})
+            pool = self.answers[self.types[row.question]]
+            wrong = sorted(a for a in pool if normalise(a) != normalise(row.answer))
         return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
 
 

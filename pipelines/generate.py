@@ -52,7 +52,14 @@ def make_proposer(
 ) -> Callable[[str, cluster.Rows], cluster.Rows]:
     """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
     generator = Generator.model_validate(section)
-    vlm = open_vlm(model, generator.backend, generator.url, generator.max_model_len, threads)
+    vlm = open_vlm(
+        model,
+        generator.backend,
+        generator.url,
+        generator.max_model_len,
+        threads,
+        generator.gpus,
+    )
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
         from dataclasses import replace
@@ -123,12 +130,12 @@ def read_shards(stage: Stage) -> list[Triplet]:
     return rows
 
 
-def generator_of(context: Context) -> Model:
+def generator_of(context: Context, refresh: bool = True) -> Model:
     """Who generates: the model named in the configuration, else the tuned one, later the policy."""
     named = context.config.generator.model
     if named:
         return outside_model("generator", named)
-    if context.config.generator.refresh and context.has("sft"):
+    if refresh and context.config.generator.refresh and context.has("sft"):
         return context.model("policy")
     return context.model("generator")
 

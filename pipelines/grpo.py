@@ -28,8 +28,10 @@ from engine.training import (
     lora,
     prepare,
     read_training_set,
+    resumable,
     save_trained,
     watched,
+    weights_dtype,
     write_training_set,
 )
 from engine.vlm import Request, Sampling
@@ -116,12 +118,11 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
 
     prepare(arguments)
     processor = load_processor(arguments["model"])
-    model = load_model(arguments["model"])
+    model = load_model(arguments["model"], weights_dtype(arguments))
     images, _ = read_training_set(Path(arguments["data"]))
     judge = Judge(arguments["judge"], "grpo", arguments["threads"])
     common = common_arguments(arguments) | {"max_steps": arguments["steps"]}
-    common["num_train_epochs"] = 1
-    trainer = GRPOTrainer(
+    trainer = resumable(GRPOTrainer)(
         model=model,
         reward_funcs=[Reward(judge, images, arguments["reward"])],
         args=GRPOConfig(

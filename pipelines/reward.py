@@ -83,10 +83,17 @@ def measure(judge: Judge, data: Path) -> dict[str, Any]:
 
 
 def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop: train the judge, measure it (and its start) on frozen pairs, calibrate."""
+    """Ray Train's loop: train the judge, measure it (and its start) on frozen pairs, calibrate.
+
+    All workers train; the first, which writes the weights, does the rest.
+    """
+    from torch import distributed
+
     from reward_model.model import HEADS, SETTINGS
 
     result = train_judge(arguments)
+    if distributed.is_initialized() and distributed.get_rank() > 0:
+        return result
     out, holdout = Path(arguments["out"]), Path(arguments["holdout"])
     if (Path(arguments["model"]) / HEADS).exists():
         start = Judge(arguments["model"], "start", arguments["threads"])

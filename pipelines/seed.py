@@ -8,7 +8,7 @@ from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.expertise import expert_images, open_expert
-from pipelines.generate import run_proposer, write_tasks
+from pipelines.generate import generator_of, run_proposer, write_tasks
 from pipelines.sft import seed_triplets
 
 ALL = 10**6  # rows an image: every question that a benchmark has
@@ -48,14 +48,14 @@ def asked_pairs(context: Context) -> list[tuple[Image, Task]]:
 
 
 def prefer(context: Context, stage: Stage) -> None:
-    """Candidates from the tuned generator on fresh images, and what the expert thinks of them."""
+    """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
     seed_images, images = expert_images(context)
     expert = open_expert(context)
     if config.expert.kind == "phantoms":
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
-        rows = run_proposer(context, stage, context.model("generator"), pairs)
+        rows = run_proposer(context, stage, generator_of(context, refresh=False), pairs)
     else:
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
         stage.write(Task, unique([task for _, task in gold]))

@@ -26,9 +26,11 @@ from engine.training import (
     lora,
     prepare,
     read_training_set,
+    resumable,
     save_trained,
     steps_done,
     watched,
+    weights_dtype,
     write_training_set,
 )
 from engine.workspace import Stage
@@ -105,8 +107,8 @@ def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
 
     prepare(arguments)
     processor = load_processor(arguments["model"])
-    trainer = SFTTrainer(
-        model=load_model(arguments["model"]),
+    trainer = resumable(SFTTrainer)(
+        model=load_model(arguments["model"], weights_dtype(arguments)),
         args=SFTConfig(
             **common_arguments(arguments),
             max_length=None,  # truncation would cut image tokens

@@ -53,9 +53,11 @@ def _token_heads(backbone: Any, tokenizer: Any) -> nn.Linear:
     return heads
 
 
-def load_reward_model(model: str, readout: str = "token") -> tuple[RewardModel, Any]:
+def load_reward_model(
+    model: str, readout: str = "token", dtype: str = "auto"
+) -> tuple[RewardModel, Any]:
     """A judge from its folder, or a fresh one on a backbone; returns (model, processor)."""
-    backbone = load_model(model)
+    backbone = load_model(model, dtype)
     processor = load_processor(model)
     saved = Path(model) / HEADS
     if saved.exists():

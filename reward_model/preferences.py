@@ -50,10 +50,11 @@ def derived(triplet: Triplet, tier: str, **changes: object) -> Triplet:
 
 
 def incoherent(triplet: Triplet, rng: np.random.Generator) -> Triplet:
-    """The triplet with its reasoning's words shuffled, or its answer repeated into nonsense."""
-    words = f"{triplet.rationale} {triplet.answer} {triplet.question}".split()
-    rng.shuffle(words)
-    return derived(triplet, "incoherent", rationale=" ".join(words[:12]))
+    """The triplet with its reasoning's words in another order."""
+    words = triplet.rationale.split()
+    shuffled = [words[place] for place in rng.permutation(len(words))]
+    rationale = " ".join(shuffled if shuffled != words else reversed(words))
+    return derived(triplet, "incoherent", rationale=rationale)
 
 
 def irrelevant(triplet: Triplet, other: Triplet) -> Triplet:

@@ -14,7 +14,17 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.training import adapt, arguments_of, merged, prepare, read_training_set, watched
+from engine.training import (
+    adapt,
+    arguments_of,
+    last_checkpoint,
+    merged,
+    prepare,
+    read_training_set,
+    resumable,
+    watched,
+    weights_dtype,
+)
 from engine.vlm import Request
 from engine.vlm.transformers import encode
 from reward_model.criteria import CRITERIA
@@ -61,12 +71,17 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
     from transformers import Trainer
 
     prepare(arguments)
-    model, processor = load_reward_model(arguments["model"], arguments["readout"])
+    dtype = weights_dtype(arguments)
+    model, processor = load_reward_model(arguments["model"], arguments["readout"], dtype)
+    embeddings = model.backbone.get_input_embeddings().weight
+    output = model.backbone.get_output_embeddings().weight
+    if output is not embeddings:
+        output.requires_grad_(False)  # the heads are read in its place
     adapted = adapt(model.backbone, arguments)
     images, rows = read_training_set(Path(arguments["data"]))
 
-    class PairTrainer(Trainer):
-        def compute_loss(  # type: ignore[override]
+    class PairTrainer(resumable(Trainer)):  # type: ignore[misc]
+        def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
         ) -> Any:
             criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
@@ -84,7 +99,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
         train_dataset=rows,
         data_collator=PairCollator(processor, images),
     )
-    result = watched(trainer, arguments).train()
+    result = watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
     if trainer.is_world_process_zero():
         out = Path(arguments["out"])
         model.backbone = merged(adapted)

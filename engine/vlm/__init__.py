@@ -58,8 +58,9 @@ def open_vlm(
     url: str | None = None,
     max_model_len: int = 512,
     threads: int | None = None,
+    gpus: float = 0,
 ) -> VLM:
-    """Load `model` (a folder or Hub id) on a backend.
+    """Load `model` (a folder or Hub id) on a backend; vLLM spreads it over `gpus` GPUs.
 
     Raises TriptychError where the model cannot be found or the backend is not installed.
     """
@@ -70,7 +71,7 @@ def open_vlm(
     if backend == "vllm":
         from engine.vlm.vllm import VllmVLM
 
-        return VllmVLM(model, max_model_len, threads)
+        return VllmVLM(model, max_model_len, gpus)
     from engine.vlm.transformers import TransformersVLM
 
     return TransformersVLM(model, threads)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from typing import Any
 
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
 
 TIMEOUT_S = 300
+BUSY = {429, 500, 502, 503, 504}
+WAITS_S = (1, 2, 4, 8, 16, None)  # before the next try where a server is busy
 CONCURRENT = 16
 
 
@@ -50,11 +54,20 @@ class EndpointVLM:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         call = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
-                return dict(json.load(reply))
-        except (urllib.error.URLError, TimeoutError) as error:
-            raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
+        for wait in WAITS_S:
+            try:
+                with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
+                    return dict(json.load(reply))
+            except urllib.error.HTTPError as error:
+                said = " ".join(error.read(500).decode(errors="replace").split())
+                if wait is None or error.code not in BUSY:
+                    raise TriptychError(
+                        f"endpoint {self.url} answers {error.code} {error.reason}: {said}"
+                    ) from None
+                time.sleep(wait)
+            except (OSError, HTTPException, ValueError) as error:
+                raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
+        raise AssertionError("the last wait is None")
 
 
 def _content(request: Request) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ from engine.vlm.transformers import decode_png, load_processor, vision_token_ids
 
 
 class VllmVLM:
-    """A vLLM engine in this process, with its workers beside it."""
+    """A vLLM engine in this process; on several GPUs each holds a part of every layer."""
 
-    def __init__(self, model: str, max_model_len: int = 512, threads: int | None = None) -> None:
+    def __init__(self, model: str, max_model_len: int = 512, gpus: float = 0) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         # In one process, the engine dies with its actor and leaves nothing behind.
@@ -31,6 +31,9 @@ class VllmVLM:
             model=model,
             max_model_len=max_model_len,
             limit_mm_per_prompt={"image": 1, "video": 0},
+            tensor_parallel_size=max(int(gpus), 1),
+            # Workers are processes of this actor, which holds the GPUs, not actors of their own.
+            distributed_executor_backend="mp" if gpus > 1 else None,
             enforce_eager=not _has_gpu(),
             # Where a prompt is read in parts, its generator is wound back, which no CPU one can be.
             enable_chunked_prefill=_has_gpu(),
