@@ -1,11 +1,11 @@
 """Hostile files against the decoder: seeded mutants of real files, bombs and polyglots.
 
-    python -m benchmarks.fuzz --mutants 5000
+    python -m benchmarks.fuzz --mutants 5000 [--data ../shared/data]
 
 Every file goes through the killable child under a memory and a time limit. The run prints how each
 ended and one line of JSON, and fails where a file escaped as another exception than a refusal, took
 longer than the limit, or where a child grew past its cap. The same seed makes the same mutants.
-Real files are those of pydicom's wheel and, where it is there, of ../shared/data/dicom.
+Real files are those of pydicom's wheel and, where it is there, of `dicom/` in the data.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ from engine.imaging.decode import START_SECONDS, Decoder, Decoders
 from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import list_files
 
-SHARED = Path(__file__).parents[2] / "shared/data/dicom"
-FOLDERS = (SHARED, Path(pydicom.data.__file__).parent / "test_files")
+BUNDLED = Path(pydicom.data.__file__).parent / "test_files"
 MAX_SOURCE = 600 << 10
 CHUNK = 1 << 20
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -101,11 +100,12 @@ def nifti(shape: tuple[int, int, int], datatype: int) -> bytes:
     return bytes(head)
 
 
-def sources() -> dict[str, bytes]:
+def sources(data: Path) -> dict[str, bytes]:
     """The images that mutants are made of, by name: every small file that is rendered."""
     found = pictures()
+    folders = [folder for folder in (data / "dicom", BUNDLED) if folder.is_dir()]
     with Decoder() as decoder:
-        for path in (p for folder in FOLDERS if folder.is_dir() for p in list_files(folder)):
+        for path in (p for folder in folders for p in list_files(folder)):
             if path.stat().st_size <= MAX_SOURCE and _rendered(decoder, path):
                 found[path.name] = path.read_bytes()
     return dict(sorted(found.items()))
@@ -149,13 +149,13 @@ def mutate(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def mutants(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+def mutants(count: int, seed: int, data: Path) -> Iterator[tuple[str, bytes]]:
     """`count` named mutants; the same for one seed and one set of sources."""
-    files = list(sources().items())
+    files = list(sources(data).items())
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        (name, data), (_, other) = (files[int(i)] for i in rng.integers(0, len(files), 2))
-        yield f"{number}-{name}", mutate(data, other, rng)
+        (name, one), (_, other) = (files[int(i)] for i in rng.integers(0, len(files), 2))
+        yield f"{number}-{name}", mutate(one, other, rng)
 
 
 def dicom(syntax: UID = ExplicitVRLittleEndian, **attributes: Any) -> bytes:
@@ -305,13 +305,15 @@ def attack(
     return account
 
 
-def campaign(count: int, seed: int, workers: int, timeout_s: float, memory: int) -> dict[str, Any]:
+def campaign(
+    count: int, seed: int, workers: int, timeout_s: float, memory: int, data: Path
+) -> dict[str, Any]:
     """Mutants, bombs and polyglots in one run: the line of JSON, with "ok" as the verdict."""
     hostile = [*bombs().items(), *polyglots().items()]
 
     def files() -> Iterator[tuple[str, bytes]]:
         yield from hostile
-        yield from mutants(count, seed)
+        yield from mutants(count, seed, data)
 
     account = attack(files(), workers, timeout_s, memory)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
@@ -340,10 +342,11 @@ def main(
     workers: Annotated[int, typer.Option(help="Children side by side.", min=1)] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds a file may take.")] = 20.0,
     memory: Annotated[int, typer.Option(help="MiB a child may take.")] = 1024,
+    data: Annotated[Path, typer.Option(help="Folder with dicom/ in it.")] = Path("../shared/data"),
 ) -> None:
     """Print the account and its line of JSON; exit 1 where a promise was broken."""
     started = time.time()
-    result = campaign(mutants, seed, workers, timeout, memory << 20)
+    result = campaign(mutants, seed, workers, timeout, memory << 20, data)
     print(f"{mutants} mutants, {result['hostile']} bombs and polyglots, seed {seed}")
     for end, count in result["ends"].items():
         print(f"  {count:6d}  {end}")

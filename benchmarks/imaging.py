@@ -1,9 +1,9 @@
 """How fast DICOM becomes pixels, what a worker takes, and who gets the traps right.
 
     pip install --no-deps --target converters dicom2jpg SimpleITK
-    python -m benchmarks.imaging --converters converters
+    python -m benchmarks.imaging --converters converters [--data ../shared/data]
 
-Files are every image of pydicom's wheel and of ../shared/data/dicom that bare pydicom decodes. The
+Files are every image of pydicom's wheel and of `dicom/` in the data that bare pydicom decodes. The
 limit is `pydicom.dcmread` and `pixel_array` in two processes, without any rendering; ours goes
 through the killable child, windows included, and hands the pixels to the parent. Two public
 converters (dicom2jpg, which needs OpenCV, and SimpleITK with its intensities rescaled) and the
@@ -42,8 +42,7 @@ from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import list_files
 
-SHARED = Path(__file__).parents[2] / "shared/data/dicom"
-FOLDERS = (SHARED, Path(pydicom.data.__file__).parent)
+BUNDLED = Path(pydicom.data.__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
 Convert = Callable[[Path], np.ndarray | None]
 
@@ -218,11 +217,12 @@ def _sums(times: list[list[tuple[float, float]]]) -> list[list[float]]:
     return [[sum(t[which] for t in one) for one in zip(*times)] for which in (0, 1)]
 
 
-def files() -> dict[str, list[Path]]:
+def files(data: Path) -> dict[str, list[Path]]:
     """What bare pydicom decodes and we take for an image, by kind of encoding."""
+    folders = [folder for folder in (data / "dicom", BUNDLED) if folder.is_dir()]
     groups: dict[str, list[Path]] = {"native": [], "compressed": []}
     with Decoder() as decoder:
-        for path in (p for f in FOLDERS if f.is_dir() for p in list_files(f)):
+        for path in (p for folder in folders for p in list_files(folder)):
             if attempt(bare, path) and _decoded(decoder, path):
                 syntax = dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
                 groups["compressed" if syntax.is_compressed else "native"].append(path)
@@ -371,6 +371,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
     passes: Annotated[int, typer.Option(help="Passes over the files.", min=1)] = 5,
     converters: Annotated[Path | None, typer.Option(help="Folder they are installed in.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder with dicom/ in it.")] = Path("../shared/data"),
 ) -> None:
     """Print speed, memory and traps, then one line of JSON."""
     warnings.simplefilter("ignore")
@@ -384,7 +385,7 @@ def main(
             print(f"{convert.__name__} is left out: {', '.join(absent)} not installed")
         else:
             names[convert.__name__] = convert
-    groups = files()
+    groups = files(data)
     speed = measure(names, groups, workers, passes, folder)
     judged = table_of_traps(names, folder)
     counts = ", ".join(f"{len(p)} {g}" for g, p in groups.items())

@@ -267,7 +267,11 @@ class Review(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Row):
-    """One invocation that committed a stage. Nothing in it names a machine or a person."""
+    """One invocation that committed a stage.
+
+    Nothing in it names a machine or a person, but for the paths and URLs that the configuration
+    gives.
+    """
 
     table: ClassVar[str] = "runs"
     id: str
