@@ -63,7 +63,7 @@ def start(cluster: Cluster) -> None:
         local["object_store_memory"] = 512 * 2**20
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # None would join a Ray that happens to run here
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": _ENVIRONMENT},

@@ -225,6 +225,13 @@ def test_a_single_letter_can_be_an_open_answer() -> None:
 def test_a_decimal_is_not_its_digits() -> None:
     assert not is_correct("1.5", "15")
     assert is_correct("1.5 cm.", "1.5 cm")
+    assert not is_correct(".5 cm", "5 cm")
+
+
+def test_a_grade_a_is_no_article() -> None:
+    assert not is_correct("type", "type A")
+    assert not is_correct("type", "type A", ("type A", "type B"))
+    assert is_correct("a type A", "type A")
 
 
 # Form

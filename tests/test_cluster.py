@@ -49,6 +49,13 @@ def test_a_finished_shard_does_not_wait_for_the_next(local_ray: None, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == set(shards)
 
 
+def test_more_than_this_machine_has_is_refused_at_once(local_ray: None) -> None:
+    with pytest.raises(TriptychError, match="4 GPUs are asked for and Ray has"):
+        list(cluster.map_shards(lambda: None, {}, {"a": [{"row": 1}]}, gpus=4))
+    with pytest.raises(TriptychError, match="3 CPUs are asked for and Ray has 1"):
+        cluster.train(lambda arguments: {}, {"out": "nowhere"}, workers=3)
+
+
 def test_a_worker_that_fails_says_why(local_ray: None) -> None:
     def make() -> cluster.Worker:
         def work(shard: str, rows: cluster.Rows) -> cluster.Rows:

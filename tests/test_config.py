@@ -143,6 +143,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("grpo.reward.judge=5", "grpo"),
         ("sft.lr=fast", "sft.lr"),
         ("name=a/b", "name"),
+        ("generator.backend=endpoint", "generator"),
+        ("evaluate.backend=endpoint", "evaluate"),
         ("nam=x", "unknown key nam"),
     ],
 )

@@ -14,12 +14,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine.records import Consumption, Decision, Evaluation, Image, Model, Triplet
+from engine.config import load
+from engine.records import Consumption, Decision, Evaluation, Image, Model, Preference, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
+from reward_model.preferences import in_holdout
 from tests.conftest import ROOT, TRIPTYCH, small, triptych
 
 INLINE = "cluster.address=inline"
+PAIRED = ("workers=2", "save_steps=1")
 
 
 def dataset_rows(workspace: Path) -> dict[str, list[dict[str, object]]]:
@@ -62,6 +65,13 @@ def test_sft_leaves_questions_to_grpo(small_run: Path) -> None:
     metrics = next(c["metrics"] for c in workspace.commits() if c["stage"] == "grpo")
     assert metrics["fresh"] == len(left)
     assert len(seen["grpo"] & left) >= min(metrics["rows"], len(left))
+
+
+def test_refinement_keeps_off_frozen_images(small_run: Path) -> None:
+    config = load(ROOT / "configs" / "demo.yaml")
+    new = Workspace.existing(small_run).read(Preference, "refine")
+    assert new
+    assert not any(in_holdout(p.image_id, config.expert.holdout) for p in new)
 
 
 def test_a_generated_row_is_made_again_byte_for_byte(small_run: Path) -> None:
@@ -172,17 +182,22 @@ def ray_head() -> str:
 
 
 def test_stage_commands_and_a_submitted_job_share_a_cluster(ray_head: str, tmp_path: Path) -> None:
-    """`ray start --head`, the first stages one by one, then `triptych submit` does the rest."""
+    """`ray start --head`, the first stages one by one, then `triptych submit` does the rest.
+
+    Each training has two workers and writes checkpoints.
+    """
+    two = [f"{name}.{key}" for name in ("reward", "sft", "grpo") for key in PAIRED]
+    config = small(*two, "cluster.threads=1")
     env = {"RAY_ADDRESS": f"{ray_head}:6399"}
     workspace = tmp_path / "run"
-    first = triptych("ingest", "configs/demo.yaml", "-w", workspace, *small(), env=env)
+    first = triptych("ingest", "configs/demo.yaml", "-w", workspace, *config, env=env)
     assert first.returncode == 0, first.stderr[-3000:]
     for stage in ("seed", "tune"):
         done = triptych(stage, "-w", workspace, env=env)
         assert done.returncode == 0, done.stderr[-3000:]
     url = f"http://{ray_head}:8299"
     job = triptych(
-        "submit", "configs/demo.yaml", "--address", url, "-w", workspace, *small(), env=env
+        "submit", "configs/demo.yaml", "--address", url, "-w", workspace, *config, env=env
     )
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert job.stdout.count("skipped") == 3

@@ -221,10 +221,14 @@ class _Completions(BaseHTTPRequestHandler):
     """An OpenAI-compatible server of one answer, which keeps what it was asked."""
 
     seen: list[dict[str, Any]] = []  # noqa: RUF012
+    refuses: dict[str, list[int]] = {}  # noqa: RUF012  # by model, its next answers
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append(body)
+        if codes := self.refuses.get(body["model"]):
+            self.send_error(codes.pop(0), explain="no such model here")
+            return
         choice = {
             "message": {"content": "<answer>no</answer>"},
             "logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.5}]},
@@ -254,6 +258,22 @@ def test_an_endpoint_gives_texts_and_log_probabilities(server: str) -> None:
     image, text = _Completions.seen[-1]["messages"][0]["content"]
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
     assert "cyst" in text["text"]
+
+
+def test_a_busy_endpoint_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.vlm.endpoint.WAITS_S", (0, 0, None))
+    _Completions.refuses["busy"] = [429, 503]
+    samples = open_vlm("busy", "endpoint", server).generate(requests(1), Sampling())
+    assert samples[0][0].text == "<answer>no</answer>"
+    _Completions.refuses["busy"] = [503, 503, 503]
+    with pytest.raises(TriptychError, match="answers 503"):
+        open_vlm("busy", "endpoint", server).generate(requests(1), Sampling())
+
+
+def test_what_an_endpoint_refuses_is_told(server: str) -> None:
+    _Completions.refuses["none"] = [404]
+    with pytest.raises(TriptychError, match=r"answers 404.*no such model here"):
+        open_vlm("none", "endpoint", server).generate(requests(1), Sampling())
 
 
 def test_an_endpoint_that_is_not_there_is_one_clear_line() -> None:

@@ -340,6 +340,17 @@ def test_a_workspace_of_another_configuration_is_refused_by_the_key_that_differs
     assert Workspace.existing(tmp_path).config == CONFIG
 
 
+def test_a_run_goes_on_elsewhere_and_for_more_rounds(tmp_path: Path) -> None:
+    begun = CONFIG | {"sft": {"lr": 1e-4, "gpus": 0.0, "save_steps": 0}}
+    further = CONFIG | {"rounds": 3, "sft": {"lr": 1e-4, "gpus": 1.0, "save_steps": 50}}
+    for config in (begun, further):
+        with Workspace.writing(tmp_path, "t", config) as workspace:
+            assert workspace.config == config
+    other = Workspace.writing(tmp_path, "t", CONFIG | {"sft": {"lr": 1e-3, "gpus": 1.0}})
+    with pytest.raises(TriptychError, match=r"\(different: sft.lr\)"):
+        other.__enter__()
+
+
 def test_a_folder_without_a_workspace_is_refused_with_the_command_that_makes_one(
     tmp_path: Path,
 ) -> None:
