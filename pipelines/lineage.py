@@ -57,7 +57,7 @@ def trace(row: AnyId, workspace: Existing, as_json: AsJson = False) -> None:
 @app.command("why-not")
 def why_not(
     row: Annotated[
-        str, typer.Argument(help="A triplet's or image's id, or a refused file's path.")
+        str, typer.Argument(help="A triplet's or image's id, or a file's path in the record.")
     ],
     workspace: Existing,
     as_json: AsJson = False,
@@ -88,6 +88,9 @@ def withdraw(
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     by: Annotated[str, typer.Option(help="Who asked for it, for the record.")] = "",
+    group: Annotated[
+        bool, typer.Option("--group", help="The id is a group's: take all of its patients.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Withdraw an image, or all of a patient or group, with every row that derives from it."""
@@ -96,10 +99,10 @@ def withdraw(
     from pipelines.withdraw import withdraw as carry_out
 
     if dry_run:
-        answer = asking.withdraw(_ledger(workspace), target)
+        answer = asking.withdraw(_ledger(workspace), target, group)
     else:
         with Workspace.maintaining(workspace) as place:
-            answer = carry_out(place, target, reason, by)
+            answer = carry_out(place, target, reason, by, group)
     if as_json:
         _print_json(answer.to_dict() | {"done": not dry_run})
     else:

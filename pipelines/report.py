@@ -56,7 +56,12 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "GROUP BY triplet_id) GROUP BY keep"
     )
     synthetic = ledger.sql("SELECT count(*) AS n FROM images WHERE is_synthetic")[0]["n"]
-    refusals = ledger.sql("SELECT path, frame, reason FROM refusals ORDER BY path, frame")
+    refusals = ledger.sql(
+        "SELECT path, frame, reason, path IN (SELECT source FROM images) AS used FROM refusals r "
+        "ANTI JOIN (SELECT image_id FROM reviews WHERE verdict = 'released') v "
+        "ON v.image_id = r.image_id AND r.status = 'quarantined' ORDER BY path, frame"
+    )
+    unused = {r["path"] for r in refusals if not r["used"]}
     return {
         "name": json.loads((workspace.root / "workspace.json").read_text())["name"],
         "note": SYNTHETIC_NOTE if synthetic else None,
@@ -64,7 +69,7 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "scores": scores,
         "headline": _headline(scores),
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
-        "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(refusals)),
+        "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
         "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),
         "rejected": _gallery(workspace, ledger, False, REJECTED_SHOWN),

@@ -26,8 +26,9 @@ from engine.imaging.decode import Decoder
 from engine.imaging.ingest import Rules, image_of, list_files
 from engine.lineage.chain import file_hash
 from engine.lineage.trace import resolve
-from engine.records import Image, Model, Triplet, bytes_id, canonical
+from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
+from generators.expert import EXPERT
 from pipelines.context import Context, config_of
 from pipelines.ingest import rules_of
 from pipelines.review import RELEASED
@@ -152,14 +153,14 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
     else:
         raise TriptychError(f"triplet {row_id} is in the ledger and not in the record: run verify")
     context = Context(workspace, config_of(workspace.root))
-    if commit["stage"] == "seed":
-        made = _expert_rows(context, before)
-    elif commit["stage"] in ("generate", "prefer") and not before.derived_from:
-        made = generated_again(context, commit, before)
-    else:
+    if before.derived_from:
         raise TriptychError(
             f"triplet {row_id} was made by {commit['stage']} from other rows: reproduce these"
         )
+    if before.generator_id == EXPERT:
+        made = _expert_rows(context, before, as_asked=commit["stage"] == "seed")
+    else:
+        made = generated_again(context, commit, before)
     after = next((t for t in made if t.id == row_id), None)
     told = _told(_listed(before), _listed(after) if after else None)
     return told | {"made_again": canonical(_listed(after)) if after else None}
@@ -169,12 +170,13 @@ def _listed(triplet: Triplet) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in triplet.to_dict().items()}
 
 
-def _expert_rows(context: Context, before: Triplet) -> list[Triplet]:
+def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Triplet]:
+    """What the expert wrote about a row's image, at least up to the row; `as_asked` for a seed."""
     from pipelines.expertise import open_expert
 
     image = next(i for i in context.images() if i.id == before.image_id)
-    rows = open_expert(context).rows(image, context.config.expert.rows_per_image, True)
-    return [row for row, _ in rows]
+    number = max(before.sample + 1, context.config.expert.rows_per_image)
+    return [row for row, _ in open_expert(context).rows(image, number, as_asked)]
 
 
 def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:
@@ -190,31 +192,56 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     name = shard.stem.rpartition("-")[2]
     recorded: list[Triplet] = from_arrow(Triplet, pq.read_table(shard))
     size = context.config.generator.batch
-    pairs = _pairs(context, commit)[int(name) * size :][:size]
-    _check_whole(context, pairs, recorded)
+    batch = _asked(context, commit)[int(name) * size :][:size]
+    _check_whole(context, commit, batch, recorded)
+    images, tasks = ({r.id: r for r in context.rows(kind)} for kind in (Image, Task))
     writer = _writer(context, before.generator_id)
     work = make_proposer(**proposer_arguments(context, writer, commit["round"]))
-    rows = [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs]
+    rows = [{"image": images[i].to_dict(), "task": tasks[t].to_dict()} for i, t in batch]
     return [Triplet.from_dict(row) for row in work(name, rows)]
 
 
-def _pairs(context: Context, commit: dict[str, Any]) -> list[tuple[Image, Any]]:
-    """The (image, task) pairs that a stage asked about, in its order."""
-    from pipelines.generate import planned_pairs
+def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
+    """The (image, task) ids that a stage asked about, in its order.
+
+    A plan names images that are withdrawn since, so batches are what they were. Before preferences
+    nothing was planned: the pairs are drawn again from the images that are left.
+    """
     from pipelines.seed import asked_pairs
 
-    if commit["stage"] == "generate":
-        return planned_pairs(context, commit["round"])
-    return asked_pairs(context)
+    if commit["stage"] == "prefer":
+        return [(image.id, task.id) for image, task in asked_pairs(context)]
+    place = ("plan", commit["round"])
+    plan = next(c for c in context.workspace.commits() if (c["stage"], c["round"]) == place)
+    earlier = context.workspace.ledger().sql(
+        "SELECT row_id FROM tombstones WHERE row_table = 'images' AND sequence < ?",
+        [commit["sequence"]],
+    )
+    gone = {row["row_id"] for row in earlier}
+    return [(image, task) for image, task in plan["metrics"]["pairs"] if image not in gone]
 
 
-def _check_whole(context: Context, pairs: list[tuple[Image, Any]], recorded: list[Triplet]) -> None:
-    """Raise TriptychError where the batch is no longer what it was: a row of it was withdrawn."""
-    if {i.id for i, _ in pairs} != {t.image_id for t in recorded}:
-        raise TriptychError(
-            "an image of this row's batch was withdrawn, and a batch shares its random stream: "
-            "the row cannot be made again byte for byte"
-        )
+def _check_whole(
+    context: Context,
+    commit: dict[str, Any],
+    batch: list[tuple[str, str]],
+    recorded: list[Triplet],
+) -> None:
+    """Raise TriptychError, with the reason, where a batch is not what is recorded of it."""
+    if set(batch) == {(t.image_id, t.task_id) for t in recorded}:
+        return
+    withdrawn = context.workspace.ledger().sql(
+        "SELECT row_id FROM tombstones WHERE row_table = 'images' AND sequence > ?",
+        [commit["sequence"]],
+    )
+    gone = {row["row_id"] for row in withdrawn}
+    if gone & {image for image, _ in batch}:
+        why = "an image of this row's batch was withdrawn, and a batch shares its random stream"
+    elif gone and commit["stage"] == "prefer":
+        why = "images were withdrawn, and what this stage asked about follows from all images"
+    else:
+        why = "what this row's batch asked about is not what the configuration gives"
+    raise TriptychError(f"{why}: the row cannot be made again byte for byte")
 
 
 def _writer(context: Context, model_id: str) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.hub.publish import FOLDER
 from engine.lineage import withdraw as asking
 from engine.lineage.redaction import Rule, redact
 from engine.records import Image, Refusal, Review, Withdrawal, content_id
@@ -9,19 +10,24 @@ from engine.workspace import Workspace, utc
 
 
 def withdraw(
-    workspace: Workspace, target: str, reason: str = "", requested_by: str = ""
+    workspace: Workspace,
+    target: str,
+    reason: str = "",
+    requested_by: str = "",
+    group: bool = False,
 ) -> asking.Answer:
     """Take the images that `target` names, and every row that derives from them, out for good.
 
-    The workspace is open for writing. Weights stay: the answer says which must not be used.
+    The workspace is open for writing. Weights stay: the answer says which must not be used. Raises
+    TriptychError where `target` names nothing, or more than one thing.
     """
-    answer = asking.withdraw(workspace.ledger(), target)
+    answer = asking.withdraw(workspace.ledger(), target, group)
     gone = set(answer.images)
     taken = [i for i in workspace.read(Image) if i.id in gone]
     when = utc()
     withdrawal = Withdrawal(
         id=content_id("withdrawal", answer.target, answer.images, when),
-        subject_kind=kind_of(answer, taken),
+        subject_kind=answer.kind,
         subject_id=answer.target,
         reason=reason,
         requested_by=requested_by,
@@ -34,24 +40,17 @@ def withdraw(
     return answer
 
 
-def kind_of(answer: asking.Answer, taken: list[Image]) -> str:
-    """Whether the images were named by their own id, their group's or their patient's."""
-    if answer.images == [answer.target]:
-        return "image"
-    return "group" if any(i.group == answer.target for i in taken) else "patient"
-
-
 def unused(workspace: Workspace, answer: asking.Answer, taken: list[Image]) -> list[Rule]:
     """Refusals and reviews that go too: of the same pictures, or of a patient who is withdrawn."""
-    pictures, patients = set(answer.images), {i.patient for i in taken if i.patient}
-    if kind_of(answer, taken) == "image":
-        patients = set()
-    refusals = [
-        r for r in workspace.read(Refusal) if r.image_id in pictures or r.patient in patients
-    ]
-    pictures |= {r.image_id for r in refusals if r.image_id}
+    refusals = workspace.read(Refusal)
+    pictures, patients = set(answer.images), {answer.target}
+    if answer.kind == "group":
+        copies = [r for r in refusals if r.image_id in pictures]
+        patients = {row.patient for row in [*taken, *copies] if row.patient}
+    pictures |= {r.image_id for r in refusals if r.patient in patients and r.image_id}
+    gone = [r.id for r in refusals if r.patient in patients or r.image_id in pictures]
     reviews = [r.id for r in workspace.read(Review) if r.image_id in pictures]
-    return [("refusals", "id", [r.id for r in refusals]), ("reviews", "id", reviews)]
+    return [("refusals", "id", gone), ("reviews", "id", reviews)]
 
 
 def rules_of(answer: asking.Answer) -> list[Rule]:
@@ -72,4 +71,5 @@ def files_of(taken: list[Image]) -> list[str]:
     sources = {i.source for i in taken}
     drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json")]
     drawn += [f"segmentations/{s}" for s in sorted(sources)]
-    return [*drawn, "report", "quarantine", "ingest-report.csv"]
+    exports = [f".{FOLDER}.partial", f".{FOLDER}.old"]  # of an export that was cut short
+    return [*drawn, *exports, "report", "quarantine", "ingest-report.csv"]

@@ -230,7 +230,8 @@ def run_round(
     sft = make_model(f"sft{r}", "policy", "sft", r, parent.id)
     policy = make_model(f"grpo{r}", "policy", "grpo", r, sft.id)
     commit(workspace, "sft", r, {"loss": 1 / r, "steps": 50}, [sft], consume(sft, kept))
-    commit(workspace, "grpo", r, {"reward": 0.4, "steps": 20}, [policy], consume(policy, kept))
+    saw = consume(policy, [*kept, judger])
+    commit(workspace, "grpo", r, {"reward": 0.4, "steps": 20}, [policy], saw)
     arms = {"base": (parent, 0.4), "sft": (sft, 0.55 + 0.05 * r), "policy": (policy, 0.6 + 0.1 * r)}
     answers = [
         evaluate(image, model, arm, r, bool(rng.random() < p))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from engine.imaging.clean import clean
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import WORDS, hidden_path, hidden_uid, safe_facts
 from engine.imaging.errors import ImagingError
+from engine.imaging.render import render
 from engine.imaging.reports import MASK, clean_text, harmless_label
 from engine.records import ROW_TYPES, Image, Task, Triplet, content_id
 from engine.workspace import Workspace
@@ -269,7 +271,7 @@ def test_a_cleaned_file_holds_the_list_and_nothing_else() -> None:
         canaries.fill(ds)
     ds.PatientID, ds.StudyInstanceUID = f"{LETTERS}1", "2.25.77"
     out = io.BytesIO()
-    clean(ds, KEY.encode()).save_as(out, enforce_file_format=True)
+    cleaned(ds).save_as(out, enforce_file_format=True)
     assert survivors(out.getvalue().decode("latin-1")) == []
     back = dcmread(io.BytesIO(out.getvalue()))
     assert (back.pixel_array == stored).all()
@@ -280,6 +282,30 @@ def test_a_cleaned_file_holds_the_list_and_nothing_else() -> None:
     assert all(len(line) <= 64 for line in back.DeidentificationMethod)
     assert back.StudyInstanceUID == hidden_uid("2.25.77", KEY.encode())
     assert back.preamble == bytes(128)
+
+
+def cleaned(ds: Dataset) -> Dataset:
+    """A dataset as others read it after it was cleaned and written."""
+    out = io.BytesIO()
+    clean(ds, KEY.encode()).save_as(out, enforce_file_format=True)
+    return dcmread(io.BytesIO(out.getvalue()))
+
+
+def test_a_cleaned_files_pixels_are_decoded_as_ingest_decodes_them() -> None:
+    stored = np.tile([1, 2, 300, 4000], (2, 4, 1))
+    ds = grey(stored << 4 | 5, BitsStored=12, HighBit=15, WindowCenter="2048", WindowWidth="4096")
+    back = cleaned(ds)
+    assert (back.pixel_array == stored).all()
+    assert (back.BitsStored, back.HighBit) == (12, 11)
+    assert all((render(ds, frame)[0] == render(back, frame)[0]).all() for frame in (0, 1))
+
+
+def test_a_body_part_is_kept_in_whatever_case_it_was_written() -> None:
+    ds = grey(ramp(), Modality="ct ")
+    with anything_goes():
+        ds.BodyPartExamined = " Chest"
+        assert safe_facts(ds)["BodyPartExamined"] == "CHEST"
+        assert (cleaned(ds).BodyPartExamined, cleaned(ds).Modality) == ("CHEST", "CT")
 
 
 def test_cleaned_files_of_one_study_stay_one_study(tmp_path: Path) -> None:
@@ -312,6 +338,19 @@ def test_uids_and_paths_are_the_same_for_one_key_and_say_nothing() -> None:
     assert re.fullmatch(r"2\.25\.\d{1,39}", hidden_uid("1.2.3", one))
     assert hidden_path("a/b", one).split("/")[1] == hidden_path("c/b", one).split("/")[1]
     assert hidden_path("a/b", one) != hidden_path("a/b", other)
+
+
+def test_a_file_name_that_is_no_unicode_is_ingested_and_written_so_that_it_can_be_read(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    picture = PIL.Image.fromarray((ramp(80) % 211).astype(np.uint8))
+    picture.save(folder / os.fsdecode(b"scan_M\xfcller.png"))
+    for name, setting in (("hidden", "source.paths=hash"), ("kept", "source.paths=keep")):
+        ingested(folder, tmp_path / name, setting)
+        (row,) = report_of(tmp_path / name)
+        assert (row["status"], row["path"] == "scan_M\\udcfcller.png") == ("used", name == "kept")
 
 
 # The key

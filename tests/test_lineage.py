@@ -12,14 +12,25 @@ import pytest
 
 from benchmarks.lineage import measure
 from engine.errors import TriptychError
+from engine.hub.export import SELECTED
 from engine.lineage import chain, questions, schema
 from engine.lineage.ledger import INDEXED
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
-from engine.records import ROW_TYPES, Consumption, Decision, Image, Triplet
+from engine.records import ROW_TYPES, Consumption, Decision, Image, Refusal, Review, Triplet
 from engine.training import first_use
 from engine.workspace import SCHEMA_VERSION, Workspace
-from tests.lineage_workspace import CONFIG, as_version_1, cli, commit, made
+from pipelines.report import contents
+from tests.lineage_workspace import (
+    CONFIG,
+    TASK,
+    as_version_1,
+    cli,
+    commit,
+    made,
+    make_image,
+    make_triplet,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +94,53 @@ def test_why_not_of_an_image_a_refused_file_and_an_undecided_row(original: Works
     assert "no stage has decided" in questions.why_not(ledger, candidate.id)["why"]
     with pytest.raises(TriptychError, match="no triplet"):
         questions.why_not(ledger, "nobody")
+
+
+def test_why_not_agrees_with_the_export(tmp_path: Path) -> None:
+    asked, released = make_image(1, "g"), make_image(2, "g")
+
+    def frame(path: str, number: int, status: str, picture: str) -> Refusal:
+        identity = f"{path} {number} {picture}"
+        return Refusal(id=identity, path=path, frame=number, reason=f"{status}: text",
+                       status=status, image_id=picture)  # fmt: skip
+
+    refusals = [
+        frame(released.source, 0, "quarantined", released.id),
+        frame("copy.dcm", 0, "duplicate", asked.id),
+        frame(asked.source, 7, "refused", ""),
+        frame("waits.dcm", 0, "quarantined", "waiting picture"),
+        frame("gone.dcm", 0, "quarantined", "dropped picture"),
+    ]
+    reviews = [
+        Review(id=verdict, image_id=picture, verdict=verdict, reason="text", reviewer="R",
+               decided="2026-01-01T00:00:00Z")
+        for verdict, picture in (("released", released.id), ("dropped", "dropped picture"))
+    ]  # fmt: skip
+    with Workspace.writing(tmp_path / "w", "t", CONFIG) as workspace:
+        commit(workspace, "ingest", 0, [asked, *refusals])
+        commit(workspace, "review", 0, [*reviews, released])
+        rows = [make_triplet(image, "expert", 0, 0) for image in (asked, released)]
+        commit(workspace, "seed", 0, [*rows, TASK])
+    ledger = workspace.ledger()
+    assert {r["image_id"] for r in ledger.sql(SELECTED)} == {asked.id, released.id}
+    for row in (asked.id, released.id, asked.source, released.source, "copy.dcm"):
+        told = questions.why_not(ledger, row)
+        assert told["in_data"], told
+        assert "1 of 1 rows about it were kept" in told["why"]
+    for row, why in (
+        ("waits.dcm", "quarantined: text (frame 0)"),
+        ("gone.dcm", "dropped: quarantined: text (frame 0)"),
+        ("waiting", "quarantined: text (waits.dcm, frame 0)"),
+        ("dropped picture", "dropped: quarantined: text (gone.dcm, frame 0)"),
+    ):
+        told = questions.why_not(ledger, row)
+        assert (told["in_data"], told["why"]) == (False, why)
+    told = contents(workspace)
+    assert ("files not used", "3") in told["tiles"]
+    assert [r["path"] for r in told["refusals"]] == [
+        asked.source, "copy.dcm", "gone.dcm", "waits.dcm",
+    ]  # fmt: skip
+    assert told["refused"] == 4
 
 
 # sql
@@ -160,15 +218,13 @@ def test_verify_finds_what_was_changed(copy: Workspace) -> None:
 def test_verify_finds_an_image_that_is_not_what_its_id_says(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from tests.lineage_workspace import make_image
-
     with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [replace(make_image(1, "g"), png=make_image(2, "g").png)])
     assert problems(workspace) == {"an image's id is not of its pixels"}
 
 
 def test_verify_finds_a_reference_that_leads_nowhere(copy: Workspace) -> None:
-    from tests.lineage_workspace import make_decision, make_image, make_triplet
+    from tests.lineage_workspace import make_decision
 
     stray = make_decision(make_triplet(make_image(99, "g"), "expert", 0, 1), True, 9)
     with Workspace.maintaining(copy.root) as workspace:

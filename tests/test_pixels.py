@@ -371,6 +371,20 @@ def test_a_modality_lut_comes_before_the_window() -> None:
     assert list(render(ds)[0][0]) == [0, 0, 85, 170, 255, 255]
 
 
+@pytest.mark.parametrize("tail", ["1", "1.1", "2", "2.1", "3"])
+def test_a_modality_lut_back_to_x_ray_intensity_is_left_out(tail: str) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4, 0, 16])
+    item.add_new("LUTData", "US", [3000, 2000, 1000, 0])
+    window = {"WindowCenter": "1.5", "WindowWidth": "3", "VOILUTFunction": "LINEAR_EXACT"}
+    sop_class = f"1.2.840.10008.5.1.4.1.1.12.{tail}"
+    ds = grey(np.tile([0, 1, 2, 3], (6, 1)), SOPClassUID=sop_class, ModalityLUTSequence=[item],
+              **window)  # fmt: skip
+    pixels, choices = render(ds)
+    assert list(pixels[0]) == [0, 85, 170, 255]
+    assert choices["modality_lut"] == "none: LUT to X-ray intensity"
+
+
 def test_a_dark_palette_picture_is_not_taken_for_8_bit_entries() -> None:
     ds = grey(np.zeros((16, 16), int), PhotometricInterpretation="PALETTE COLOR")
     for colour in ("Red", "Green", "Blue"):

@@ -6,7 +6,10 @@ import json
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
@@ -14,11 +17,22 @@ from engine.config import Config
 from engine.errors import TriptychError
 from engine.lineage.graph import neighbourhood, svg
 from engine.lineage.verify import verify
-from engine.records import Dataset, Decision, Image, Model, Preference, Run, Triplet
+from engine.records import (
+    Dataset,
+    Decision,
+    Image,
+    Model,
+    Preference,
+    Run,
+    Triplet,
+    content_id,
+)
 from engine.workspace import Workspace
-from pipelines import ingest, seed
+from generators.proposer import Plan
+from pipelines import generate, ingest, seed
 from pipelines.cli import app
-from pipelines.context import Context, run_stage
+from pipelines.context import Context, config_of, run_stage
+from pipelines.expertise import open_expert
 from pipelines.export import export
 from pipelines.reproduce import reproduce
 from pipelines.withdraw import withdraw
@@ -68,6 +82,107 @@ def test_a_changed_image_is_not_equal(drawn: Workspace, monkeypatch: pytest.Monk
 def test_an_experts_row_is_written_again(drawn: Workspace) -> None:
     told = reproduce(drawn, drawn.read(Triplet)[3].id)
     assert told["equal"], told
+
+
+def test_an_experts_own_row_among_the_preferences_is_written_again(
+    drawn: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(drawn.root, tmp_path / "w")
+    with Workspace.maintaining(tmp_path / "w") as workspace:
+        context = Context(workspace, config_of(workspace.root))
+        known = {t.id for t in workspace.read(Triplet)}
+        expert = open_expert(context)
+        rows = [expert.rows(image, 1)[0][0] for image in context.images("train")]
+        row = next(r for r in rows if r.id not in known)
+        stage = workspace.begin("prefer", 0, "prefer")
+        stage.write(Triplet, [row], "made")
+        workspace.commit(stage)
+    told = reproduce(workspace, row.id)
+    assert told["equal"], told
+
+
+def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "rad"
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for n in range(2):
+        pixels = rng.integers(0, 255, (64, 64), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
+    fields = {"image_organ": "HEAD", "question_type": "PRES", "answer": "yes"}
+    asked = [
+        {"image_name": f"{n}.png", "image_case_url": f"case {n}", "question": f"Is it {q}?"}
+        for n in range(2)
+        for q in range(6)
+    ]
+    (folder / "rad.json").write_text(json.dumps([fields | row for row in asked]))
+    source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
+    expert = {"kind": "vqa-rad", "images": 1, "preference_images": 1, "pairs": 40}
+    config = Config.model_validate({"source": source, "expert": expert})
+    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        context = Context(workspace, config)
+        run_stage(context, "ingest", 0, ingest.ingest, [], {})
+        run_stage(context, "prefer", 0, seed.prefer, [("ingest", 0)], {})
+    rows = workspace.read(Triplet)
+    gold = [t for t in rows if t.generator_id == "expert" and not t.derived_from]
+    assert max(t.sample for t in gold) == 5 >= config.expert.rows_per_image
+    for row in gold:
+        assert reproduce(workspace, row.id)["equal"]
+
+
+# Generated rows, with a proposer that needs no weights
+
+
+def echo(model: str, section: dict[str, Any], plan: Plan, threads: int) -> Any:
+    """In place of `make_proposer`: a row a pair, which says the shard that it was asked in."""
+
+    def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            Triplet(
+                id=content_id(row["image"]["id"], row["task"]["id"], shard),
+                image_id=row["image"]["id"], task_id=row["task"]["id"], raw=shard, seed=plan.seed,
+                generator_id=plan.generator_id, prompt_hash="", sample=0, round=plan.round,
+                question="", options=(), answer="", rationale="", logprob=0.0,
+            ).to_dict()
+            for row in rows
+        ]  # fmt: skip
+
+    return work
+
+
+def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "make_proposer", echo)
+    chosen = {"tasks": 8, "batch": 2}
+    few = {"images": 4, "preference_images": 4, "pairs": 8}
+    inline = {"address": "inline"}
+    config = Config.model_validate(
+        {"source": SOURCE, "generator": chosen, "expert": few, "cluster": inline}
+    )
+    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        context = Context(workspace, config)
+        run_stage(context, "ingest", 0, ingest.ingest, [], {})
+        run_stage(context, "prefer", 0, seed.prefer, [("ingest", 0)], {})
+        run_stage(context, "plan", 1, generate.plan, [("ingest", 0)], {})
+        run_stage(context, "generate", 1, generate.generate, [("plan", 1)], {})
+        before = workspace.read(Triplet, "generate")
+        assert all(reproduce(workspace, row.id)["equal"] for row in before)
+        withdraw(workspace, before[0].image_id)
+    left = workspace.read(Triplet, "generate")
+    batches = {shard: [t for t in before if t.raw == shard] for shard in {t.raw for t in before}}
+    whole = [t for t in left if len(batches[t.raw]) == sum(o.raw == t.raw for o in left)]
+    assert whole
+    assert all(reproduce(workspace, row.id)["equal"] for row in whole)
+    assert whole[-1].raw > before[0].raw
+    torn = [t for t in left if t not in whole]
+    for row in torn:
+        with pytest.raises(TriptychError, match="an image of this row's batch was withdrawn"):
+            reproduce(workspace, row.id)
+    candidate = next(t for t in workspace.read(Triplet, "prefer") if not t.derived_from)
+    with pytest.raises(TriptychError, match="follows from all images"):
+        reproduce(workspace, candidate.id)
 
 
 def test_an_export_is_made_again_byte_for_byte_also_after_later_stages(

@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from openlineage.client.serde import Serde
 from prov.model import (
     ProvActivity,
     ProvAgent,
+    ProvDerivation,
     ProvDocument,
     ProvEntity,
     ProvRecord,
@@ -487,7 +489,9 @@ def test_a_models_card_says_what_it_was_made_from_and_how_it_did(full: Workspace
     assert [text.index(f"| {ancestor} |") for ancestor in line] == sorted(
         text.index(f"| {ancestor} |") for ancestor in line
     )
-    seen = {c.row_id for c in full.read(Consumption) if c.model_id == model}
+    used = [c for c in full.read(Consumption) if c.model_id == model]
+    assert "models" in {c.row_table for c in used}  # the judge that rewarded is no withdrawn row
+    seen = {c.row_id for c in used if c.row_table == "triplets"}
     images = {t.image_id for t in full.read(Triplet) if t.id in seen}
     assert f"| triplets | {len(seen)} | {len(images)} | {len(images)} |" in text
     answers = [e for e in full.read(Evaluation) if e.model_id == model and e.split == "test"]
@@ -570,6 +574,24 @@ def test_one_rows_document_holds_what_it_goes_back_to(full: Workspace) -> None:
     assert sum(e.startswith("triplet/") for e in entities) == 1
     agents = local_names(document, ProvAgent)
     assert {f"model/{triplet.generator_id}", f"model/{content_id('judge')}"} <= agents
+
+
+def test_a_derived_row_goes_back_to_what_its_words_were_taken_from(tmp_path: Path) -> None:
+    task = Task.make("MR", "disease", "easy", "choice", "step")
+    shown, other = (make_image(n, "g", "train") for n in (1, 2))
+    source = make_triplet(shown, "expert", task, 0, 0)
+    row = replace(make_triplet(shown, "irrelevant", task, 1, 0), derived_from=(source.id, other.id))
+    with Workspace.writing(tmp_path / "w", "derived", {}) as workspace:
+        commit(workspace, "prefer", 0, {}, [shown, other], [source, row], [task])
+    for content in (prov(workspace, row.id), prov(workspace)):
+        document = document_of(content)
+        derived = {
+            (record.args[0].localpart, record.args[1].localpart)
+            for record in records(document, ProvDerivation)
+        }
+        sources = {f"triplet/{source.id}", f"image/{other.id}", f"image/{shown.id}"}
+        assert {(f"triplet/{row.id}", name) for name in sources} <= derived
+        assert sources <= local_names(document, ProvEntity)
 
 
 def test_a_models_document_holds_what_it_was_trained_on(full: Workspace) -> None:

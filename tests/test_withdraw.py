@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,57 @@ def test_a_patients_refused_pictures_and_reviews_go_and_others_of_the_group_stay
     assert [r.id for r in workspace.read(Review)] == ["v2"]
     assert (workspace.read(Withdrawal)[0].subject_kind, chain.check(workspace)) == ("patient", [])
     assert withdrawn_ids(workspace) == {first.id}
+
+
+def refusal(picture: str, patient: str, status: str = "quarantined") -> Refusal:
+    return Refusal(
+        id=f"{status} {picture} {patient}", path=f"{picture}.dcm", frame=0, reason=status,
+        status=status, image_id=picture, patient=patient,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Workspace:
+    """Two images of pa, one of pb: one group, named pa. A copy of the first was pb's."""
+    images = [replace(make_image(n, "pa"), patient=f"p{who}") for n, who in enumerate("aab")]
+    copied = refusal(images[0].id, "pb", "duplicate")
+    waiting = [refusal(*pair) for pair in (("x", "pa"), ("y", "pb"), ("z", "pc"), ("z", "pd"))]
+    with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
+        commit(workspace, "ingest", 0, [*images, copied, *waiting])
+    return workspace
+
+
+def left(workspace: Workspace) -> tuple[list[str], list[str]]:
+    """Sources of the images and patients of the refusals that are still there."""
+    images, refusals = workspace.read(Image), workspace.read(Refusal)
+    return [i.source for i in images], [r.patient for r in refusals]
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "refusals"),
+    [
+        (("pa",), ["MR/0002.dcm"], ["pb", "pc", "pd"]),
+        (("pb",), ["MR/0001.dcm"], ["pa", "pc", "pd"]),
+        (("pa", "--group"), [], ["pc", "pd"]),
+        (("pc",), ["MR/0000.dcm", "MR/0001.dcm", "MR/0002.dcm"], ["pa", "pb", "pb"]),
+    ],
+)
+def test_a_patient_goes_alone_with_every_copy_and_a_group_where_it_is_asked_for(
+    joined: Workspace, words: tuple[str, ...], images: list[str], refusals: list[str]
+) -> None:
+    cli("withdraw", *words, "-w", joined.root)
+    assert (left(joined)[0], sorted(left(joined)[1])) == (images, refusals)
+    done = joined.read(Withdrawal)[0]
+    assert done.subject_kind == ("group" if "--group" in words else "patient")
+    assert chain.check(joined) == []
+    with pytest.raises(TriptychError, match="it was withdrawn on"):
+        withdraw(joined.ledger(), words[0], group=len(words) > 1)
+
+
+def test_an_export_that_was_cut_short_goes_with_what_is_withdrawn(copy: Workspace) -> None:
+    image = train_image(copy)
+    for name in (".dataset.partial", ".dataset.old"):
+        shutil.copytree(copy.root / "dataset", copy.root / name)
+    shutil.rmtree(copy.root / "dataset")
+    cli("withdraw", image.id, "-w", copy.root)
+    assert holds(copy.root, [image.png]) == []

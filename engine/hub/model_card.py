@@ -124,7 +124,8 @@ def _withdrawn(ledger: Ledger, models: list[dict[str, Any]]) -> str:
     for model in models:
         (seen,) = ledger.sql(
             f"SELECT count(DISTINCT row_id) AS n FROM ({_SEEN}) "
-            f"WHERE image_id IS NULL OR image_id IN ({WITHDRAWN})",
+            "WHERE row_table <> 'models' "  # a judge that rewarded: it is about no image
+            f"AND (image_id IS NULL OR image_id IN ({WITHDRAWN}))",
             {"model": model["id"]},
         )
         if seen["n"]:

@@ -15,9 +15,9 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
+from engine.imaging.codecs import stored_values
 from engine.imaging.deidentify import (
     GEOMETRY,
     NUMBERS,
@@ -29,8 +29,9 @@ from engine.imaging.deidentify import (
     quarantine_reason,
 )
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.header import FrameHeader, flatten
 from engine.imaging.reader import read_dicom, read_file
-from engine.imaging.render import check_header, frame_count, photometric, render
+from engine.imaging.render import PALETTE, check_header, frame_count, photometric, render
 from engine.imaging.text import text_lines
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -123,16 +124,15 @@ def _typed(keyword: str, value: Any) -> Any:
 
 
 def _decoded(dataset: Dataset) -> np.ndarray:
-    """Stored values, (frames, H, W) or (frames, H, W, 3), without what unused bits may hold."""
-    if photometric(dataset) == "PALETTE COLOR":
-        stored = np.stack([render(dataset, frame)[0] for frame in range(frame_count(dataset))])
-        return stored
-    stored = pixel_array(dataset)
-    if stored.dtype.kind in "iu":
-        unused = stored.dtype.itemsize * 8 - int(dataset.BitsStored)
-        stored = stored << unused >> unused
-    whole = 3 if photometric(dataset).startswith("MONOCHROME") else 4
-    return stored if stored.ndim == whole else stored[None]
+    """Stored values, (frames, H, W) or (frames, H, W, 3), without what unused bits may hold.
+
+    Decoded as for ingest; of a palette its colours. Raises ImagingError where no decoder can.
+    """
+    frames = range(frame_count(dataset))
+    if photometric(dataset) == PALETTE:
+        return np.stack([render(dataset, frame)[0] for frame in frames])
+    top = FrameHeader(dataset)
+    return np.stack([stored_values(dataset, flatten(top, frame), frame) for frame in frames])
 
 
 def _write_pixels(ds: Dataset, stored: np.ndarray) -> None:

@@ -78,8 +78,13 @@ def kept(keyword: str, value: Any) -> Any:
         return _plausible(numbers(value))
     many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
     words = list(value) if many else [value]
-    known = [w for v in words if (w := str(v).strip()) in WORDS[keyword]]
+    known = [w for v in words if (w := _word(keyword, str(v).strip())) in WORDS[keyword]]
     return known[0] if len(known) == 1 else known
+
+
+def _word(keyword: str, word: str) -> str:
+    """A word as it is compared: body parts and modalities, which are read in any case, in upper."""
+    return word.upper() if keyword in ("BodyPartExamined", "Modality") else word
 
 
 def _plausible(found: list[float]) -> list[float] | None:
@@ -97,7 +102,8 @@ def group_key(header_or_text: Header | str, key: bytes) -> str:
     and the caller keys the file's own path (as text).
     """
     text = header_or_text if isinstance(header_or_text, str) else identity(header_or_text)
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32] if text else ""
+    data = text.encode(errors="surrogateescape")  # a file's name need not be Unicode
+    return hmac.new(key, data, hashlib.sha256).hexdigest()[:32] if text else ""
 
 
 def identity(header: Header) -> str:

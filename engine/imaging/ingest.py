@@ -49,8 +49,10 @@ class Rules:
     include: frozenset[str] = frozenset()
 
     def name(self, path: str) -> str:
-        """How a relative path is written in rows and reports."""
-        return path if self.keep_paths else hidden_path(path, self.key)
+        """How a relative path is written in rows and reports; bytes that are no text as \\udcXX."""
+        if self.keep_paths:
+            return path.encode(errors="backslashreplace").decode()
+        return hidden_path(path, self.key)
 
 
 def list_files(root: Path) -> list[Path]:

@@ -20,6 +20,9 @@ from engine.imaging.levels import Levels
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 PERCENTILES = (0.5, 99.5)
+# XA and XRF, plain, enhanced and biplane. Their modality LUT leads back to X-ray intensity and is
+# not for display (C.8.7.1.1.2; PS3.4 N.2.5 has it ignored).
+ANGIOGRAPHY = tuple(f"1.2.840.10008.5.1.4.1.1.12.{n}" for n in (1, 2, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,16 @@ def file_windows(header: FrameHeader) -> Iterator[Window]:
 def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
     """Apply the modality LUT or rescale (C.11.1). Returns float64 values and what was applied."""
     lut = first_item(header, "ModalityLUTSequence")
-    if lut is not None and usable_lut(lut):
+    to_intensity = str(header.get("SOPClassUID", "")).startswith(ANGIOGRAPHY)
+    if lut is not None and usable_lut(lut) and not to_intensity:
         return apply_lut(values, lut), "modality LUT"
     slope = next(iter(numbers(header.get("RescaleSlope"))), 1.0)
     intercept = next(iter(numbers(header.get("RescaleIntercept"))), 0.0)
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
         return values.astype(np.float64), "none: invalid rescale"
     applied = "rescale" if "RescaleSlope" in header else "none"
+    if lut is not None and to_intensity:
+        applied += ": LUT to X-ray intensity"
     return values * np.float64(slope) + np.float64(intercept), applied
 
 

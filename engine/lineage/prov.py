@@ -5,12 +5,13 @@
 Rows are entities, committed stages are activities, and models, experts and rules that wrote, judged
 or decided are agents. A model is an entity where it is trained and an agent where it works. Rows of
 training are `used` by the stage that trained; evaluations and rows are `wasDerivedFrom` what they
-name. Pixels stay in the record.
+name, and what their words were taken from. Pixels stay in the record.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -147,10 +148,18 @@ def _closure(ledger: Ledger, start: Key) -> dict[Key, dict[str, Any]]:
         table, ids = waiting.popitem()
         for row in _rows(ledger, table, "id", sorted(ids)):
             found[table, row["id"]] = row
-            for column, of in [*_DERIVED[table].items(), (_AGENT.get(table, ""), "models")]:
-                if row.get(column) and (of, row[column]) not in found:
-                    waiting.setdefault(of, set()).add(row[column])
+            for of, name in [*_sources(table, row), ("models", row.get(_AGENT.get(table, "")))]:
+                if name and (of, name) not in found:
+                    waiting.setdefault(of, set()).add(name)
     return dict(sorted(found.items(), key=lambda item: (item[1]["sequence"], item[0])))
+
+
+def _sources(table: str, row: dict[str, Any], known: Collection[Key] = ()) -> list[Key]:
+    """What a row was derived from. Its words may be of triplets or images: of what is known, else
+    of either."""
+    one = [(of, row[column]) for column, of in _DERIVED[table].items() if row[column]]
+    words = [(of, name) for name in row.get("derived_from", ()) for of in ("triplets", "images")]
+    return one + ([key for key in words if key in known] if known else words)
 
 
 def _name(table: str, row_id: str) -> str:
@@ -189,12 +198,11 @@ def _add_row(
     kind = {"prov:type": _type(f"tri:{table.removesuffix('s').capitalize()}")}
     document.element("entity", entity, kind | _attributes(table, row))
     document.relation("wasGeneratedBy", entity=entity, activity=_stage_name(stage))
-    for column, of in _DERIVED[table].items():
-        if row[column]:
-            source = _name(of, row[column])
-            if (of, row[column]) not in known:  # named from outside, such as a base on the Hub
-                document.element("entity", source, {"prov:label": row[column]})
-            document.relation("wasDerivedFrom", generatedEntity=entity, usedEntity=source)
+    for of, name in _sources(table, row, known):
+        source = _name(of, name)
+        if (of, name) not in known:  # named from outside, such as a base on the Hub
+            document.element("entity", source, {"prov:label": name})
+        document.relation("wasDerivedFrom", generatedEntity=entity, usedEntity=source)
     if agent := row.get(_AGENT.get(table, "")):
         name = _name("models" if table != "decisions" else "rules", agent)
         kind = {"prov:type": _type("prov:SoftwareAgent"), "prov:label": agent}
@@ -206,7 +214,7 @@ def _add_row(
 
 def _attributes(table: str, row: dict[str, Any]) -> dict[str, Any]:
     """Columns as attributes, but for ids that are relations and for what is empty."""
-    named = {"id", "sequence", *_DERIVED[table], _AGENT.get(table)}
+    named = {"id", "sequence", "derived_from", *_DERIVED[table], _AGENT.get(table)}
     if not row.get("is_synthetic", True):
         named.add("source")  # a file's name can be a patient's
     return {

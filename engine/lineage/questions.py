@@ -13,23 +13,32 @@ from engine.lineage.trace import resolve
 
 # The decision that counts: a triplet's latest.
 _LATEST = """
-SELECT t.id, d.keep, d.reason, d.score, d.threshold, d.round FROM {run}triplets t
+SELECT t.id, t.generator_id, d.keep, d.reason, d.score, d.threshold, d.round FROM {run}triplets t
 LEFT JOIN {run}decisions d ON d.triplet_id = t.id
 QUALIFY row_number() OVER (PARTITION BY t.id ORDER BY d.sequence DESC NULLS LAST, d.id) = 1
+"""
+_EXPERTS = "an expert's row, exported without a decision"
+_UNUSED = """
+SELECT 'refusals' AS kind, image_id AS id FROM refusals
+WHERE image_id NOT IN (SELECT id FROM images)
 """
 
 
 def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
-    """Why a triplet or image is not in the data: {"id", "kind", "in_data", "why", …}.
+    """Why a triplet, image or file is not in the data: {"id", "kind", "in_data", "why", …}.
 
-    A file that was refused is found by its path. Raises TriptychError for an unknown row.
+    A file is found by its path in the record, an image also where it was not used. A file is in the
+    data where one of its images is. Raises TriptychError for an unknown row.
     """
     with ledger.reading():
-        refused = ledger.sql("SELECT path, frame, reason FROM refusals WHERE path = ?", [row])
-        if refused:
-            why = "; ".join(f"{r['reason']} (frame {r['frame']})" for r in refused)
-            return {"id": row, "kind": "file", "in_data": False, "why": f"refused: {why}"}
-        table, row_id = resolve(ledger, row)
+        if file := _file(ledger, row):
+            return {"id": row, "kind": "file"} | file
+        table, row_id = resolve(ledger, row, _UNUSED)
+        if table == "refusals":
+            why = "; ".join(
+                _refused(r, f"{r['path']}, ") for r in _frames(ledger, "image_id", row_id)
+            )
+            return {"id": row_id, "kind": "image", "in_data": False, "why": why}
         told = {"id": row_id, "kind": table.removesuffix("s")}
         if table == "tombstones":
             when = ledger.sql(
@@ -42,7 +51,36 @@ def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
             return told | _image(ledger, row_id)
         if table == "triplets":
             return told | _triplet(ledger, row_id)
-    raise TriptychError(f"{row_id} is of {table}: ask about a triplet, an image or a refused file")
+    raise TriptychError(f"{row_id} is of {table}: ask about a triplet, an image or a file")
+
+
+def _frames(ledger: Ledger, column: str, value: str) -> list[dict[str, Any]]:
+    """Frames that were not used, with what a person decided, and the image that each is."""
+    return ledger.sql(
+        "SELECT DISTINCT r.path, r.frame, r.reason, coalesce(v.verdict, r.status) AS status, i.id "
+        "FROM refusals r LEFT JOIN images i ON i.id = r.image_id "
+        "LEFT JOIN reviews v ON v.image_id = r.image_id AND r.status = 'quarantined' "
+        f"WHERE r.{column} = ? ORDER BY ALL",
+        [value],
+    )
+
+
+def _refused(frame: dict[str, Any], path: str = "") -> str:
+    said = frame["reason"].removeprefix(f"{frame['status']}: ")
+    return f"{frame['status']}: {said} ({path}frame {frame['frame']})"
+
+
+def _file(ledger: Ledger, path: str) -> dict[str, Any] | None:
+    """Of a file: whether an image of its is in the data, and why each is or is not."""
+    frames = _frames(ledger, "path", path)
+    used = ledger.sql("SELECT DISTINCT id FROM images WHERE source = ? ORDER BY id", [path])
+    ids = dict.fromkeys(row["id"] for row in [*used, *frames] if row["id"])
+    if not frames and not ids:
+        return None
+    images = {name: _image(ledger, name) for name in ids}
+    whys = [f"image {name[:12]}: {told['why']}" for name, told in images.items()]
+    whys += [_refused(frame) for frame in frames if not frame["id"]]
+    return {"in_data": any(told["in_data"] for told in images.values()), "why": "; ".join(whys)}
 
 
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
@@ -50,7 +88,7 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
     decisions = ledger.find("decisions", "triplet_id", [row_id])
     if not decisions:
         if row["generator_id"] == "expert":
-            return {"in_data": True, "why": "an expert's row, exported without a decision"}
+            return {"in_data": True, "why": _EXPERTS}
         stage = ledger.sql("SELECT stage FROM commits WHERE sequence = ?", [row["sequence"]])
         return {
             "in_data": False,
@@ -65,10 +103,11 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
 def _image(ledger: Ledger, row_id: str) -> dict[str, Any]:
     image = ledger.sql("SELECT split FROM images WHERE id = ? LIMIT 1", [row_id])[0]
     reasons = ledger.sql(
-        "SELECT coalesce(reason, 'no decision') AS reason, keep, count(*) AS rows FROM "
-        f"({_LATEST.format(run='')}) WHERE id IN (SELECT id FROM triplets WHERE image_id = ?) "
+        "SELECT coalesce(reason, if(generator_id = 'expert', $2, 'no decision')) AS reason, "
+        "coalesce(keep, generator_id = 'expert') AS keep, count(*) AS rows FROM "
+        f"({_LATEST.format(run='')}) WHERE id IN (SELECT id FROM triplets WHERE image_id = $1) "
         "GROUP BY ALL ORDER BY rows DESC, reason",
-        [row_id],
+        [row_id, _EXPERTS],
     )
     kept = sum(r["rows"] for r in reasons if r["keep"])
     if not reasons:

@@ -18,7 +18,7 @@ PROV: dict[str, str] = {
     "images": "entity",
     "prompts": "entity (a plan)",
     "tasks": "entity (a plan)",
-    "triplets": "entity, wasGeneratedBy its stage, wasDerivedFrom its image",
+    "triplets": "entity, wasGeneratedBy its stage, wasDerivedFrom its image and `derived_from`",
     "judgements": "entity, wasAttributedTo its judge, wasDerivedFrom its triplet",
     "decisions": "entity, wasDerivedFrom its triplet and the judgements of its round",
     "preferences": "entity, wasAttributedTo its expert, wasDerivedFrom two triplets",

@@ -33,17 +33,21 @@ def trace(ledger: Ledger, id_or_prefix: str) -> dict[str, Any]:
         return {"kind": table.removesuffix("s"), "id": row_id} | _TRACERS[table](ledger, row_id)
 
 
-def resolve(ledger: Ledger, prefix: str) -> tuple[str, str]:
-    """(table, id) of the row that an id, or the start of one, means; raises as `trace` does."""
+def resolve(ledger: Ledger, prefix: str, more: str = "") -> tuple[str, str]:
+    """(table, id) of the row that an id, or the start of one, means; raises as `trace` does.
+
+    `more` is SQL of further rows (kind, id) that may be meant.
+    """
     if ledger.find("triplets", "id", [prefix]):
         return "triplets", prefix
-    return _search(ledger, prefix)
+    return _search(ledger, prefix, more)
 
 
-def _search(ledger: Ledger, prefix: str) -> tuple[str, str]:
+def _search(ledger: Ledger, prefix: str, more: str = "") -> tuple[str, str]:
     """As `resolve`, for what is no whole id of a triplet."""
     columns = {t: "row_id" if t == "tombstones" else "id" for t in _TRACERS}
     union = " UNION ".join(f"SELECT '{t}' AS kind, {c} AS id FROM {t}" for t, c in columns.items())
+    union += f" UNION {more}" if more else ""
     found = ledger.sql(
         f"SELECT * FROM ({union}) WHERE starts_with(id, ?) ORDER BY id <> ?, kind, id LIMIT ?",
         [prefix, prefix, _SHOWN + 1],

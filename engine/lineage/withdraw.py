@@ -46,6 +46,7 @@ class Answer:
     """Both tiers of a withdrawal, where to restart, and what that costs."""
 
     target: str
+    kind: str  # what the target is: image, patient or group
     images: list[str]
     ids: dict[str, list[str]]  # tier 1's images, triplets and preferences
     rows: dict[str, int]  # tier 1: how many of each table
@@ -62,27 +63,40 @@ class Answer:
         return {k: v for k, v in asdict(self).items() if k != "ids"}
 
 
-def withdraw(ledger: Ledger, target: str) -> Answer:
+def withdraw(ledger: Ledger, target: str, group: bool = False) -> Answer:
     """What a withdrawal of `target` reaches: an image, patient or group, by its id or its start.
 
-    Raises TriptychError where there is no such image, or more than one that it could be.
+    A group's id is that of one of its patients, and means this patient alone, unless `group`.
+    Raises TriptychError where nothing has such an id, or more than one thing.
     """
     with ledger.reading():
-        name, images = resolve(ledger, target)
+        kind, name, images = resolve(ledger, target, group)
         rows = derived_rows(ledger, images)
-        answer = Answer(name, images, rows, _counts(ledger, rows))
+        answer = Answer(name, kind, images, rows, _counts(ledger, rows))
         _follow(ledger, answer)
         return answer
 
 
-def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
-    """(the whole id of the image, patient or group, the images it names)."""
+# A patient may be known by what was refused alone; a refused copy of an image is that image.
+_NAMES = """
+SELECT 'image' AS kind, id AS name FROM images UNION SELECT 'group', "group" FROM images
+UNION SELECT 'patient', patient FROM images UNION SELECT 'patient', patient FROM refusals
+"""
+_IMAGES = {
+    "image": "id = $1",
+    "patient": "patient = $1 OR id IN (SELECT image_id FROM refusals WHERE patient = $1)",
+    "group": '"group" = $1',
+}
+
+
+def resolve(ledger: Ledger, target: str, group: bool = False) -> tuple[str, str, list[str]]:
+    """(image, patient or group; its whole id; the images it names). Raises TriptychError."""
     found = ledger.sql(
-        "SELECT DISTINCT id AS name FROM images WHERE starts_with(id, $1) "
-        'UNION SELECT DISTINCT "group" FROM images WHERE starts_with("group", $1) '
-        "UNION SELECT DISTINCT patient FROM images WHERE starts_with(patient, $1) "
-        "ORDER BY name <> $1, name LIMIT 3",
-        [target],
+        f"SELECT kind, name FROM ({_NAMES}) WHERE starts_with(name, $1) AND "
+        "CASE kind WHEN 'group' THEN $2 OR name NOT IN (SELECT subject_id FROM withdrawals "
+        "WHERE subject_kind = 'patient') ELSE NOT $2 END "  # who is gone must not take the others
+        "ORDER BY name <> $1, name, kind = 'group' LIMIT 3",
+        [target, group],
     )
     if not found or not target:
         gone = ledger.sql(
@@ -90,19 +104,16 @@ def resolve(ledger: Ledger, target: str) -> tuple[str, list[str]]:
             "WHERE t.row_id = $1 OR w.subject_id = $1 LIMIT 1",
             [target],
         )
+        what = "group" if group else "image, patient or group"
         when = f": it was withdrawn on {gone[0]['at']}" if gone else ""
-        raise TriptychError(
-            f"no image, patient or group has an id that starts with {target!r}{when}"
-        )
-    if len(found) > 1 and found[0]["name"] != target:
+        raise TriptychError(f"no {what} has an id that starts with {target!r}{when}")
+    kind, name = found[0]["kind"], found[0]["name"]
+    if name != target and any(row["name"] != name for row in found):
         raise TriptychError(
             f"{target!r} could be several images, patients or groups: give more characters"
         )
-    name = found[0]["name"]
-    images = ledger.sql(
-        'SELECT DISTINCT id FROM images WHERE $1 IN (id, "group", patient) ORDER BY id', [name]
-    )
-    return name, [row["id"] for row in images]
+    query = f"SELECT DISTINCT id FROM images WHERE {_IMAGES[kind]} ORDER BY id"
+    return kind, name, [row["id"] for row in ledger.sql(query, [name])]
 
 
 def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
@@ -330,8 +341,8 @@ def summary(answer: Answer) -> str:
     clean = answer.restart_from
     told_clean = f"{clean['role']} {clean['id']}" if clean else "nothing to restart"
     lines = [
-        f"withdraw {answer.target}",
-        f"derives from it     {rows}",
+        f"withdraw {answer.kind} {answer.target}",
+        f"derives from it     {rows or 'no rows'}",
         f"  checkpoints       {named(answer.derived_models)}",
         f"  exports           {', '.join(d[:12] for d in answer.datasets) or 'none'}",
         f"influenced by it    {influenced_by or 'no rows'}",
