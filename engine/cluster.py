@@ -109,21 +109,22 @@ def _connected() -> bool:
 
 
 def _check_room(cpus: float, gpus: float) -> None:
-    """Raise TriptychError where this machine's own Ray can never give so much.
+    """Raise TriptychError where a Ray of this process can never give so much.
 
-    A cluster with an address may grow, so that one is waited for.
+    Another may grow: it is waited for, and a line on stderr says so.
     """
-    if not _own_ray:
-        return
     import ray
 
     have = ray.cluster_resources()
     for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
-        if wanted > have.get(kind, 0):
+        if wanted <= have.get(kind, 0):
+            continue
+        lack = f"{wanted:g} {kind}s are asked for and Ray has {have.get(kind, 0):g}"
+        if _own_ray:
             raise TriptychError(
-                f"{wanted:g} {kind}s are asked for and Ray has {have.get(kind, 0):g} here: "
-                "lower cluster.threads, workers or gpus, or give cluster.address"
+                f"{lack} here: lower cluster.threads, workers or gpus, or give cluster.address"
             )
+        print(f"triptych: {lack}: waiting for it to grow", file=sys.stderr, flush=True)
 
 
 class _ShardActor:

@@ -129,7 +129,7 @@ def _review(root: Path, overrides: list[str], release: list[str], drop: list[str
     if (release or drop) and not by.strip():
         raise TriptychError("say who decides: --by PSEUDONYM")
     display = Display()
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with Workspace.writing(root, config.name, config.kept()) as workspace:
         if release or drop:
             released, dropped = review.decide(config, workspace, release, drop, by.strip())
             display.say(f"[green]✓[/green] {released} released, {dropped} dropped by {by.strip()}")

@@ -227,7 +227,7 @@ def opened(config: Config, root: Path) -> Iterator[Context]:
 
     if not (root / "workspace.json").is_file():
         check_source(config, root)
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with Workspace.writing(root, config.name, config.kept()) as workspace:
         cluster.start(config.cluster)
         try:
             yield Context(workspace, config)

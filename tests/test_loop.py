@@ -184,9 +184,9 @@ def ray_head() -> str:
 def test_stage_commands_and_a_submitted_job_share_a_cluster(ray_head: str, tmp_path: Path) -> None:
     """`ray start --head`, the first stages one by one, then `triptych submit` does the rest.
 
-    Each training has two workers and writes checkpoints.
+    Judge and SFT have two workers each and write checkpoints.
     """
-    two = [f"{name}.{key}" for name in ("reward", "sft", "grpo") for key in PAIRED]
+    two = [f"{name}.{key}" for name in ("reward", "sft") for key in PAIRED]
     config = small(*two, "cluster.threads=1")
     env = {"RAY_ADDRESS": f"{ray_head}:6399"}
     workspace = tmp_path / "run"

@@ -20,6 +20,7 @@ from generators.prompts import answer_prompt
 from pipelines.grpo import train_grpo
 from pipelines.sft import train_sft
 from reward_model.criteria import judge_prompt
+from reward_model.model import load_reward_model
 from reward_model.training import train_judge
 
 QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
@@ -71,9 +72,10 @@ def grpo(folder: Path) -> dict[str, Any]:
     section = Grpo(batch=8, group=4, steps=4, max_tokens=12, temperature=2, save_steps=2)
     section.reward.judge = 0.0
     given = arguments(folder, section, row)
-    trained = judge(folder / "judge")
-    train_judge(trained)
-    return given | {"judge": trained["out"]}
+    judge, processor = load_reward_model(str(tiny.FOLDER))
+    judge.save(folder / "judge", SETTINGS)
+    processor.save_pretrained(folder / "judge")
+    return given | {"judge": str(folder / "judge")}
 
 
 class Stopped(Exception):
