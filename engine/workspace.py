@@ -8,7 +8,8 @@
 
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
 its work folder into events/, then one DuckDB transaction; a ledger that missed the second step
-catches up when the workspace is opened. So `kill -9` costs at most the shards in flight.
+catches up when the workspace is opened. So `kill -9` costs at most the shards in flight, or what a
+stage that writes none before its end has done.
 
 commit.json holds the SHA-256 of each shard and of the commit before: `engine.lineage.chain`. Only a
 withdrawal writes a committed shard again, and its commit names the old hash and the new one.

@@ -221,9 +221,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """The judge in use after each round, and the generator's confidence on the same pairs."""
+    """The judge in use after each round, and the generator's confidence on pairs of its own."""
     first = {c["round"]: c["metrics"] for c in commits if c["stage"] == "reward"}
-    confidence = _series(first, {"confidence_auc": "generator's confidence"})
+    confidence = _series(first, {"confidence_auc": "generator's confidence, own pairs"})
     judge = judge_auc(commits)
     return confidence | ({"judge": judge} if judge else {})
 
