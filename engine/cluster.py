@@ -58,8 +58,9 @@ def start(cluster: Cluster) -> None:
     global _own_ray
     _own_ray = address is None
     if _own_ray:
-        cores = cluster.cpus or max(os.cpu_count() or 1, cluster.threads)
-        local = {"num_cpus": cores, "include_dashboard": False}
+        # Ray counts the cores itself; on a single one two threads still run.
+        few = cluster.threads if (os.cpu_count() or 1) < cluster.threads else None
+        local = {"num_cpus": cluster.cpus or few, "include_dashboard": False}
         local["object_store_memory"] = 512 * 2**20
     try:
         ray.init(
@@ -197,8 +198,8 @@ def train(
     The function writes its weights under `arguments["out"]`, on a path that all nodes share; what
     it returns travels beside them (Ray Train keeps metrics only with a checkpoint of its own).
     """
-    if not _connected():
-        return loop(arguments)
+    if not _connected():  # one process takes the rows of all workers
+        return loop(arguments | {"accumulate": arguments.get("accumulate", 1) * workers})
     _check_room(workers * cpus, workers * gpus)
     import json
 

@@ -278,7 +278,7 @@ class Config(_Section):
         return self.model_dump(exclude={"cluster", "lineage"})
 
     def kept(self) -> dict[str, Any]:
-        """What a workspace keeps, so that stages started one by one run where the first did."""
+        """What a workspace remembers, so that stages run one by one run where the first did."""
         return self.model_dump(exclude={"lineage"})
 
 

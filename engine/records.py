@@ -267,7 +267,7 @@ class Review(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Row):
-    """One invocation that committed a stage.
+    """One invocation that worked on a stage that was committed.
 
     Nothing in it names a machine or a person, but for the paths and URLs that the configuration
     gives.

@@ -113,10 +113,14 @@ def steps_done(out: str) -> tuple[int, int] | None:
 def last_checkpoint(arguments: dict[str, Any]) -> str | None:
     """The last whole checkpoint that an interrupted training left, if there is one.
 
-    The trainer's state is the last file that transformers writes of one.
+    The first worker's last file is the trainer's state; each worker writes its random state.
     """
     folder = Path(arguments["out"] + ".checkpoints")
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    whole = [
+        path.parent
+        for path in folder.glob("checkpoint-*/trainer_state.json")
+        if len(list(path.parent.glob("rng_state*.pth"))) >= arguments["workers"]
+    ]
     found = sorted(whole, key=lambda path: int(path.name.partition("-")[2]))
     return str(found[-1]) if found else None
 

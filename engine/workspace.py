@@ -214,17 +214,30 @@ class Workspace:
                     f"workspace {self.root} was made by another configuration "
                     f"(different: {', '.join(sorted(changed))}): choose another --workspace"
                 )
-            if content["config"] == config:
-                return
-            content["config"] = config
-        else:
-            content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
+            return
+        content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
         _replace(path, json.dumps(content, indent=1).encode())
+
+    def remember(self, config: dict[str, Any]) -> None:
+        """Keep how a command with a configuration ran, for stages that are run one by one after it.
+
+        The configuration that made the workspace stays: the chain of commits begins with it.
+        """
+        path = self.root / "workspace.json"
+        content = json.loads(path.read_text())
+        if content.get("latest") != config:
+            _replace(path, json.dumps(content | {"latest": config}, indent=1).encode())
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that made the workspace."""
         return dict(json.loads((self.root / "workspace.json").read_text())["config"])
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The same, with the places and rounds of the last command that was given one."""
+        content = json.loads((self.root / "workspace.json").read_text())
+        return dict(content.get("latest", content["config"]))
 
     def ledger(self) -> Ledger:
         """The same one each time, since its engine takes time to start."""

@@ -54,6 +54,7 @@ def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides 
 
     root = _workspace(config, workspace)
     with opened(config, root) as context:
+        context.workspace.remember(config.kept())
         loop.run(context)
         context.display.console.print(summary(context.workspace.commits()))
     print(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
@@ -110,11 +111,13 @@ def ingest(
     else:
         config = load(source, overrides)
     from engine.cluster import INLINE
+    from engine.config import Cluster
     from pipelines import loop
     from pipelines.context import opened
 
-    config.cluster.address = INLINE  # decoding has processes of its own and needs no Ray
-    with opened(config, _workspace(config, workspace)) as context:
+    here = Cluster(address=INLINE)  # decoding has processes of its own and needs no Ray
+    with opened(config, _workspace(config, workspace), here) as context:
+        context.workspace.remember(config.kept())
         loop.step(context, "ingest")
 
 
@@ -129,7 +132,7 @@ def _review(root: Path, overrides: list[str], release: list[str], drop: list[str
     if (release or drop) and not by.strip():
         raise TriptychError("say who decides: --by PSEUDONYM")
     display = Display()
-    with Workspace.writing(root, config.name, config.kept()) as workspace:
+    with Workspace.writing(root, config.name, config.recorded()) as workspace:
         if release or drop:
             released, dropped = review.decide(config, workspace, release, drop, by.strip())
             display.say(f"[green]✓[/green] {released} released, {dropped} dropped by {by.strip()}")

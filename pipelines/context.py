@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config, build
+from engine.config import Cluster, Config, build
 from engine.errors import TriptychError
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
@@ -203,7 +203,8 @@ def run_stage(
         context.display.skipped(name, round, done)
         return done
     stage = context.workspace.begin(name, round, fingerprint)
-    shown = context.display.stage(name, round, resumed=bool(stage.done()))
+    resumed = any(not shard.startswith(f"{Run.table}-") for shard in stage.done())
+    shown = context.display.stage(name, round, resumed)
     with context.emitter().run(stage, inputs), shown:
         # A stage that was taken up again keeps the runs before: each has a shard of its own.
         stage.write(Run, [context.run()], context.run().id[:8])
@@ -214,21 +215,20 @@ def run_stage(
 
 
 def config_of(root: Path, overrides: list[str] | None = None) -> Config:
-    """The configuration that made a workspace, with overrides; raises where there is none."""
-    made_by = Workspace.existing(root).config
-    return build(made_by, overrides or [], str(root / "workspace.json"))
+    """A workspace's configuration, with overrides; raises TriptychError where there is none."""
+    return build(Workspace.existing(root).latest, overrides or [], str(root / "workspace.json"))
 
 
 @contextmanager
-def opened(config: Config, root: Path) -> Iterator[Context]:
-    """A context with its workspace locked and Ray started."""
+def opened(config: Config, root: Path, where: Cluster | None = None) -> Iterator[Context]:
+    """A context with its workspace locked and Ray started, `where` it is not as configured."""
     from engine import cluster
     from pipelines.ingest import check_source
 
     if not (root / "workspace.json").is_file():
         check_source(config, root)
-    with Workspace.writing(root, config.name, config.kept()) as workspace:
-        cluster.start(config.cluster)
+    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+        cluster.start(where or config.cluster)
         try:
             yield Context(workspace, config)
         finally:

@@ -245,7 +245,7 @@ class GoldExpert:
             if tier == "incoherent":
                 # Gold answers come without reasoning: the same words on both sides, or any
                 # reasoning would tell the worse one.
-                row = derived(row, EXPERT, rationale=f"{row.question} {row.answer}")
+                row = derived(row, "implied", rationale=f"{row.question} {row.answer}")
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from engine.config import build
+from generators.expert import EXPERT
 from pipelines.context import Context
 from pipelines.expertise import GoldExpert, Pairs
 from tests.lineage_workspace import make_image
@@ -56,6 +57,7 @@ def test_reasoning_is_judged_by_its_order_and_not_by_being_there(pairs: Pairs) -
         assert good.rationale != bad.rationale
         assert sorted(good.rationale.split()) == sorted(bad.rationale.split()) != []
         assert good.answer == bad.answer
+        assert good.generator_id != EXPERT  # not the expert's words: no row of the dataset
 
 
 def test_a_perturbed_answer_is_one_to_a_question_of_the_same_type(pairs: Pairs) -> None:

@@ -192,6 +192,9 @@ def test_stage_commands_and_a_submitted_job_share_a_cluster(ray_head: str, tmp_p
     workspace = tmp_path / "run"
     first = triptych("ingest", "configs/demo.yaml", "-w", workspace, *config, env=env)
     assert first.returncode == 0, first.stderr[-3000:]
+    assert Workspace.existing(workspace).latest["cluster"] == {
+        "address": None, "cpus": None, "threads": 1
+    }  # fmt: skip
     for stage in ("seed", "tune"):
         done = triptych(stage, "-w", workspace, env=env)
         assert done.returncode == 0, done.stderr[-3000:]

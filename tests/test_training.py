@@ -58,6 +58,10 @@ def judge(folder: Path) -> dict[str, Any]:
     return arguments(folder, Reward(batch=4, epochs=1, save_steps=2), row)
 
 
+def judge_lora(folder: Path) -> dict[str, Any]:
+    return judge(folder) | {"lora_rank": 4}
+
+
 def sft(folder: Path) -> dict[str, Any]:
     row = {"prompt": PROMPT, "completion": "<answer>no</answer>"}
     return arguments(folder, Sft(batch=4, epochs=1, save_steps=2), row)
@@ -84,7 +88,13 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize(
     ("train", "given"),
-    [(train_judge, judge), (train_sft, sft), (train_sft, sft_lora), (train_grpo, grpo)],
+    [
+        (train_judge, judge),
+        (train_judge, judge_lora),
+        (train_sft, sft),
+        (train_sft, sft_lora),
+        (train_grpo, grpo),
+    ],
 )
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
     train: Train,

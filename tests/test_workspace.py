@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import TriptychError
+from engine.lineage import chain
 from engine.lineage.ledger import columns_of
 from engine.records import (
     ROW_TYPES,
@@ -343,9 +344,13 @@ def test_a_workspace_of_another_configuration_is_refused_by_the_key_that_differs
 def test_a_run_goes_on_elsewhere_and_for_more_rounds(tmp_path: Path) -> None:
     begun = CONFIG | {"sft": {"lr": 1e-4, "gpus": 0.0, "save_steps": 0}}
     further = CONFIG | {"rounds": 3, "sft": {"lr": 1e-4, "gpus": 1.0, "save_steps": 50}}
-    for config in (begun, further):
+    for number, config in enumerate((begun, further)):
         with Workspace.writing(tmp_path, "t", config) as workspace:
-            assert workspace.config == config
+            workspace.remember(config)
+            committed(workspace, "generate", number + 1, [TASK])
+            assert workspace.latest == config
+            assert workspace.config == begun
+            assert chain.check(workspace) == []
     other = Workspace.writing(tmp_path, "t", CONFIG | {"sft": {"lr": 1e-3, "gpus": 1.0}})
     with pytest.raises(TriptychError, match=r"\(different: sft.lr\)"):
         other.__enter__()

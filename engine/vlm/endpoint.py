@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -59,15 +60,21 @@ class EndpointVLM:
                 with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
                     return dict(json.load(reply))
             except urllib.error.HTTPError as error:
-                said = " ".join(error.read(500).decode(errors="replace").split())
                 if wait is None or error.code not in BUSY:
                     raise TriptychError(
-                        f"endpoint {self.url} answers {error.code} {error.reason}: {said}"
+                        f"endpoint {self.url} answers {error.code} {error.reason}: {_said(error)}"
                     ) from None
                 time.sleep(wait)
             except (OSError, HTTPException, ValueError) as error:
                 raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
         raise AssertionError("the last wait is None")
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """What a refusal says beside its code, where it can be read."""
+    with suppress(OSError, HTTPException):
+        return " ".join(error.read(500).decode(errors="replace").split())
+    return ""
 
 
 def _content(request: Request) -> list[dict[str, Any]]:
