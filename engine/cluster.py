@@ -197,6 +197,7 @@ def train(
 
     The function writes its weights under `arguments["out"]`, on a path that all nodes share; what
     it returns travels beside them (Ray Train keeps metrics only with a checkpoint of its own).
+    Raises TriptychError where a worker fails, or a Ray of this process can never have so many.
     """
     if not _connected():  # one process takes the rows of all workers
         return loop(arguments | {"accumulate": arguments.get("accumulate", 1) * workers})

@@ -285,17 +285,17 @@ class Config(_Section):
 PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
 
 
-def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of a configuration what decides the rows, by section.
+def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of a recorded configuration what decides the rows, by section.
 
-    A run may go on on another cluster, with other `PLACES` and with more rounds.
+    A run may go on with other `PLACES` and with more rounds.
     """
     return {
         name: {k: v for k, v in value.items() if k not in PLACES}
         if isinstance(value, dict)
         else {"": value}
-        for name, value in config.items()
-        if name not in ("rounds", "cluster")
+        for name, value in recorded.items()
+        if name != "rounds"
     }
 
 

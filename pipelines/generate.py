@@ -53,12 +53,7 @@ def make_proposer(
     """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
     generator = Generator.model_validate(section)
     vlm = open_vlm(
-        model,
-        generator.backend,
-        generator.url,
-        generator.max_model_len,
-        threads,
-        generator.gpus,
+        model, generator.backend, generator.url, generator.max_model_len, threads, generator.gpus
     )
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:

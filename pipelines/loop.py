@@ -52,7 +52,7 @@ ROUND = {
 def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:
     """Run one stage, or skip it where it is done."""
     arrow = (ROUND if round else ONCE)[name]
-    config = deciding(context.config.kept())
+    config = deciding(context.config.recorded())
     settings = {section: config[section] for section in arrow.sections}
     return run_stage(context, name, round, arrow.body, arrow.needs(round), settings)
 

@@ -107,9 +107,10 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     table.caption = (
         "kept: of the questions. purity: true rows before → after select (phantoms only). judge: "
-        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval. as SFT: "
-        "GRPO lost on validation questions and was rolled back."
+        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
     )
+    if any(map(rolled_back, commits)):
+        table.caption += " as SFT: GRPO lost on validation questions and was rolled back."
     table.caption_justify = "left"
     judge = judge_auc(commits)
     by_round: dict[int, dict[str, dict[str, Any]]] = {}

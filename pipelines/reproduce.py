@@ -213,12 +213,16 @@ def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
         return [(image.id, task.id) for image, task in asked_pairs(context)]
     place = ("plan", commit["round"])
     plan = next(c for c in context.workspace.commits() if (c["stage"], c["round"]) == place)
-    earlier = context.workspace.ledger().sql(
-        "SELECT row_id FROM tombstones WHERE row_table = 'images' AND sequence < ?",
-        [commit["sequence"]],
-    )
-    gone = {row["row_id"] for row in earlier}
+    gone = {name for name, when in _withdrawn(context).items() if when < commit["sequence"]}
     return [(image, task) for image, task in plan["metrics"]["pairs"] if image not in gone]
+
+
+def _withdrawn(context: Context) -> dict[str, int]:
+    """The sequence number of the commit that withdrew an image, by its id."""
+    found = context.workspace.ledger().sql(
+        "SELECT row_id, sequence FROM tombstones WHERE row_table = 'images'"
+    )
+    return {row["row_id"]: row["sequence"] for row in found}
 
 
 def _check_whole(
@@ -230,11 +234,7 @@ def _check_whole(
     """Raise TriptychError, with the reason, where a batch is not what is recorded of it."""
     if set(batch) == {(t.image_id, t.task_id) for t in recorded}:
         return
-    withdrawn = context.workspace.ledger().sql(
-        "SELECT row_id FROM tombstones WHERE row_table = 'images' AND sequence > ?",
-        [commit["sequence"]],
-    )
-    gone = {row["row_id"] for row in withdrawn}
+    gone = {name for name, when in _withdrawn(context).items() if when > commit["sequence"]}
     if gone & {image for image, _ in batch}:
         why = "an image of this row's batch was withdrawn, and a batch shares its random stream"
     elif gone and commit["stage"] == "prefer":

@@ -56,7 +56,10 @@ def _token_heads(backbone: Any, tokenizer: Any) -> nn.Linear:
 def load_reward_model(
     model: str, readout: str = "token", dtype: str = "auto"
 ) -> tuple[RewardModel, Any]:
-    """A judge from its folder, or a fresh one on a backbone; returns (model, processor)."""
+    """A judge from its folder, or a fresh one on a backbone; returns (model, processor).
+
+    `dtype` and what is raised are those of `load_model`.
+    """
     backbone = load_model(model, dtype)
     processor = load_processor(model)
     saved = Path(model) / HEADS

@@ -80,8 +80,8 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
     adapted = adapt(model.backbone, arguments)
     images, rows = read_training_set(Path(arguments["data"]))
 
-    class PairTrainer(resumable(Trainer)):  # type: ignore[misc]
-        def compute_loss(
+    class PairTrainer(Trainer):
+        def compute_loss(  # type: ignore[override]
             self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
         ) -> Any:
             criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
@@ -93,7 +93,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
                 loss = pair_loss(scores[:half], scores[half:])
             return (loss, scores) if return_outputs else loss
 
-    trainer = PairTrainer(
+    trainer = resumable(PairTrainer)(
         model=model,
         args=arguments_of(arguments),
         train_dataset=rows,

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -220,8 +220,8 @@ def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
 class _Completions(BaseHTTPRequestHandler):
     """An OpenAI-compatible server of one answer, which keeps what it was asked."""
 
-    seen: list[dict[str, Any]] = []  # noqa: RUF012
-    refuses: dict[str, list[int]] = {}  # noqa: RUF012  # by model, its next answers
+    seen: ClassVar[list[dict[str, Any]]] = []
+    refuses: ClassVar[dict[str, list[int]]] = {}  # by model, the codes of its next answers
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -261,7 +261,7 @@ def test_an_endpoint_gives_texts_and_log_probabilities(server: str) -> None:
 
 
 def test_a_busy_endpoint_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.vlm.endpoint.WAITS_S", (0, 0, None))
+    monkeypatch.setattr("engine.vlm.endpoint.WAITS_S", (0, 0))
     _Completions.refuses["busy"] = [429, 503]
     samples = open_vlm("busy", "endpoint", server).generate(requests(1), Sampling())
     assert samples[0][0].text == "<answer>no</answer>"

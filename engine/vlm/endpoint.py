@@ -19,7 +19,7 @@ from engine.vlm import Request, Sample, Sampling
 
 TIMEOUT_S = 300
 BUSY = {429, 500, 502, 503, 504}
-WAITS_S = (1, 2, 4, 8, 16, None)  # before the next try where a server is busy
+WAITS_S = (1, 2, 4, 8, 16)  # before each further try where a server is busy
 CONCURRENT = 16
 
 
@@ -55,19 +55,20 @@ class EndpointVLM:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         call = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-        for wait in WAITS_S:
+        waits = iter(WAITS_S)
+        while True:
             try:
                 with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
                     return dict(json.load(reply))
             except urllib.error.HTTPError as error:
-                if wait is None or error.code not in BUSY:
+                wait = next(waits, None) if error.code in BUSY else None
+                if wait is None:
                     raise TriptychError(
                         f"endpoint {self.url} answers {error.code} {error.reason}: {_said(error)}"
                     ) from None
                 time.sleep(wait)
             except (OSError, HTTPException, ValueError) as error:
                 raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
-        raise AssertionError("the last wait is None")
 
 
 def _said(error: urllib.error.HTTPError) -> str:
