@@ -1,4 +1,4 @@
-"""Pairs from gold answers: the worse row differs in what its criterion asks about."""
+"""Pairs from gold answers and from the judge: how they differ, which images they leave out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any, cast
 import pytest
 
 from engine.config import build
+from engine.records import Judgement, Triplet
 from generators.expert import EXPERT
 from pipelines.context import Context
 from pipelines.expertise import GoldExpert, Pairs
-from tests.lineage_workspace import make_image
+from pipelines.reward import new_pairs
+from reward_model.preferences import in_holdout
+from tests.lineage_workspace import make_image, make_judgement, make_model, make_triplet
 
 ASKED = {
     "PRES": ("Is there a cyst in the left kidney?", ("no", "yes")),
@@ -69,3 +72,23 @@ def test_a_perturbed_answer_is_one_to_a_question_of_the_same_type(pairs: Pairs) 
         if p.criterion == "factuality"
     }
     assert answers == {pair for _, said in ASKED.values() for pair in (said, said[::-1])}
+
+
+def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
+    images = [make_image(n, f"g{n}") for n in range(12)]
+    rows, opinions = [], []
+    for shown in images:
+        for sample, (answer, overall) in enumerate((("yes", 5.0), ("yes", 4.0), ("no", -5.0))):
+            row = replace(make_triplet(shown, "g", sample, 1), answer=answer, options=("yes", "no"))
+            rows.append(row)
+            judgement = make_judgement(row, make_model("judge", "judge", None, 0, 1))
+            opinions.append(replace(judgement, overall=overall))
+    tables = {Triplet: rows, Judgement: opinions}
+    config = build({"expert": {"kind": "none"}}, ["reward.expert_pairs=0"], "x")
+    context = cast(
+        Context, SimpleNamespace(config=config, rows=lambda kind, stage, round: tables[kind])
+    )
+    taught = {pair.image_id for pair in new_pairs(context, 1)[0]}
+    frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
+    assert frozen
+    assert taught == {i.id for i in images} - frozen
