@@ -18,6 +18,7 @@ from engine.errors import TriptychError
 INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
+DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
     "RAY_DEDUP_LOGS": "1",
@@ -128,18 +129,63 @@ def _check_room(cpus: float, gpus: float) -> None:
         print(f"triptych: {lack}: waiting for it to grow", file=sys.stderr, flush=True)
 
 
-class _ShardActor:
-    """One worker in a Ray Data actor: made once, called for each shard."""
+class _Deaths:
+    """Counts what was begun and never ended, in an actor that outlives the workers.
 
-    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any]) -> None:
-        self.worker = make(**arguments)
+    Ray's own bounds are of an actor or of a task: they would charge the shards that merely wait
+    behind the one that kills the worker.
+    """
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+
+    def begin(self, what: str) -> int:
+        """How often `what` was begun before and has not ended: each time a worker died of it."""
+        self.begun[what] = self.begun.get(what, 0) + 1
+        return self.begun[what] - 1
+
+    def end(self, what: str) -> None:
+        self.begun.pop(what, None)
+
+
+class _ShardActor:
+    """One worker in a Ray Data actor: made once, called for each shard.
+
+    Ray restarts a worker that dies and hands it the same shard; after `DEATHS` of them the shard is
+    given back as failed, so that the others go on. A worker that cannot be made says why, too: of
+    what a constructor raises, Ray Data tells nothing.
+    """
+
+    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
+        import ray
+
+        self.deaths, self.unmade = deaths, ""
+        me = ray.get_runtime_context().get_actor_id()
+        if ray.get(deaths.begin.remote(me)) >= DEATHS:
+            self.unmade = f"it died {DEATHS} times while it loaded its model ({_DIED_OF})"
+            return
+        try:
+            self.worker = make(**arguments)
+        except Exception as error:
+            kind = "" if isinstance(error, TriptychError) else f"{type(error).__name__}: "
+            self.unmade = f"{kind}{_cause(error)}"
+        ray.get(deaths.end.remote(me))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import pickle
 
-        name = row["shard"]
-        rows = self.worker(name, pickle.loads(row["rows"]))
-        return {"shard": name, "rows": pickle.dumps(rows)}
+        import ray
+
+        told = {"shard": row["shard"], "rows": b"", "died": False, "unmade": self.unmade}
+        if self.unmade:
+            return told
+        if ray.get(self.deaths.begin.remote(f"shard {row['shard']}")) >= DEATHS:
+            return told | {"died": True}
+        rows = self.worker(row["shard"], pickle.loads(row["rows"]))
+        return told | {"rows": pickle.dumps(rows)}
+
+
+_DIED_OF = "killed, as for want of memory, or crashed"
 
 
 def map_shards(
@@ -154,7 +200,8 @@ def map_shards(
 
     A shard is the unit of work and of resume. Shards come back in any order; an exception in a
     worker is raised here as TriptychError with its last line, and so are resources that a Ray of
-    this process can never have.
+    this process can never have. A shard on which a worker dies `DEATHS` times (the process, not an
+    exception) is given up: all others are yielded first, then TriptychError names it.
     """
     if not shards:
         return
@@ -168,22 +215,35 @@ def map_shards(
 
     import ray
 
+    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths).remote()
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
-        fn_constructor_args=(make, arguments),
+        fn_constructor_args=(make, arguments, deaths),
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(items))),
         num_cpus=cpus,
         num_gpus=gpus,
     )
+    given_up = []
     try:
         # Prefetching would hold a finished shard back until the next one is done.
         table: Any
         for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             (row,) = table.to_pylist()
-            yield row["shard"], pickle.loads(row["rows"])
+            if row["unmade"]:
+                raise TriptychError(f"a worker failed: {row['unmade']}")
+            if row["died"]:
+                given_up.append(row["shard"])
+            else:
+                yield row["shard"], pickle.loads(row["rows"])
     except ray.exceptions.RayError as error:
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
+    if given_up:
+        names = ", ".join(sorted(given_up))
+        raise TriptychError(
+            f"shard {names}: the worker died {DEATHS} times on it ({_DIED_OF}); all other shards "
+            "are done: give it more memory and run the same command again"
+        )
 
 
 def train(
@@ -223,7 +283,16 @@ def train(
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
-        run_config=ray.train.RunConfig(storage_path=arguments["out"] + ".ray", name="train"),
+        run_config=ray.train.RunConfig(
+            storage_path=arguments["out"] + ".ray",
+            name="train",
+            # A worker that fails would fail again; a node that is taken away may do better.
+            failure_config=ray.train.FailureConfig(
+                max_failures=0,
+                controller_failure_limit=DEATHS,
+                max_preemption_failures=DEATHS,
+            ),
+        ),
     )
     try:
         trainer.fit()

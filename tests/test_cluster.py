@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +66,55 @@ def test_a_worker_that_fails_says_why(local_ray: None) -> None:
 
     with pytest.raises(TriptychError, match="a worker failed: ValueError: the lamp is out"):
         list(cluster.map_shards(make, {}, {"a": [{"row": 1}]}))
+
+
+def test_a_shard_that_kills_its_worker_is_given_up_and_the_others_are_done(
+    local_ray: None, tmp_path: Path
+) -> None:
+    """As the kernel does where memory runs out: the process is gone, and nothing is raised."""
+
+    def make() -> cluster.Worker:
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            if shard == "b":
+                with (tmp_path / "killed").open("a") as log:
+                    log.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rows
+
+        return work
+
+    shards = {name: [{"row": name}] for name in "abcd"}
+    done = {}
+    with pytest.raises(TriptychError, match=r"shard b: the worker died 3 times on it .* again"):
+        for name, rows in cluster.map_shards(make, {}, shards):
+            done[name] = rows
+    assert done == {name: shards[name] for name in "acd"}
+    assert (tmp_path / "killed").read_text() == "x" * cluster.DEATHS
+
+
+def test_a_worker_that_dies_while_it_loads_is_given_up(local_ray: None) -> None:
+    def make() -> cluster.Worker:
+        os._exit(1)
+
+    with pytest.raises(TriptychError, match="it died 3 times while it loaded its model"):
+        list(cluster.map_shards(make, {}, {"a": [{"row": 1}], "b": [{"row": 2}]}))
+
+
+def test_a_worker_that_cannot_load_its_model_says_why(local_ray: None) -> None:
+    def make() -> cluster.Worker:
+        raise TriptychError("cannot load model nowhere: no such folder")
+
+    with pytest.raises(TriptychError, match="^a worker failed: cannot load model nowhere: no such"):
+        list(cluster.map_shards(make, {}, {"a": [{"row": 1}]}))
+
+
+def test_a_training_whose_worker_dies_ends_in_one_line(local_ray: None, tmp_path: Path) -> None:
+    def loop(arguments: dict[str, object]) -> dict[str, object]:
+        with (tmp_path / "tried").open("a") as log:
+            log.write("x")
+        os._exit(1)
+
+    with pytest.raises(TriptychError, match="training failed: .*worker") as raised:
+        cluster.train(loop, {"out": str(tmp_path / "weights")})
+    assert "\n" not in str(raised.value)
+    assert (tmp_path / "tried").read_text() == "x"
