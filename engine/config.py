@@ -5,6 +5,7 @@ Unknown keys are refused. `--set section.key=value` overrides a value; the value
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,7 +88,9 @@ class Backend(_Section):
 
     backend: Literal["transformers", "vllm", "endpoint"] = "transformers"
     url: str | None = Field(None, description="endpoint only: base URL, …/v1")
-    batch: int = Field(64, ge=1, description="requests a shard")
+    batch: int = Field(
+        64, ge=1, description="requests a shard, of which as many are run at once as memory holds"
+    )
     actors: int = Field(1, ge=1)
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64)
@@ -120,8 +123,10 @@ class Optimiser(_Section):
 
     lr: float = Field(5e-4, gt=0)
     epochs: float = Field(3, gt=0, description="GRPO goes by its steps instead")
-    batch: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)
+    batch: int = Field(32, ge=1, description="rows at once a worker")
+    accumulate: int = Field(
+        1, ge=1, description="batches a step; a run may go on with the same batch x accumulate"
+    )
     workers: int = Field(1, ge=1, description="Ray Train workers")
     gpus: float = Field(0, ge=0, description="GPUs a worker")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights")
@@ -283,20 +288,30 @@ class Config(_Section):
 
 
 PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
+STEP = ("batch", "accumulate", "workers")  # of a training: their product is a step's rows
 
 
 def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Of a recorded configuration what decides the rows, by section.
 
-    A run may go on with other `PLACES` and with more rounds.
+    A run may go on with other `PLACES`, with more rounds, with another `evaluate.batch`, and with
+    other `STEP` of the same product, up to rounding. `generator.batch` decides: it is a shard, and
+    a shard has a seed. Inference takes smaller parts of it by itself where memory runs out.
     """
     return {
-        name: {k: v for k, v in value.items() if k not in PLACES}
-        if isinstance(value, dict)
-        else {"": value}
+        name: _deciding(name, value) if isinstance(value, dict) else {"": value}
         for name, value in recorded.items()
         if name != "rounds"
     }
+
+
+def _deciding(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    left = {k: v for k, v in values.items() if k not in PLACES}
+    if section == "evaluate":
+        left.pop("batch", None)
+    if set(STEP) <= left.keys():
+        left[" x ".join(STEP)] = math.prod(left.pop(name) for name in STEP)
+    return left
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Config:

@@ -7,6 +7,7 @@ not parse gives a row with its reason; nothing raises.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,6 +115,8 @@ def _triplet(
     rationale: str = "",
     problem: str | None,
 ) -> Triplet:
+    if logprob is not None and not math.isfinite(logprob):
+        logprob, problem = 0.0, problem or "log-probability: not a finite number"
     prompt_hash = prompt_of(plan.prompts, task).id
     parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
     return Triplet(

@@ -232,6 +232,10 @@ def grpo(context: Context, stage: Stage) -> None:
     if not section.steps:
         return
     rows = questions_for_grpo(context, stage, start)
+    if not rows:
+        context.display.warn(f"grpo, round {stage.round}: no questions, so it is left out")
+        stage.metrics |= {"skipped": "no questions"}
+        return
     metrics = fit_policy(context, stage, start, judge, rows)
     metrics |= validation_accuracy(context, stage, start)
     lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from engine import cluster
 from engine.records import Judgement, Model, Triplet
 from engine.workspace import Stage
@@ -53,7 +55,14 @@ def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Tripl
 
 
 def judge(context: Context, stage: Stage) -> None:
-    """One judgement for each triplet of the round that parsed."""
+    """One judgement for each triplet of the round that parsed and has a finite score."""
     parsed = [t for t in context.rows(Triplet, "generate", stage.round) if t.problem is None]
     run_judge(context, stage, context.model("judge"), parsed)
-    stage.metrics = {"judged": len(parsed)}
+    shards = stage.folder.glob(f"{Judgement.table}-*.parquet")
+    judged = sum(pq.read_metadata(shard).num_rows for shard in shards)
+    stage.metrics = {"judged": judged, "unscored": len(parsed) - judged}
+    if judged < len(parsed):
+        context.display.warn(
+            f"the judge has no finite score for {len(parsed) - judged} of {len(parsed)} rows: "
+            "they are rejected"
+        )

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.caveats import of_judge, of_selection
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
@@ -68,6 +69,7 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "split": split,
         "scores": scores,
         "headline": _headline(scores),
+        "caveats": caveats(commits),
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
@@ -78,6 +80,18 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "refusals": refusals[:REFUSALS_SHOWN],
         "refused": len(refusals),
     }
+
+
+def caveats(commits: list[dict[str, Any]]) -> list[str]:
+    """What judges and selections a reader should know to be weak, in order, with their rounds."""
+    found = []
+    for commit in commits:
+        metrics = commit["metrics"]
+        if commit["stage"] == "select":
+            found += [f"Round {commit['round']}: {line}" for line in of_selection(metrics)]
+        elif commit["stage"] == "reward" and "auc_low" in metrics:
+            found += [f"Before the rounds: {line}" for line in of_judge(metrics)]
+    return found
 
 
 def accuracy(ledger: Ledger) -> tuple[str, list[dict[str, Any]]]:

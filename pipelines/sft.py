@@ -130,6 +130,8 @@ def training_arguments(
 ) -> dict[str, Any]:
     """What every training loop is given; paths are absolute, for workers run elsewhere."""
     return section.model_dump() | {
+        "stage": stage.name,
+        "section": type(section).__name__.lower(),
         "model": context.path_of(model),
         "data": str((stage.folder / "data").resolve()),
         "out": str((stage.folder / "weights").resolve()),
@@ -219,6 +221,10 @@ def sft(context: Context, stage: Stage) -> None:
     kept = kept_triplets(context, stage.round)
     left = {t.id for t in fresh_triplets(context, kept)}
     rows = seed_triplets(context) + [t for t in kept if t.id not in left]
+    if not rows:
+        context.display.warn(f"sft, round {stage.round}: no rows to learn from, so it is left out")
+        stage.metrics = {"skipped": "no rows to learn from"}
+        return
     _train(context, stage, context.base(), "sft", rows)
 
 

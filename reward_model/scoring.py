@@ -53,12 +53,13 @@ class Judge:
         return np.asarray(scores @ weights / weights.sum())
 
     def judge(self, triplets: Sequence[Triplet], pngs: dict[str, bytes]) -> list[Judgement]:
-        """One judgement a triplet."""
+        """One judgement a triplet; none for a triplet whose score is not finite."""
         prompts = self.settings["prompts"]
         scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
         overall = self.overall(scores)
         slope, offset = self.settings["calibration"]
         accepted = probability(overall, slope, offset)
+        sound = np.isfinite(np.column_stack([scores, overall, accepted])).all(1)
         return [
             Judgement(
                 id=content_id("judgement", triplet.id, self.id),
@@ -68,5 +69,6 @@ class Judge:
                 overall=round(float(total), 5),
                 probability=round(float(p), 5),
             )
-            for triplet, row, total, p in zip(triplets, scores, overall, accepted)
+            for triplet, row, total, p, known in zip(triplets, scores, overall, accepted, sound)
+            if known
         ]

@@ -84,10 +84,9 @@ def test_a_shard_that_kills_its_worker_is_given_up_and_the_others_are_done(
         return work
 
     shards = {name: [{"row": name}] for name in "abcd"}
-    done = {}
+    done: dict[str, cluster.Rows] = {}
     with pytest.raises(TriptychError, match=r"shard b: the worker died 3 times on it .* again"):
-        for name, rows in cluster.map_shards(make, {}, shards):
-            done[name] = rows
+        done.update(cluster.map_shards(make, {}, shards))
     assert done == {name: shards[name] for name in "acd"}
     assert (tmp_path / "killed").read_text() == "x" * cluster.DEATHS
 
@@ -104,7 +103,7 @@ def test_a_worker_that_cannot_load_its_model_says_why(local_ray: None) -> None:
     def make() -> cluster.Worker:
         raise TriptychError("cannot load model nowhere: no such folder")
 
-    with pytest.raises(TriptychError, match="^a worker failed: cannot load model nowhere: no such"):
+    with pytest.raises(TriptychError, match="worker failed: cannot load model nowhere"):
         list(cluster.map_shards(make, {}, {"a": [{"row": 1}]}))
 
 
@@ -114,7 +113,7 @@ def test_a_training_whose_worker_dies_ends_in_one_line(local_ray: None, tmp_path
             log.write("x")
         os._exit(1)
 
-    with pytest.raises(TriptychError, match="training failed: .*worker") as raised:
+    with pytest.raises(TriptychError, match=r"training failed: .*worker") as raised:
         cluster.train(loop, {"out": str(tmp_path / "weights")})
     assert "\n" not in str(raised.value)
     assert (tmp_path / "tried").read_text() == "x"

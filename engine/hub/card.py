@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
+from engine.caveats import of_selection
 from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
@@ -89,11 +91,20 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
         blocks.append(
             f"{withdrawn} withdrawn images are left out, with all that derives from them."
         )
+    told = [f"**Round {r}: {line}.**" for r, m in _selections(ledger) for line in of_selection(m)]
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
         section("Counts", *blocks),
-        section("Kept and rejected", reasons_table if decided else "No decision yet.", rejects),
+        section(
+            "Kept and rejected", *told, reasons_table if decided else "No decision yet.", rejects
+        ),
     ]
+
+
+def _selections(ledger: Ledger) -> list[tuple[int, dict[str, Any]]]:
+    """The metrics of each round's selection."""
+    commits = ledger.sql("SELECT round, metrics FROM commits WHERE stage = 'select' ORDER BY ALL")
+    return [(c["round"], json.loads(c["metrics"])) for c in commits]
 
 
 def _origin(ledger: Ledger, counts: Counts) -> list[str]:

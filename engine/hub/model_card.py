@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from engine.caveats import of_judge
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE, section, table
 from engine.lineage.ledger import Ledger
@@ -109,10 +110,12 @@ def _training(ledger: Ledger, model: dict[str, Any]) -> str:
     counts = [(r["row_table"], r["rows"], r["images"], r["drawn"]) for r in seen]
     head = ("trained on", "rows", "images", "of these drawn by a program")
     metrics = json.loads(model["metrics"] or "{}")
+    judge = metrics if model["role"] == "judge" and "auc_low" in metrics else None
     numbers = [(k, v) for k, v in sorted(metrics.items()) if isinstance(v, int | float)]
     blocks = [table(head, counts) if counts else "No row is recorded as trained on."]
     if any(row["drawn"] for row in seen):
         blocks.append(f"**{SYNTHETIC_NOTE}**")
+    blocks += [f"**{line}.**" for line in of_judge(judge)] if judge else []
     if numbers:
         blocks.append(table(("training metric", "value"), [(k, f"{v:.4g}") for k, v in numbers]))
     return section("Training", *blocks)
