@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.answers import Question, is_valid, parse_completion, parse_question
 from engine.records import Image, Prompt, Task, Triplet, content_id
@@ -54,7 +54,7 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
-    questions = [parse_question(sample.text) for sample in asked]
+    questions = [_question(sample) for sample in asked]
     good = [k for k, question in enumerate(questions) if question.problem is None]
     requests = []
     for k in good:
@@ -75,6 +75,12 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     return [*answered, *failed]
 
 
+def _question(sample: Sample) -> Question:
+    """The question that a sample asks, or its problem."""
+    question = parse_question(sample.text)
+    return replace(question, problem=sample.problem) if sample.problem else question
+
+
 def _answered(
     plan: Plan,
     pair: tuple[Image, Task],
@@ -84,7 +90,7 @@ def _answered(
     number: int,
 ) -> Triplet:
     parsed = parse_completion(sample.text)
-    problem = parsed.problem
+    problem = sample.problem or parsed.problem
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"
     return _triplet(

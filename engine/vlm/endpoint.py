@@ -14,8 +14,10 @@ from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 
+from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
+from engine.vlm.inputs import plain, within_budget
 
 TIMEOUT_S = 300
 BUSY = {429, 500, 502, 503, 504}
@@ -26,10 +28,11 @@ CONCURRENT = 16
 class EndpointVLM:
     """Chat completions over HTTP; the key is read from OPENAI_API_KEY, if it is set."""
 
-    def __init__(self, model: str, url: str | None) -> None:
+    def __init__(self, model: str, url: str | None, max_pixels: int = MAX_PIXELS) -> None:
         if not url:
             raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
         self.model = model
+        self.max_pixels = max_pixels
         self.url = url.rstrip("/") + "/chat/completions"
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
@@ -39,7 +42,7 @@ class EndpointVLM:
     def _one(self, request: Request, sampling: Sampling) -> list[Sample]:
         body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": _content(request)}],
+            "messages": [{"role": "user", "content": _content(request, self.max_pixels)}],
             "n": sampling.n,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
@@ -78,12 +81,12 @@ def _said(error: urllib.error.HTTPError) -> str:
     return ""
 
 
-def _content(request: Request) -> list[dict[str, Any]]:
+def _content(request: Request, max_pixels: int) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if request.png is not None:
-        data = base64.b64encode(request.png).decode()
+        data = base64.b64encode(within_budget(request.png, max_pixels)).decode()
         parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
-    return [*parts, {"type": "text", "text": request.text}]
+    return [*parts, {"type": "text", "text": plain(request.text)}]
 
 
 def _sample(choice: dict[str, Any]) -> Sample:
