@@ -6,6 +6,7 @@ other. It is for debuggers, and for benchmarks of the learning rather than of th
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from engine.errors import TriptychError
 INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
+LOG = logging.getLogger("triptych")
 DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
@@ -49,8 +51,6 @@ def start(cluster: Cluster) -> None:
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None:
         _authenticate()
-    import logging
-
     import ray
 
     if ray.is_initialized():
@@ -148,6 +148,21 @@ class _Deaths:
         self.begun.pop(what, None)
 
 
+class _Notes(logging.Handler):
+    """What a worker says of its work, for the driver to say: its own output goes to a file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def drain(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
 class _ShardActor:
     """One worker in a Ray Data actor: made once, called for each shard.
 
@@ -159,7 +174,8 @@ class _ShardActor:
     def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
         import ray
 
-        self.deaths, self.unmade = deaths, ""
+        self.deaths, self.unmade, self.notes = deaths, "", _Notes()
+        LOG.addHandler(self.notes)
         me = ray.get_runtime_context().get_actor_id()
         if ray.get(deaths.begin.remote(me)) >= DEATHS:
             self.unmade = f"it died {DEATHS} times while it loaded its model ({_DIED_OF})"
@@ -176,13 +192,14 @@ class _ShardActor:
 
         import ray
 
-        told = {"shard": row["shard"], "rows": b"", "died": False, "unmade": self.unmade}
+        told: dict[str, Any] = {"shard": row["shard"], "rows": b"", "notes": ""}
+        told |= {"died": False, "unmade": self.unmade}
         if self.unmade:
             return told
         if ray.get(self.deaths.begin.remote(f"shard {row['shard']}")) >= DEATHS:
             return told | {"died": True}
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
-        return told | {"rows": pickle.dumps(rows)}
+        return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
 _DIED_OF = "killed, as for want of memory, or crashed"
@@ -230,6 +247,8 @@ def map_shards(
         table: Any
         for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             (row,) = table.to_pylist()
+            for line in row["notes"].splitlines():
+                LOG.warning("%s", line)
             if row["unmade"]:
                 raise TriptychError(f"a worker failed: {row['unmade']}")
             if row["died"]:

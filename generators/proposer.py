@@ -51,7 +51,10 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
 
     Answered questions come first, in the order of the pairs, then the failed ones.
     """
-    asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
+    asks = [
+        Request(image.png, ask_prompt(plan.prompts, _task_fields(task)), seed=k)
+        for k, (image, task) in enumerate(pairs)
+    ]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
     questions = [_question(sample) for sample in asked]
@@ -60,7 +63,7 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     for k in good:
         (image, task), question = pairs[k], questions[k]
         text = answer_prompt(plan.prompts, question.text, question.options, task.prompt_style)
-        requests.append(Request(image.png, text))
+        requests.append(Request(image.png, text, seed=k))
     sampling = Sampling(plan.samples, plan.temperature, plan.max_tokens, plan.seed + 1)
     answered = [
         _answered(plan, pairs[k], questions[k], asked[k].text, sample, number)

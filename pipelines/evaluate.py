@@ -44,7 +44,8 @@ def make_examinees(
                 gpus=section["gpus"],
                 max_pixels=max_pixels,
             )
-        replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
+        requests = [Request(r["png"], r["text"], seed=r["key"]) for r in rows]
+        replies = opened[arm].generate(requests, sampling)
         return [
             {"key": r["key"], "texts": [sample.text for sample in reply]}
             for r, reply in zip(rows, replies)

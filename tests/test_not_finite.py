@@ -140,8 +140,7 @@ def blank_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, processor = load_reward_model(str(tiny.FOLDER))
     with torch.no_grad():
         model.heads.bias[1] = math.nan
-    settings = {"max_pixels": 1_000_000}  # a judge's own since one budget holds for all
-    model.save(folder, trainings.SETTINGS | settings)
+    model.save(folder, trainings.SETTINGS)
     processor.save_pretrained(folder)
     return folder
 

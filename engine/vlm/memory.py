@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import warnings
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.errors import TriptychError
 
-
-class MemoryWarning(UserWarning):
-    """Memory ran out and the work goes on in smaller parts; shown as one line."""
+LOG = logging.getLogger("triptych")
 
 
 def ran_out(error: BaseException) -> bool:
@@ -27,10 +26,16 @@ def ran_out(error: BaseException) -> bool:
 class Parts:
     """How many rows at once memory held so far: what was learned from one call serves the next."""
 
-    def __init__(self, what: str, most: int | None = None) -> None:
-        self.what, self.most = what, most
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.most = sys.maxsize
 
-    def map(self, work: Callable[[Sequence[Any]], list[Any]], rows: Sequence[Any]) -> list[Any]:
+    def map(
+        self,
+        work: Callable[[Sequence[Any]], list[Any]],
+        rows: Sequence[Any],
+        at_most: int = sys.maxsize,
+    ) -> list[Any]:
         """`work` on consecutive parts of `rows`, its results joined in order.
 
         `work` returns one result a row, which may not depend on what else is in its part. Raises
@@ -38,7 +43,7 @@ class Parts:
         """
         found: list[Any] = []
         while len(found) < len(rows):
-            part = rows[len(found) :][: self.most]
+            part = rows[len(found) :][: min(self.most, at_most)]
             done = self._try(work, part)
             if done is None:
                 self._halve(len(part))
@@ -68,9 +73,10 @@ class Parts:
                 "lower max_pixels or max_tokens"
             )
         self.most = tried // 2
-        warnings.warn(
-            f"out of memory with {tried} rows at once for the {self.what}: {self.most} at once "
-            "from here on, with the same results",
-            MemoryWarning,
-            stacklevel=2,
+        LOG.warning(
+            "triptych: out of memory with %d rows at once for the %s: %d at once from here on, "
+            "with the same results",
+            tried,
+            self.what,
+            self.most,
         )
