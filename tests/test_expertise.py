@@ -92,3 +92,4 @@ def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
     frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
     assert frozen
     assert taught == {i.id for i in images} - frozen
+    assert new_pairs(context, 1, trusted=False)[0] == []
