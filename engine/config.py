@@ -6,6 +6,7 @@ Unknown keys are refused. `--set section.key=value` overrides a value; the value
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,7 @@ class Source(_Section):
     def _can_be_read(self) -> Source:
         if self.table is not None and Path(self.table).is_absolute():
             raise ValueError("table must be a name inside the folder")
+        _check_shares("split", self.split)
         reserved = {"path", "patient", "split", "modality", "anatomy", "report"} & set(self.labels)
         if reserved:
             raise ValueError(f"labels: {sorted(reserved)[0]} is read anyway and is no label")
@@ -71,6 +73,12 @@ class Source(_Section):
     def keeps_paths(self) -> bool:
         """Whether file names say nothing of a patient: phantoms, published or named so."""
         return self.path is None or self.public or self.paths == "keep"
+
+
+def _check_shares(name: str, shares: Mapping[Any, float]) -> None:
+    """Raise ValueError where all are 0: the mean by no weight is no number."""
+    if not any(shares.values()):
+        raise ValueError(f"{name}: one of the shares must be above 0")
 
 
 class Expert(_Section):
@@ -117,6 +125,7 @@ class Generator(Backend):
     def _a_server_knows_its_model(self) -> Generator:
         if self.backend == "endpoint" and not (self.model and self.url):
             raise ValueError("backend endpoint needs url (…/v1) and model, as the server names it")
+        _check_shares("styles", self.styles)
         return self
 
 
@@ -151,6 +160,11 @@ class Reward(Optimiser):
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
     expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")
     tolerance: float = Field(0.01, ge=0, description="holdout AUC may fall by this in refinement")
+
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> Reward:
+        _check_shares("criteria", self.criteria)
+        return self
 
 
 class Select(_Section):

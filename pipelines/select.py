@@ -220,8 +220,8 @@ def select(context: Context, stage: Stage) -> None:
 
 
 def judge_metrics(context: Context, judged: dict[str, Judgement]) -> dict[str, Any]:
-    """What was measured of the judge that gave these opinions; empty where none is known."""
-    named = {j.judge_id for j in judged.values()}
+    """What was measured of the judge that gave these opinions, the newest where it gave none."""
+    named = {j.judge_id for j in judged.values()} or {context.model("judge").id}
     models = [m for m in context.rows(Model) if m.id in named]
     return dict(json.loads(models[-1].metrics)) if models else {}
 
