@@ -6,8 +6,6 @@ comparison with it is true. transformers logs the mean of earlier losses in its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from engine.errors import TriptychError
@@ -22,9 +20,17 @@ def guarded(trainer_class: Any) -> Any:
     class Guarded(trainer_class):
         told: ClassVar[dict[str, Any]] = {}
 
+        def train(self, *inputs: Any, **options: Any) -> Any:
+            try:
+                return super().train(*inputs, **options)
+            except RuntimeError as error:
+                line = _in_words(error, self.told, self.state.global_step + 1)
+                if line is None:
+                    raise
+                raise TriptychError(line) from error
+
         def training_step(self, *inputs: Any, **options: Any) -> Any:
-            with _one_line(self.told, self.state.global_step + 1):
-                loss = super().training_step(*inputs, **options)
+            loss = super().training_step(*inputs, **options)
             require_finite(self.told, self.state.global_step + 1, "loss", [loss])
             return loss
 
@@ -70,19 +76,15 @@ def _diverged(told: dict[str, Any], step: int, what: str) -> str:
     )
 
 
-@contextmanager
-def _one_line(told: dict[str, Any], step: int) -> Iterator[None]:
-    """What torch raises where memory runs out, or where a policy's probabilities are not finite."""
+def _in_words(error: RuntimeError, told: dict[str, Any], step: int) -> str | None:
+    """Of torch's errors for want of memory, and for a policy whose probabilities are not finite."""
     from engine.vlm.memory import ran_out
 
-    try:
-        yield
-    except RuntimeError as error:
-        if ran_out(error):
-            raise TriptychError(_no_room(told, step)) from error
-        if "probability tensor contains" in str(error):
-            raise TriptychError(_diverged(told, step, "probabilities")) from error
-        raise
+    if ran_out(error):
+        return _no_room(told, step)
+    if "probability tensor contains" in str(error):
+        return _diverged(told, step, "probabilities")
+    return None
 
 
 def _no_room(told: dict[str, Any], step: int) -> str:

@@ -3,8 +3,8 @@
 - an image: its phantom is drawn, or its source file read, and rendered again;
 - a dataset: the record as it was when it was exported is exported again, file by file;
 - an expert's triplet: written again from the image's truth or the benchmark's answer;
-- a generated triplet: its whole shard is generated again, since a batch shares its random stream.
-  This loads the generator's weights.
+- a generated triplet: its whole shard is generated again, since its random stream follows from its
+  place there, and last digits from the batch. This loads the generator's weights.
 
 Rows of two runs of one configuration are equal where the hardware and libraries are; the run's row
 says which these were.
@@ -236,7 +236,7 @@ def _check_whole(
         return
     gone = {name for name, when in _withdrawn(context).items() if when > commit["sequence"]}
     if gone & {image for image, _ in batch}:
-        why = "an image of this row's batch was withdrawn, and a batch shares its random stream"
+        why = "an image of this row's batch was withdrawn, and random streams follow from places"
     elif gone and commit["stage"] == "prefer":
         why = "images were withdrawn, and what this stage asked about follows from all images"
     else:

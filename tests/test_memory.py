@@ -200,13 +200,13 @@ def test_a_training_without_room_says_which_smaller_batch_goes_on(
     class Full:
         state = type("State", (), {"global_step": 3})
 
-        def training_step(self) -> None:
+        def train(self) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     trainer = guarded(Full)()
     trainer.told = {"stage": "tune", "section": "sft", "batch": batch, "accumulate": accumulate}
     with pytest.raises(TriptychError, match=r"^tune: out of memory at step 4") as raised:
-        trainer.training_step()
+        trainer.train()
     assert advice in str(raised.value)
 
 
