@@ -47,6 +47,6 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
             "agreement of samples and the generator's confidence, without it"
         )
     if metrics.get("kept") == 0:
-        why = next(iter(metrics.get("reasons") or {}), None)
+        why = metrics.get("why_none")
         lines.append(f"no row was kept; most often: {why}" if why else "nothing was generated")
     return lines

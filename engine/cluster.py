@@ -20,6 +20,7 @@ INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
 LOG = logging.getLogger("triptych")
+_DIED_OF = "killed, as for want of memory, or crashed"
 DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
@@ -202,9 +203,6 @@ class _ShardActor:
         return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
-_DIED_OF = "killed, as for want of memory, or crashed"
-
-
 def map_shards(
     make: Callable[..., Worker],
     arguments: dict[str, Any],
@@ -230,6 +228,35 @@ def map_shards(
     _check_room(cpus, gpus)
     import pickle
 
+    given_up = []
+    for row in _in_actors(make, arguments, shards, min(actors, len(shards)), cpus, gpus):
+        for line in row["notes"].splitlines():
+            LOG.warning("%s", line)
+        if row["unmade"]:
+            raise TriptychError(f"a worker failed: {row['unmade']}")
+        if row["died"]:
+            given_up.append(row["shard"])
+        else:
+            yield row["shard"], pickle.loads(row["rows"])
+    if given_up:
+        names = ", ".join(sorted(given_up))
+        raise TriptychError(
+            f"shard {names}: the worker died {DEATHS} times on it ({_DIED_OF}); all other shards "
+            "are done: give it more memory and run the same command again"
+        )
+
+
+def _in_actors(
+    make: Callable[..., Worker],
+    arguments: dict[str, Any],
+    shards: dict[str, Rows],
+    actors: int,
+    cpus: int,
+    gpus: float,
+) -> Iterator[dict[str, Any]]:
+    """What `_ShardActor` says of each shard, as it says it."""
+    import pickle
+
     import ray
 
     deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths).remote()
@@ -237,32 +264,18 @@ def map_shards(
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
         fn_constructor_args=(make, arguments, deaths),
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(items))),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=cpus,
         num_gpus=gpus,
     )
-    given_up = []
     try:
         # Prefetching would hold a finished shard back until the next one is done.
         table: Any
         for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             (row,) = table.to_pylist()
-            for line in row["notes"].splitlines():
-                LOG.warning("%s", line)
-            if row["unmade"]:
-                raise TriptychError(f"a worker failed: {row['unmade']}")
-            if row["died"]:
-                given_up.append(row["shard"])
-            else:
-                yield row["shard"], pickle.loads(row["rows"])
+            yield row
     except ray.exceptions.RayError as error:
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
-    if given_up:
-        names = ", ".join(sorted(given_up))
-        raise TriptychError(
-            f"shard {names}: the worker died {DEATHS} times on it ({_DIED_OF}); all other shards "
-            "are done: give it more memory and run the same command again"
-        )
 
 
 def train(
@@ -306,7 +319,7 @@ def train(
             storage_path=arguments["out"] + ".ray",
             name="train",
             # A worker that fails would fail again; a node that is taken away may do better.
-            failure_config=ray.train.FailureConfig(
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
                 max_failures=0,
                 controller_failure_limit=DEATHS,
                 max_preemption_failures=DEATHS,

@@ -33,6 +33,9 @@ from generators.expert import is_true
 from pipelines.context import Context
 
 KEPT = "kept"
+SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
+LESS_AGREED = "samples agree on another answer"
+BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
 KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
@@ -192,8 +195,8 @@ def _reason(
     """Of a row that could be compared. A row is kept by what is true of it, not for want of it."""
     if choice.triplet.id != triplet.id:
         if answer_key(choice.triplet) == answer_key(triplet):
-            return "same answer as the chosen row"
-        return "another answer was judged better" if trusted else "samples agree on another answer"
+            return SAME
+        return WORSE if trusted else LESS_AGREED
     if not choice.sureness >= threshold:
         return "below the threshold"
     if not choice.probability >= rules.min_probability:
@@ -233,12 +236,14 @@ def selection_metrics(
     parsed = {t.id: t for t in triplets if t.problem is None}
     kept = [d.triplet_id for d in decisions if d.keep]
     questions = {t.question_key for t in parsed.values()}
+    reasons = Counter(d.reason for d in decisions if not d.keep).most_common()
     return {
         "kept": len(kept),
+        "why_none": None if kept else next((r for r, _ in reasons if r not in BEATEN), None),
         "rejected": len(decisions) - len(kept),
         "kept_fraction": round(len(kept) / max(len(questions), 1), 4),
         "questions": len(questions),
-        "reasons": dict(Counter(d.reason for d in decisions if not d.keep).most_common()),
+        "reasons": dict(reasons),
         "purity_before": purity(context, list(parsed.values())),
         "purity_after": purity(context, [parsed[i] for i in kept]),
     }

@@ -266,7 +266,7 @@ def test_a_round_that_keeps_nothing_is_said(tmp_path: Path) -> None:
     metrics, decisions = selected(context)
     assert metrics["kept"] == 0
     assert not any(d.keep for d in decisions)
-    line = "no row was kept; most often: "
+    line = "no row was kept; most often: below the probability floor"
     texts = [" ".join(context.display.lines)]  # type: ignore[attr-defined]
     texts.append(write_report(context.workspace, tmp_path / "report").read_text())
     texts.append(card(context.workspace, "demo"))
@@ -297,5 +297,5 @@ def test_the_summary_marks_a_round_without_the_judge(tmp_path: Path) -> None:
 def test_words_are_only_said_where_they_are_true() -> None:
     assert of_judge(ABOVE) == []
     assert of_selection({"by": "judge", "kept": 3}) == []
-    assert of_selection({"kept": 0, "reasons": {}}) == ["nothing was generated"]
+    assert of_selection({"kept": 0, "why_none": None}) == ["nothing was generated"]
     assert len(of_judge(CHANCE)) == 1
