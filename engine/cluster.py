@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.config import Cluster
 from engine.errors import TriptychError
+from engine.vlm.memory import spare
 
 INLINE = "inline"
 Rows = list[dict[str, Any]]
@@ -167,9 +168,9 @@ class _Notes(logging.Handler):
 class _ShardActor:
     """One worker in a Ray Data actor: made once, called for each shard.
 
-    Ray restarts a worker that dies and hands it the same shard; after `DEATHS` of them the shard is
-    given back as failed, so that the others go on. A worker that cannot be made says why, too: of
-    what a constructor raises, Ray Data tells nothing.
+    Ray restarts a worker that dies and hands it the same shard, to be done with fewer rows at once;
+    after `DEATHS` of them the shard is given back as failed, so that the others go on. A worker
+    that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
     """
 
     def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
@@ -197,8 +198,17 @@ class _ShardActor:
         told |= {"died": False, "unmade": self.unmade}
         if self.unmade:
             return told
-        if ray.get(self.deaths.begin.remote(f"shard {row['shard']}")) >= DEATHS:
+        died = ray.get(self.deaths.begin.remote(f"shard {row['shard']}"))
+        if died >= DEATHS:
             return told | {"died": True}
+        if died:
+            spare(died)
+            LOG.warning(
+                "triptych: a worker died on shard %s (%s): it is tried again with fewer "
+                "rows at once",
+                row["shard"],
+                _DIED_OF,
+            )
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
         return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from engine import cluster
 from engine.config import Cluster, build
 from engine.errors import TriptychError
 from engine.records import Image, Task
+from engine.vlm.memory import Parts
 from engine.workspace import Workspace
 from generators.proposer import Plan
 from pipelines import generate
@@ -102,6 +103,31 @@ def test_a_shard_that_kills_its_worker_is_given_up_and_the_others_are_done(
     told = sorted(record.getMessage() for record in caplog.records if record.name == "triptych")
     assert told == [f"shard {name} is hard" for name in "acd"]  # a worker's words reach the driver
     assert (tmp_path / "killed").read_text() == "x" * cluster.DEATHS
+
+
+def test_a_worker_killed_for_want_of_memory_does_the_shard_in_smaller_parts(
+    local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel kills what takes more than four rows at once; the rows come out all the same."""
+
+    def make() -> cluster.Worker:
+        def double(part: Sequence[int]) -> list[int]:
+            if len(part) > 4:
+                with (tmp_path / "killed").open("a") as log:
+                    log.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [2 * n for n in part]
+
+        parts = Parts("test")
+        return lambda shard, rows: [{"n": n} for n in parts.map(double, [r["n"] for r in rows])]
+
+    shards = {name: [{"n": n} for n in range(12)] for name in "ab"}
+    done = dict(cluster.map_shards(make, {}, shards))
+    assert done == {name: [{"n": 2 * n} for n in range(12)] for name in "ab"}
+    assert (tmp_path / "killed").read_text() == "x"  # the second shard is spared
+    told = [record.getMessage() for record in caplog.records if record.name == "triptych"]
+    assert len(told) == 1
+    assert "tried again with fewer rows at once" in told[0]
 
 
 def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
