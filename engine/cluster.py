@@ -22,6 +22,7 @@ Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
 LOG = logging.getLogger("triptych")
 _DIED_OF = "killed, as for want of memory, or crashed"
+WAITS = 60  # for a cluster that has no room yet, or whose workers do not start: a minute each
 DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
@@ -178,7 +179,9 @@ class _ShardActor:
 
         self.deaths, self.unmade, self.notes = deaths, "", _Notes()
         LOG.addHandler(self.notes)
-        me = ray.get_runtime_context().get_actor_id()
+        here = ray.get_runtime_context()
+        me = here.get_actor_id()
+        spare(int(here.was_current_actor_reconstructed))  # whichever shard it is handed first
         if ray.get(deaths.begin.remote(me)) >= DEATHS:
             self.unmade = f"it died {DEATHS} times while it loaded its model ({_DIED_OF})"
             return
@@ -331,7 +334,7 @@ def train(
             # A worker that fails would fail again; a node that is taken away may do better.
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
                 max_failures=0,
-                controller_failure_limit=DEATHS,
+                controller_failure_limit=DEATHS if _own_ray else WAITS,
                 max_preemption_failures=DEATHS,
             ),
         ),
