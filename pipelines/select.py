@@ -37,6 +37,7 @@ SAME, WORSE = "same answer as the chosen row", "another answer was judged better
 LESS_AGREED = "samples agree on another answer"
 BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
 KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
+KEEPS = (KEPT, KEPT_BY_AGREEMENT)
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
 
@@ -141,13 +142,13 @@ def decide(
     reasons: dict[str, str] = {}
     for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
         choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        reason = triplet.problem and f"form: {triplet.problem}"
-        reason = reason or unusable(triplet, judged.get(triplet.id), trusted)
-        if reason is None:
-            assert choice is not None  # the row itself could have been chosen
-            reason = _reason(triplet, choice, threshold, rules, known, trusted)
-        reasons[triplet.id] = reason
-        if reason in (KEPT, KEPT_BY_AGREEMENT):
+        no_number = unusable(triplet, judged.get(triplet.id), trusted)
+        reasons[triplet.id] = (
+            _reason(triplet, choice, threshold, rules, known, trusted)
+            if triplet.problem or no_number is None
+            else no_number
+        )
+        if reasons[triplet.id] in KEEPS:
             known.add(duplicate_key(triplet))
     decisions = []
     for triplet in triplets:
@@ -159,7 +160,7 @@ def decide(
                 triplet_id=triplet.id,
                 rules_id=rules_id,
                 round=round,
-                keep=reason in (KEPT, KEPT_BY_AGREEMENT),
+                keep=reason in KEEPS,
                 reason=reason,
                 score=round_to(choice.sureness) if choice else 0.0,
                 threshold=round_to(threshold),
@@ -186,13 +187,15 @@ def round_to(value: float) -> float:
 
 def _reason(
     triplet: Triplet,
-    choice: Choice,
+    choice: Choice | None,
     threshold: float,
     rules: Select,
     known: set[tuple[str, str, str]],
     trusted: bool,
 ) -> str:
-    """Of a row that could be compared. A row is kept by what is true of it, not for want of it."""
+    """Of a row whose numbers are finite. Comparisons are such that one with NaN keeps nothing."""
+    if triplet.problem is not None or choice is None:
+        return f"form: {triplet.problem}"
     if choice.triplet.id != triplet.id:
         if answer_key(choice.triplet) == answer_key(triplet):
             return SAME
