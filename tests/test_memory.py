@@ -18,6 +18,7 @@ from engine.guards import guarded
 from engine.imaging.ingest import to_png
 from engine.vlm import Request, Sampling, open_vlm, tiny
 from engine.vlm.memory import Parts, ran_out
+from engine.vlm.streams import inverse_transform, uniforms
 from engine.vlm.transformers import TransformersVLM
 from engine.workspace import Workspace
 from generators import phantoms
@@ -153,19 +154,17 @@ def test_requests_and_samples_have_streams_of_their_own(
     assert seeds[0] != seeds[1]
 
 
-def test_sampled_tokens_have_the_models_own_frequencies(
-    vlm: TransformersVLM, requests: list[Request]
-) -> None:
-    """Of 2,000 samples of one token each, against the probabilities that it reports itself."""
-    (samples,) = vlm.generate(requests[1:2], Sampling(2000, 1.5, 1, 3))
-    texts = [sample.text for sample in samples]
-    logprob = {sample.text: sample.logprob for sample in samples if sample.text}
-    common = [text for text in logprob if texts.count(text) > 50]
-    assert common
-    hotter = np.array([logprob[text] for text in common]) / 1.5
-    counted = np.array([texts.count(text) for text in common])
-    ratio = counted / np.exp(hotter)
-    assert ratio / ratio.mean() == pytest.approx(np.ones(len(common)), abs=0.25)
+def test_tokens_are_drawn_by_their_probability_at_the_temperature() -> None:
+    """Of 20,000 rows with the same scores; a token that is suppressed is never drawn."""
+    scores = torch.tensor([1.0, -torch.inf, 3.0, 0.0, -torch.inf]).expand(20_000, -1)
+    numbers = uniforms([Request(None, "x", n) for n in range(20_000)], Sampling(1, 2.0, 2))
+    draw = inverse_transform(torch.from_numpy(np.concatenate(numbers)), 2.0, prompt_length=7)
+    for step in range(2):
+        picked = draw(torch.zeros(20_000, 7 + step), scores)
+        assert (picked == 0).sum(1).eq(1).all()
+        shares = np.bincount(picked.argmax(1), minlength=5) / 20_000
+        assert shares == pytest.approx((scores[0] / 2).softmax(0).numpy(), abs=0.02)
+        assert shares[1] == shares[4] == 0
 
 
 def test_a_judge_scores_the_same_whatever_memory_holds(
