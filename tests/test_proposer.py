@@ -99,6 +99,7 @@ def test_a_question_that_does_not_parse_is_one_row_with_its_reason() -> None:
         "question: a single option",
     ]
     assert len(vlm.asked[1][0]) == 1  # nobody answers what was not asked
+    assert [r.raw for r in rows[:2]] == [SIDE + LEFT] * 2  # its own question's words
     failed = rows[2]
     assert (failed.raw, failed.question, failed.answer) == ("What?", "", "")
     assert (failed.image_id, failed.task_id, failed.sample) == (IMAGES[0].id, TASKS[0].id, 0)
@@ -155,7 +156,12 @@ def test_the_prompt_of_a_row_can_be_read_again() -> None:
     prompt = prompt_of("full", TASKS[0])
     assert isinstance(prompt, Prompt)
     assert prompt.text == ask_prompt("full", TASKS[0].to_dict())
-    assert prompt.id != prompt_of("compact", TASKS[0]).id
+    harder = Task.make("MR", "disease", "hard", "choice", "direct")
+    names = {
+        prompt_of(words, task).id for words in ("compact", "full") for task in (TASKS[0], harder)
+    }
+    assert len(names) == 4
+    assert prompt.id in names
 
 
 def test_the_tiny_model_writes_rows_whose_halves_are_their_raw_text() -> None:
