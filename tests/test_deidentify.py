@@ -47,7 +47,7 @@ NEEDED = {
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter",
     "WindowWidth", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
-    "PixelDataProviderURL",
+    "PixelDataProviderURL", "VOILUTFunction", "PresentationLUTShape", "PixelPresentation",
 }  # fmt: skip
 NUMERIC = {"UL", "SL", "FL", "FD", "UV", "SV", "DS", "IS"}
 TEXT = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}

@@ -30,8 +30,9 @@ from engine.imaging.deidentify import (
 )
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
+from engine.imaging.layout import PALETTE, frame_count, photometric
 from engine.imaging.reader import read_dicom, read_file
-from engine.imaging.render import PALETTE, check_header, frame_count, photometric, render
+from engine.imaging.render import check_header, render
 from engine.imaging.text import text_lines
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -132,7 +133,7 @@ def _decoded(dataset: Dataset) -> np.ndarray:
     if photometric(dataset) == PALETTE:
         return np.stack([render(dataset, frame)[0] for frame in frames])
     top = FrameHeader(dataset)
-    return np.stack([stored_values(dataset, flatten(top, frame), frame) for frame in frames])
+    return np.stack([stored_values(dataset, flatten(top, frame), frame)[0] for frame in frames])
 
 
 def _write_pixels(ds: Dataset, stored: np.ndarray) -> None:

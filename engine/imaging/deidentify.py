@@ -14,7 +14,8 @@ import hmac
 from typing import Any
 
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS, Header
-from engine.imaging.voi import FUNCTIONS, numbers
+from engine.imaging.values import numbers
+from engine.imaging.voi import FUNCTIONS
 
 PROFILE = "triptych keep-list 2"
 LARGEST = 65536.0  # a larger number may be an id; six digits are kept, for the same reason

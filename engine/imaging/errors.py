@@ -14,6 +14,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too large"
     UNSUPPORTED = "unsupported encoding"
     DECODING_FAILED = "decoding failed"
+    CONTRADICTION = "contradictory header"
     NOT_FINITE = "values that are not finite"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out of memory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.imaging.anatomy import Header
-from engine.imaging.voi import numbers
+from engine.imaging.values import numbers
 
 CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0",
            "RegionLocationMaxX1", "RegionLocationMaxY1")  # fmt: skip
