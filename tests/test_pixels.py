@@ -44,10 +44,15 @@ NO_PIXELS = "not an image: no pixel data"
 SEGMENTATION = "not an image: Segmentation Storage"
 DOSE = "not an image: RT Dose Storage"
 NOT_DICOM = f"not an image: {NEITHER}"
+DIRECTORY = "not an image: DICOM directory"
 NO_SPACE = "unreadable file: no PhotometricInterpretation"
 # Every file that is refused, by its path's end, and why; all others must be rendered.
 REFUSED = {
     "LICENSE": NOT_DICOM,
+    "README.*": NOT_DICOM,
+    "FileInfo.txt": NOT_DICOM,
+    "test*.json": NOT_DICOM,
+    "DICOMDIR": DIRECTORY,
     "liver*.dcm": SEGMENTATION,
     "emri_small_jpeg_2k_lossless_too_short.dcm": "unreadable file: damaged DICOM",  # cut off
     "chrJapMulti*.dcm": NO_PIXELS,
@@ -78,8 +83,8 @@ REFUSED = {
     "rtdose*.dcm": DOSE,
     "badVR.dcm": DOSE,
     "crayons.icc": NOT_DICOM,
-    "zipMR.gz": NOT_DICOM,
-    "dicomdirtests/DICOMDIR-*": "not an image: DICOM directory",
+    "zipMR.gz": "not an image: gzip of something other than NIfTI",
+    "dicomdirtests/DICOMDIR-*": DIRECTORY,
     "TINY_ALPHA/PT*": NO_PIXELS,
     "TINY_ALPHA/README": NOT_DICOM,
 }

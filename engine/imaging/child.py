@@ -32,7 +32,7 @@ from engine.imaging.header import FrameHeader, flatten
 from engine.imaging.layout import frame_count
 from engine.imaging.nifti import Volume, read_nifti, render_slice
 from engine.imaging.picture import open_picture, pages, render_picture
-from engine.imaging.reader import executable_preamble, file_format, read_dicom, read_file
+from engine.imaging.reader import executable_preamble, read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, check_kind, check_size, render_frame
 
@@ -54,8 +54,7 @@ Opened = tuple[Iterable[int], Callable[[int], Frame]]
 
 def open_file(path: Path, rule: str, key: bytes) -> Opened:
     """The frames that the rule picks, and what renders one: its pixels and what may be said."""
-    data = read_file(path)
-    kind = file_format(data)
+    data, kind = read_file(path)
     if kind == "DICOM":
         return _open_dicom(data, rule, key)
     if kind == "NIFTI":
@@ -142,6 +141,8 @@ def _why(error: BaseException) -> dict[str, str]:
         return {"reason": error.reason, "detail": error.detail}
     if isinstance(error, MemoryError):
         return {"reason": Reason.OUT_OF_MEMORY}
+    if isinstance(error, PermissionError):
+        return {"reason": Reason.UNREADABLE, "detail": "no permission to read it"}
     unreadable = isinstance(error, OSError)
     return {"reason": Reason.UNREADABLE if unreadable else Reason.DECODING_FAILED}
 

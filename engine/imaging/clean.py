@@ -58,7 +58,10 @@ METHOD = [  # (0012,0063), LO: at most 64 characters a value
 
 def clean_file(path: Path, key: bytes) -> bytes:
     """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text."""
-    dataset = read_dicom(read_file(path))
+    data, kind = read_file(path)
+    if kind != "DICOM":
+        raise ImagingError(Reason.UNSUPPORTED, f"{kind}: only DICOM files are written again")
+    dataset = read_dicom(data)
     check_header(dataset, frame_count(dataset))
     reason = quarantine_reason(dataset)
     if reason is None and any(
