@@ -20,6 +20,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "decoder crashed"
     QUARANTINED = "quarantined"
+    NOT_ALIKE = "a cleaned copy would look different"
     DEGENERATE = "degenerate"
     DUPLICATE = "duplicate"
 
