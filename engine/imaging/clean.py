@@ -141,6 +141,8 @@ def clean(dataset: Dataset, key: bytes) -> Dataset:
     """
     if "PixelData" not in dataset:
         raise ImagingError(Reason.UNSUPPORTED, "float pixel data")
+    if not dataset.get("SOPInstanceUID"):
+        raise ImagingError(Reason.UNREADABLE, "no SOPInstanceUID")
     top = FrameHeader(dataset)
     ds = _listed(top)
     if kinds := _image_type(top):

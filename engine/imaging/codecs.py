@@ -212,8 +212,13 @@ def _in_rgb(values: np.ndarray, colours: str) -> np.ndarray:
 
 
 def _bits(values: np.ndarray, stream: Codestream, header: FrameHeader) -> int:
-    """The stream's precision, or fewer where the header says so and no value is larger."""
+    """The stream's precision, but for what is in a wider container or in as few bits as it needs.
+
+    Some encoders write 12 bits as 16; some write 8 bits as 7 where no value is larger.
+    """
     said = whole(header, "BitsStored", stream.precision)
+    if stream.precision < said <= 8:
+        return said
     fits = 1 <= said < stream.precision and int(values.max()) < 2**said
     return said if fits and int(values.min()) >= -(2 ** (said - 1)) else stream.precision
 
@@ -221,20 +226,24 @@ def _bits(values: np.ndarray, stream: Codestream, header: FrameHeader) -> int:
 def _with_sign(values: np.ndarray, stream: Codestream, header: FrameHeader) -> np.ndarray:
     """Values of a stream that knows no sign, or denies it, as two's complement if the header says.
 
-    JPEG and JPEG-LS have unsigned values only. An unsigned JPEG 2000 stream may carry two's
-    complement too; that is so where no value is near the middle, at which signed ones wrap around.
+    JPEG and JPEG-LS have unsigned values only, and an unsigned JPEG 2000 stream may carry two's
+    complement too. Where either the sign or the bits are in doubt, the middle of the range tells:
+    there two's complement wraps around, and signed pictures have no values.
     """
     if stream.signed or not is_signed(header):
         return values
     said, bits, largest = whole(header, "BitsStored"), stream.precision, int(values.max())
     if largest < 2 ** (min(said, bits) - 1):
         return values
+    quarter = 2 ** (bits - 2)
+    middle = bool(((values >= quarter) & (values < 3 * quarter)).any())
+    if said > bits:
+        if middle:  # what is not negative, in as few bits as it needs
+            return values
+        raise ImagingError(Reason.CONTRADICTION, "the codestream has another precision")
     if said < bits and largest < 2**said:
         bits = said  # in a wider container
-    elif said > bits:
-        raise ImagingError(Reason.CONTRADICTION, "the codestream has another precision")
-    quarter = 2 ** (bits - 2)
-    if stream.kind == JPEG_2000 and ((values >= quarter) & (values < 3 * quarter)).any():
+    elif stream.kind == JPEG_2000 and middle:
         raise ImagingError(Reason.CONTRADICTION, "the codestream is not signed")
     kind = np.dtype(f"i{values.dtype.itemsize}")
     shift = 8 * kind.itemsize - bits
