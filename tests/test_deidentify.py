@@ -48,6 +48,7 @@ NEEDED = {
     "ExtendedOffsetTableLengths", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter",
     "WindowWidth", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "PixelDataProviderURL", "VOILUTFunction", "PresentationLUTShape", "PixelPresentation",
+    "SequenceOfUltrasoundRegions",
 }  # fmt: skip
 NUMERIC = {"UL", "SL", "FL", "FD", "UV", "SV", "DS", "IS"}
 TEXT = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}

@@ -41,7 +41,7 @@ from engine.imaging.reader import read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, padding_range, render
 from engine.imaging.text import text_lines
-from engine.imaging.values import numbers, words
+from engine.imaging.values import is_empty, numbers, words
 from engine.imaging.voi import Window, file_windows
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -174,6 +174,8 @@ def _listed(header: FrameHeader) -> Dataset:
         value = found if exact else kept(keyword, value)
         if value not in (None, []):
             setattr(ds, keyword, _typed(keyword, value))
+        elif keyword in DECIDING and keyword in header and is_empty(header.get(keyword)):
+            setattr(ds, keyword, None)  # over a value of another layer
     for keyword in sorted(NESTED):
         listed = [_listed(FrameHeader(item)) for item in items(header, keyword)]
         if any(listed):
