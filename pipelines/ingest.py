@@ -131,7 +131,8 @@ def ingest(context: Context, stage: Stage) -> None:
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     if config.source.path is None:
         draw_phantoms(context, folder)
-    files, left = chosen(list_files(folder), folder, rules, workspace.root, config.source.limit)
+    files = list_files(folder) if config.source.path else sorted(folder.rglob("*.dcm"))
+    files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
     if left:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
     found, refusals = read_files(context, folder, files, rules)
@@ -157,9 +158,9 @@ def chosen(
 
     A workspace below the folder is none of its images; what belongs to the images counts for none.
     """
-    if root.resolve() != folder.resolve():
-        ours = root.absolute()
-        files = [path for path in files if not path.absolute().is_relative_to(ours)]
+    ours = root.resolve()
+    if folder.resolve() in ours.parents:
+        files = [path for path in files if not path.parent.resolve().is_relative_to(ours)]
     kept = {p for p in files if belongs(p, p.relative_to(folder).as_posix(), rules)}
     pictures = [path for path in files if path not in kept]
     return sorted(kept.union(pictures[:limit])), len(pictures[limit or len(pictures) :])
