@@ -479,3 +479,43 @@ def test_the_wheels_mismatched_file_is_signed() -> None:
     pixels, choices = render(dcmread(path))
     assert choices["window"] == [40, 100]
     assert (pixels == 0).mean() > 0.3  # air, which unsigned values would have shown white
+
+
+@pytest.mark.parametrize("planar", [0, 1, None])
+def test_rle_is_by_plane_whatever_the_header_says(planar: int | None) -> None:
+    ds = grey(ramp(), SamplesPerPixel=3, BitsAllocated=8, BitsStored=8, HighBit=7,
+              PhotometricInterpretation="RGB", PlanarConfiguration=0)  # fmt: skip
+    ds.PixelData = COLOURS.tobytes()
+    ds.compress(RLELossless)
+    ds.PlanarConfiguration = planar
+    assert (render(ds)[0] == COLOURS).all()
+    ds.BitsAllocated = 16
+    with pytest.raises(ImagingError, match="contradictory header: RLE has other samples or bits"):
+        render(ds)
+
+
+def test_a_frame_that_is_not_there_is_named() -> None:
+    pixels = (ramp() % 251).astype(np.uint8)
+    ds = compressed(jpeg(pixels), JPEGBaseline8Bit, pixels.shape, NumberOfFrames=2)
+    assert render(ds, 0)[0].shape == (64, 64)
+    with pytest.raises(ImagingError, match="decoding failed: no such frame in the pixel data"):
+        render(ds, 1)
+    for syntax in (JPEGBaseline8Bit, ExplicitVRLittleEndian):
+        empty = grey(ramp())
+        empty.file_meta.TransferSyntaxUID = syntax
+        empty.PixelData = b""
+        with pytest.raises(ImagingError, match="unreadable file: empty pixel data"):
+            render(empty)
+
+
+@pytest.mark.parametrize("field", ["scl_slope", "scl_inter", "cal_max"])
+def test_a_nifti_scale_that_is_no_number_is_refused_by_name(field: str) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    from engine.imaging.nifti import read_nifti
+
+    data = bytearray(nibabel.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4)).to_bytes())
+    at = {"scl_slope": 112, "scl_inter": 116, "cal_max": 124}[field]
+    data[112:116] = struct.pack("<f", 2)
+    data[at : at + 4] = struct.pack("<f", np.inf)
+    with pytest.raises(ImagingError, match=f"unreadable file: {field} cannot be read"):
+        read_nifti(bytes(data))

@@ -42,7 +42,7 @@ from engine.imaging.layout import (
     read_size,
     stored_bits,
 )
-from engine.imaging.values import whole
+from engine.imaging.values import uid, whole
 
 NEEDS_EXTRA = "needs pip install 'triptych[codecs]'"
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -59,7 +59,7 @@ def stored_values(dataset: Dataset, header: FrameHeader, frame: int) -> tuple[np
     size = read_size(header)
     if size.samples == 4:
         raise ImagingError(Reason.UNSUPPORTED, "four samples per pixel")
-    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")).strip(" \0"))
+    syntax = UID(uid(dataset.file_meta, "TransferSyntaxUID"))
     try:
         if _is_encapsulated(dataset, header.top, syntax):
             return _encapsulated(dataset, header, frame, size, syntax)
@@ -77,6 +77,8 @@ def _is_encapsulated(dataset: Dataset, top: FrameHeader, syntax: UID) -> bool:
     _check_known(syntax)
     said = bool(syntax.is_encapsulated)
     data = top.get("PixelData") if "PixelData" in top else b""
+    if "PixelData" in top and not data:
+        raise ImagingError(Reason.UNREADABLE, "empty pixel data")
     found = isinstance(data, bytes) and data.startswith(ITEM)
     if said and not found:
         raise ImagingError(Reason.CONTRADICTION, "transfer syntax compressed, pixel data not")
@@ -170,9 +172,15 @@ def _encapsulated(
     top = header.top
     offsets = tuple(top.get(k) for k in OFFSETS) if "ExtendedOffsetTable" in top else None
     count = frame_count(top)
-    data = get_frame(top.get("PixelData"), frame, number_of_frames=count, extended_offsets=offsets)
+    pixels = top.get("PixelData")
+    try:
+        data = get_frame(pixels, frame, number_of_frames=count, extended_offsets=offsets)
+    except Exception as error:
+        raise ImagingError(Reason.DECODING_FAILED, "no such frame in the pixel data") from error
     stream = read_codestream(data)
     if stream is None and syntax == RLELossless:
+        if int.from_bytes(data[:4], "little") != size.samples * size.bits // 8:
+            raise ImagingError(Reason.CONTRADICTION, "RLE has other samples or bits")
         return _native(dataset, header, frame, size, syntax)
     if stream is None:
         raise ImagingError(Reason.DECODING_FAILED, "no codestream of a known kind")

@@ -65,8 +65,10 @@ def read_file(path: Path) -> tuple[bytes, str]:
             raise _in_pair(path) or error from None
         if about.st_size > MAX_FILE:
             raise ImagingError(Reason.TOO_LARGE, f"a file of more than {MAX_FILE >> 20} MiB")
-        file.seek(0)
-        return file.read(about.st_size), kind
+        if about.st_size > HEAD:
+            file.seek(0)
+            head = file.read(about.st_size)
+        return head, kind
 
 
 def _about(path: Path) -> os.stat_result:

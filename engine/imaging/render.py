@@ -22,7 +22,7 @@ from engine.imaging.header import FrameHeader, first_item, flatten
 from engine.imaging.layout import GREY, frame_count, photometric, read_size
 from engine.imaging.levels import Levels
 from engine.imaging.palette import first_mapped, has_palette, palette_table
-from engine.imaging.values import is_empty, number, unreadable, word, words
+from engine.imaging.values import is_empty, number, uid, unreadable, word, words
 from engine.imaging.voi import (
     Window,
     file_windows,
@@ -105,7 +105,7 @@ def check_header(header: Dataset | FrameHeader, frames: int = 1) -> None:
 
 def check_kind(header: Dataset | FrameHeader) -> None:
     """Refuse what is no image."""
-    sop_class = str(header.get("SOPClassUID", ""))
+    sop_class = uid(header, "SOPClassUID")
     if sop_class in NOT_IMAGES or not NOT_MODALITIES.isdisjoint(words(header, "Modality")):
         known = UID(sop_class).name
         raise ImagingError(Reason.NOT_AN_IMAGE, "" if known == sop_class else known)

@@ -33,6 +33,11 @@ def numbers(value: Any) -> list[float]:
     return [_number(v) for v in found]
 
 
+def uid(header: Header, keyword: str) -> str:
+    """A UID without padding, "" where it is absent."""
+    return str(header.get(keyword) or "").strip(" \0")
+
+
 def is_empty(value: Any) -> bool:
     """Whether an attribute has no value: absent, of zero length, or padding alone."""
     return value is None or (isinstance(value, str | bytes) and not value.strip(_blank(value)))
@@ -69,7 +74,10 @@ def number(header: Header, keyword: str, default: float | None = None) -> float:
 
     Raises ImagingError, naming it, where it cannot be read, or is absent without a default.
     """
-    found = numbers(header.get(keyword))
+    value = header.get(keyword)
+    if type(value) is int:
+        return value
+    found = numbers(value)
     if not found:
         if default is None:
             raise ImagingError(Reason.UNREADABLE, f"no {keyword}")

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item
 from engine.imaging.levels import Levels
-from engine.imaging.values import is_empty, number, numbers, unreadable, word
+from engine.imaging.values import is_empty, number, numbers, uid, unreadable, word
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 PERCENTILES = (0.5, 99.5)
@@ -124,7 +124,7 @@ def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
     Raises ImagingError, naming the attribute, where it cannot be read or a slope is 0.
     """
     lut = first_item(header, "ModalityLUTSequence")
-    to_intensity = str(header.get("SOPClassUID", "")) in ANGIOGRAPHY
+    to_intensity = uid(header, "SOPClassUID") in ANGIOGRAPHY
     if lut is not None and not to_intensity:
         if not usable_lut(lut):
             raise unreadable("ModalityLUTSequence")
