@@ -247,7 +247,7 @@ class Refusal(Row):
     path: str
     frame: int
     reason: str
-    status: str = "refused"  # or flagged, quarantined, duplicate
+    status: str = "refused"  # or flagged, quarantined, duplicate, skipped
     image_id: str = ""
     patient: str = ""
 

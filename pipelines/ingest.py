@@ -17,7 +17,7 @@ from engine.errors import TriptychError
 from engine.hub.benchmarks import load_vqa_rad
 from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
-from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
+from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
 from engine.records import Image, Model, Refusal, Review, unique
 from engine.workspace import Stage
@@ -103,13 +103,22 @@ def table_of(config: Config, folder: Path) -> dict[str, Entry]:
     return read_table(path, config.source.labels) if path else {}
 
 
+def beside(config: Config, folder: Path) -> dict[str, str]:
+    """What the files are that belong to the images and are none, by their path."""
+    if config.expert.kind == "vqa-rad":
+        return {path.name: "the questions" for path in folder.glob("*.json")}
+    path = find_table(folder, config.source.table) if config.source.path else None
+    return {path.relative_to(folder).as_posix(): "the table"} if path else {}
+
+
 def rules_of(config: Config, root: Path) -> Rules:
     """How the configuration has files read."""
-    source = config.source
+    source, folder = config.source, source_folder(config, root)
     return Rules(
         key=secret_key(source, config.seed, root),
         frames=source.frames,
-        table=table_of(config, source_folder(config, root)),
+        table=table_of(config, folder),
+        beside=beside(config, folder),
         keep_paths=source.keeps_paths,
         public=source.public or source.path is None,
         include=frozenset(source.include),
@@ -122,7 +131,10 @@ def ingest(context: Context, stage: Stage) -> None:
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     if config.source.path is None:
         draw_phantoms(context, folder)
-    files = list_files(folder)[: config.source.limit]
+    files = list_files(folder) if config.source.path else sorted(folder.rglob("*.dcm"))
+    files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
+    if left:
+        context.display.say(f"  {left} files beyond source.limit were not looked at")
     found, refusals = read_files(context, folder, files, rules)
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, dict(shares), lines=table_lines(rules))
@@ -137,6 +149,21 @@ def ingest(context: Context, stage: Stage) -> None:
     stage.metrics["table"] = table_metrics(rules, folder, images)
     for line in told(stage.metrics, workspace.root):
         context.display.say(f"  {line}")
+
+
+def chosen(
+    files: list[Path], folder: Path, rules: Rules, root: Path, limit: int | None
+) -> tuple[list[Path], int]:
+    """The files to look at, and how many are left out by the limit.
+
+    A workspace below the folder is none of its images; what belongs to the images counts for none.
+    """
+    ours = root.resolve()
+    if folder.resolve() in ours.parents:
+        files = [path for path in files if not path.parent.resolve().is_relative_to(ours)]
+    kept = {p for p in files if belongs(p, p.relative_to(folder).as_posix(), rules)}
+    pictures = [path for path in files if path not in kept]
+    return sorted(kept.union(pictures[:limit])), len(pictures[limit or len(pictures) :])
 
 
 def read_files(
@@ -162,9 +189,10 @@ def _refuse_nothing(
 ) -> None:
     if images or any(r.status == "quarantined" for r in refusals):
         return
-    example = f": {refusals[0].path}: {refusals[0].reason}" if refusals else ""
+    refused = [r for r in refusals if r.status != "skipped"]
+    example = f": {refused[0].path}: {refused[0].reason}" if refused else ""
     raise TriptychError(
-        f"{folder} holds no usable image ({len(files)} files, {len(refusals)} refused){example}"
+        f"{folder} holds no usable image ({len(files)} files, {len(refused)} refused){example}"
     )
 
 
@@ -185,6 +213,7 @@ def metrics(
         "flagged": by_status["flagged"],
         "quarantined": by_status["quarantined"],
         "duplicates": by_status["duplicate"],
+        "skipped": by_status["skipped"],
         "groups": len({i.group for i in images}),
         "patients": len({i.patient for i in images}),
         "key_id": key_id(rules.key),

@@ -60,7 +60,8 @@ def contents(workspace: Workspace) -> dict[str, Any]:
     refusals = ledger.sql(
         "SELECT path, frame, reason, path IN (SELECT source FROM images) AS used FROM refusals r "
         "ANTI JOIN (SELECT image_id FROM reviews WHERE verdict = 'released') v "
-        "ON v.image_id = r.image_id AND r.status = 'quarantined' ORDER BY path, frame"
+        "ON v.image_id = r.image_id AND r.status = 'quarantined' "
+        "WHERE r.status <> 'skipped' ORDER BY path, frame"
     )
     unused = {r["path"] for r in refusals if not r["used"]}
     return {
