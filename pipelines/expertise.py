@@ -12,10 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.answers import normalise, render_completion, render_question
+from engine.answers import render_completion, render_question
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question, load_vqa_rad
 from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.spelling import normalise, normalise_question
 from generators import questions as bank
 from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
 from pipelines.context import Context
@@ -201,7 +202,7 @@ class GoldExpert:
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         asked = self.questions[Path(image.source).name]
-        unique = list({normalise(q.question): q for q in asked}.values())
+        unique = list({normalise_question(q.question): q for q in asked}.values())
         return [self._row(image, q, n) for n, q in enumerate(unique[:number])]
 
     def _row(self, image: Image, question: Question, number: int) -> Exemplar:
