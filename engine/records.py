@@ -239,6 +239,8 @@ class Evaluation(Row):
 class Refusal(Row):
     """An input that was not used, and why. `path` is relative to the source.
 
+    Of a row of gold values it is the file and the row's JSON Pointer (RFC 6901): "d.json#/3".
+
     `image_id` is what the image's id would be, where there were pixels; no more of them is kept.
     """
 
@@ -247,7 +249,7 @@ class Refusal(Row):
     path: str
     frame: int
     reason: str
-    status: str = "refused"  # or flagged, quarantined, duplicate
+    status: str = "refused"  # or flagged, quarantined, duplicate, gold
     image_id: str = ""
     patient: str = ""
 

@@ -57,11 +57,12 @@ def contents(workspace: Workspace) -> dict[str, Any]:
     )
     synthetic = ledger.sql("SELECT count(*) AS n FROM images WHERE is_synthetic")[0]["n"]
     refusals = ledger.sql(
-        "SELECT path, frame, reason, path IN (SELECT source FROM images) AS used FROM refusals r "
+        "SELECT path, frame, reason, status, path IN (SELECT source FROM images) AS used "
+        "FROM refusals r "
         "ANTI JOIN (SELECT image_id FROM reviews WHERE verdict = 'released') v "
         "ON v.image_id = r.image_id AND r.status = 'quarantined' ORDER BY path, frame"
     )
-    unused = {r["path"] for r in refusals if not r["used"]}
+    unused = {r["path"] for r in refusals if not r["used"] and r["status"] != "gold"}
     return {
         "name": json.loads((workspace.root / "workspace.json").read_text())["name"],
         "note": SYNTHETIC_NOTE if synthetic else None,
