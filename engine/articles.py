@@ -12,15 +12,16 @@ import unicodedata
 
 # Words after which "a" begins a noun phrase. Never a noun: "type a", "group a", "vitamin a".
 _LEADS = frozenset(
-    "and or not there this that with without of in on at to from by for as like near into through "
-    "over under above below behind between within is are was were be has have had shows show showing suggests "
-    "represents indicates reveals demonstrates contains than likely possibly probably only".split()
+    "and or not there this that with without of in on at to from by for as like near into "
+    "through over under above below behind between within is are was were be has have had "
+    "shows show showing suggests represents indicates reveals demonstrates contains than "
+    "likely possibly probably only".split()
 )
 # Words that "a" is no article before: function words, "a few" against "few", what letters name.
 _NEVER = frozenset(
     "and or vs to of in on at is are was were the with few little bit lot positive negative pos "
-    "neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain allele ring "
-    "point alpha beta gamma delta epsilon kappa lambda sigma theta".split()
+    "neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain allele "
+    "ring point alpha beta gamma delta epsilon kappa lambda sigma theta".split()
 )
 _NUMBERED = frozenset("type grade stage group class category level phase subtype".split())
 _SINGULAR = re.compile(r".*(?:[^s]|ss|[aiou]s|eps)|yes|lens|series|herpes")

@@ -159,8 +159,8 @@ DIFFERENT = [
 ]
 clinical = st.lists(
     st.sampled_from(
-        "left right no a the an A type hepatitis effusion 5 1,5 0.5 .5 -5 >5 <5 ± cm mm + - , . ? ; "
-        "T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs.".split()
+        "left right no a the an A type hepatitis effusion 5 1,5 0.5 .5 -5 >5 <5 ± cm mm + - , . ? "
+        "; T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs.".split()
     ),
     max_size=7,
 ).map(" ".join)
