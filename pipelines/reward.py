@@ -20,7 +20,7 @@ from engine.records import Judgement, Model, Preference, Triplet, unique
 from engine.statistics import auc
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
-from pipelines.context import Context, outside_model
+from pipelines.context import Context
 from pipelines.expertise import open_expert
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
@@ -159,7 +159,7 @@ def backbone(context: Context) -> Model:
     named = context.config.reward.model
     if named == "generator":
         return context.model("generator")
-    return outside_model("judge", named) if named else context.base()
+    return context.outside("judge", named) if named else context.base()
 
 
 def reward(context: Context, stage: Stage) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -20,8 +21,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def card(workspace: Workspace, name: str) -> str:
-    """The README.md of the exported dataset; equal workspaces give equal text."""
-    ledger = workspace.ledger()
+    """The README.md of the exported dataset; equal workspaces give equal text.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
+    with agreed(workspace) as ledger:
+        return counted_card(workspace, ledger, name)
+
+
+def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
+    """`card`, from a ledger that was compared with the record."""
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
     parts += [*_origin(ledger, counts), _use(counts)]

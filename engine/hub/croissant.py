@@ -8,7 +8,6 @@ What it says is counted from the ledger and from the files that it describes, no
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from engine.hub.export import NOT_STATED, SELECTED, counted
 from engine.lineage import chain
+from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -93,8 +93,8 @@ def croissant(
     """
     ledger = workspace.ledger()
     files = [*sorted((folder / "data").glob("*.parquet")), folder / "rejects.parquet"]
-    hashes = {path.relative_to(folder).as_posix(): chain.file_hash(path) for path in files}
-    content = content_hash(hashes)
+    hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    content = listing_hash(hashes)
     counts = counted(ledger)
     number = f"{max(counts['round'])}.{len(_made_by(workspace))}.0+{content[:12]}"
     licence = str(workspace.config.get("licence", "apache-2.0"))
@@ -120,12 +120,6 @@ def croissant(
         "distribution": [_file(folder / path, path, digest) for path, digest in hashes.items()],
         "recordSet": [_splits(files), *(_records(path) for path in files)],
     }
-
-
-def content_hash(hashes: dict[str, str]) -> str:
-    """SHA-256 over `HASH  PATH` lines in the order of their paths, as `sha256sum` writes them."""
-    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def write_croissant(workspace: Workspace, folder: Path, name: str, url: str | None = None) -> None:

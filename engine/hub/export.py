@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
@@ -156,12 +157,18 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
     """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
 
     `url` is where it will be published, if anywhere. Raises TriptychError where nothing was kept,
-    or a group is in more than one split.
+    a group is in more than one split, or the ledger or a shard is not what was committed.
     """
-    from engine.hub.card import card  # both count what SELECTED selects
+    with agreed(workspace) as ledger:
+        return _export(workspace, ledger, out, name, url)
+
+
+def _export(
+    workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
+) -> dict[str, int]:
+    from engine.hub.card import counted_card  # both count what SELECTED selects
     from engine.hub.croissant import write_croissant
 
-    ledger = workspace.ledger()
     check_splits(ledger)
     rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
     if not rows:
@@ -173,7 +180,7 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
     (partial / "data").mkdir(parents=True)
     counts = _write_splits(workspace, rows, partial / "data")
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
-    (partial / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
     write_croissant(workspace, partial, name, url)
     _swap(partial, out)
     return counts

@@ -9,6 +9,7 @@ import yaml
 
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE, section, table
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -25,10 +26,14 @@ WHERE c.model_id = $model
 def model_card(workspace: Workspace, prefix: str) -> str:
     """The README.md of a checkpoint of the workspace, by its id or the beginning of it.
 
-    Raises TriptychError where no model, or more than one, has such an id.
+    Raises TriptychError where no model, or more than one, has such an id, and where the ledger or a
+    shard is not what was committed.
     """
-    ledger = workspace.ledger()
-    model = _find(ledger, prefix)
+    with agreed(workspace) as ledger:
+        return _card(workspace, ledger, _find(ledger, prefix))
+
+
+def _card(workspace: Workspace, ledger: Ledger, model: dict[str, Any]) -> str:
     line = _line(ledger, model)
     parts = [
         f"# {workspace.config.get('name', 'triptych')} · {model['role']} · {model['id'][:12]}",
