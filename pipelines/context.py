@@ -71,13 +71,11 @@ class Context:
         """
         if role == "generator" and self.config.generator.backend == "endpoint":
             return outside_model(role, named, endpoint=True)
-        known = [
-            m
-            for m in self.workspace.read(Model)
-            if m.known_by == "commit" and _stands_for(m.path, named)
-        ]
-        for model in sorted(known, key=lambda m: m.role != role)[:1]:
-            return replace(model, role=role, stage=role)
+        if not Path(named).is_dir():
+            models = self.workspace.read(Model)
+            known = [m for m in models if m.known_by == "commit" and _stands_for(m.path, named)]
+            for model in sorted(known, key=lambda m: m.role != role)[:1]:
+                return replace(model, role=role, stage=role)
         return outside_model(role, named)
 
     def path_of(self, model: Model) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
+from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
@@ -110,6 +110,8 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
     models += [
         ("judge", "none" if k == NOT_STATED else k, n) for k, n in counts["judge_id"].items()
     ]
+    told = told_by_id(ledger)
+    named = [f"`{k}` is {told[k]}." for role, k, _ in models if k in told]
     rounds = ", ".join(str(k) for k in counts["round"])
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
@@ -119,7 +121,12 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles
     ]
     return [
-        section("Made by", table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
+        section(
+            "Made by",
+            table(("role", "id", "rows"), models),
+            *dict.fromkeys(named),
+            f"Rounds: {rounds or 'none'}.",
+        ),
         section("De-identification", table(("profile", "synthetic", "images"), kinds)),
     ]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.hub.export import NOT_STATED, SELECTED, counted
+from engine.hub.export import NOT_STATED, SELECTED, counted, told_by_id
 from engine.lineage import chain
 from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
@@ -51,8 +51,8 @@ _COLUMNS = {
     "round": "Round of the loop that made the row; 0 for the expert's.",
     "group": "Keyed hash of patient or study; no group is in two splits.",
     "image_id": "Hash of the image's pixels.",
-    "generator_id": "Hash of the generator's weights, or `expert`.",
-    "judge_id": "Hash of the judge's weights.",
+    "generator_id": "Hash of the generator's files, or of its Hub commit or name; or `expert`.",
+    "judge_id": "Hash of the judge's files, or of its Hub commit.",
     "is_synthetic": "Whether the image was drawn by a program.",
     "source": "Name of a drawn image; empty for images of patients.",
     "origin": "generated or expert.",
@@ -230,8 +230,9 @@ def _rai(ledger: Ledger, counts: Counts) -> dict[str, Any]:
         "SELECT count(DISTINCT j.id) AS n FROM judgements j "
         f"WHERE triplet_id IN (SELECT id FROM ({SELECTED}))"
     )[0]["n"]
+    told = told_by_id(ledger)
     tools = [
-        f"{role} {model}"
+        f"{role} {model}" + (f" ({told[model]})" if model in told else "")
         for role in ("generator", "judge")
         for model in _models(counts, role)
         if model != "expert"

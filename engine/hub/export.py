@@ -153,6 +153,20 @@ def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:
     return counts
 
 
+def told_of(known_by: str, path: str) -> str:
+    """What an id does not say of a model: its Hub commit, or that its weights are not known."""
+    if known_by == "name":
+        return f"{path} at an endpoint: which weights answered cannot be known"
+    return path if known_by == "commit" else ""
+
+
+def told_by_id(ledger: Ledger) -> dict[str, str]:
+    """`told_of` by id, of the models of which there is something to tell."""
+    rows = ledger.sql("SELECT DISTINCT id, known_by, path FROM models ORDER BY ALL")
+    told = {row["id"]: told_of(row["known_by"], row["path"]) for row in rows}
+    return {model: text for model, text in told.items() if text}
+
+
 def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -> dict[str, int]:
     """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
 

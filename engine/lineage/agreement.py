@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain as chain_of
 from pathlib import Path
 
 import duckdb
@@ -40,7 +39,7 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
     if workspace.is_writer:
         ledger.sync(workspace.events)
     with ledger.reading() as db:
-        found = chain_of(differences(workspace, db), derived_differences(db) if whole else ())
+        found = [*differences(workspace, db), *(derived_differences(db) if whole else ())]
         for what, where, detail in found:
             raise TriptychError(
                 f"{what} ({f'{where}: {detail}' if detail else where}): `triptych lineage rebuild "
@@ -51,6 +50,8 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
 
 def check_record(workspace: Workspace) -> None:
     """Raise TriptychError where a commit or a shard is not what it was."""
+    workspace.described()
+    chain.sound_links(workspace.events)
     if workspace.vouched is not None:
         for row_type in ROW_TYPES:
             for _, path, digest in workspace.shards(row_type.table):

@@ -149,8 +149,12 @@ def check(workspace: Workspace, kept_head: str | None = None) -> list[Finding]:
 
     `kept_head` is a head noted outside the workspace; it must still be in the record.
     """
-    record = links(workspace)
-    findings = [*_order(record), *_continuity(record, _origin(workspace)), *_contents(record)]
+    record, findings, origin = links(workspace), [], ""
+    try:
+        origin = _origin(workspace)
+    except TriptychError:
+        findings = [Finding("workspace.json", "broken", "cannot be read: it is empty or damaged")]
+    findings += [*_order(record), *_continuity(record, origin), *_contents(record)]
     return findings + list(_heads(workspace, record, kept_head))
 
 
