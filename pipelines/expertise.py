@@ -15,7 +15,7 @@ import numpy as np
 from engine.answers import render_completion, render_question
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question, load_vqa_rad
-from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.records import Image, Preference, Task, Triplet, content_id, unique
 from engine.spelling import normalise, normalise_question
 from generators import questions as bank
 from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
@@ -202,8 +202,8 @@ class GoldExpert:
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         asked = self.questions[Path(image.source).name]
-        unique = list({normalise_question(q.question): q for q in asked}.values())
-        return [self._row(image, q, n) for n, q in enumerate(unique[:number])]
+        once = list({normalise_question(q.question): q for q in asked}.values())
+        return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 
     def _row(self, image: Image, question: Question, number: int) -> Exemplar:
         form = "closed" if question.options else "open"
@@ -241,7 +241,7 @@ class GoldExpert:
         ]
         order = rng.permutation(len(gold))
         for count in range(number if gold else 0):
-            row = gold[order[count % len(gold)]]
+            row = source = gold[order[count % len(gold)]]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
             if tier == "incoherent":
                 # Gold answers come without reasoning: the same words on both sides, or any
@@ -250,7 +250,7 @@ class GoldExpert:
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
-            made += [row, worse]
+            made += [source, row, worse]  # the record holds what a row names as its source
             holdout = in_holdout(row.image_id, self.config.expert.holdout)
             pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
         return made, pairs
@@ -272,6 +272,20 @@ class GoldExpert:
             pool = self.answers[self.types[row.question]]
             wrong = sorted(a for a in pool if normalise(a) != normalise(row.answer))
         return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
+
+
+def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
+    """The tasks of rows that the expert wrote of its own accord, in no plan and no seed."""
+    own = [row for row in rows if row.generator_id == EXPERT and not row.derived_from]
+    if not own:
+        return []
+    expert, images = open_expert(context), {i.id: i for i in context.images()}
+    told = {
+        written.id: task
+        for row in own
+        for written, task in expert.rows(images[row.image_id], row.sample + 1)
+    }
+    return unique([told[row.id] for row in own])
 
 
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:

@@ -150,6 +150,7 @@ def ingest(context: Context, stage: Stage) -> None:
     """Files to safe images, in shards; the report lists every file."""
     config, workspace = context.config, context.workspace
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
+    outside = context.outside_models()  # first: a model that nobody knows is told before the work
     if config.source.path is None:
         draw_phantoms(context, folder)
     files = list_files(folder)[: config.source.limit]
@@ -164,7 +165,7 @@ def ingest(context: Context, stage: Stage) -> None:
     for low in range(0, len(images), SHARD):
         stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
     stage.write(Refusal, refusals + apart)
-    stage.write(Model, unique(context.outside_models()))
+    stage.write(Model, unique(outside))
     stage.metrics = metrics(len(files), images, refusals, rules)
     stage.metrics["table"] = table_metrics(rules, folder, images)
     stage.metrics["gold"] = {"used": len(gold.questions), "refused": len(gold.left_out)}

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.hub.card import SYNTHETIC_NOTE
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
@@ -32,13 +32,17 @@ _SEED = 0
 
 
 def write_report(workspace: Workspace, out: Path) -> Path:
-    """Write `out`/index.html for whatever stages there are so far; returns its path."""
+    """Write `out`/index.html for whatever stages there are so far; returns its path.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
     # Questions and answers are a model's text: escaped, whatever the template's name ends in.
     jinja = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = jinja.get_template("report.html.jinja").render(contents(workspace))
+    with agreed(workspace):
+        html = jinja.get_template("report.html.jinja").render(contents(workspace))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
     partial = path.with_name(".index.html.partial")
@@ -64,7 +68,7 @@ def contents(workspace: Workspace) -> dict[str, Any]:
     )
     unused = {r["path"] for r in refusals if not r["used"] and r["status"] != "gold"}
     return {
-        "name": json.loads((workspace.root / "workspace.json").read_text())["name"],
+        "name": workspace.described()["name"],
         "note": SYNTHETIC_NOTE if synthetic else None,
         "split": split,
         "scores": scores,

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from engine.errors import TriptychError
-from engine.records import Judgement, Model, Preference, Triplet, unique
+from engine.records import Judgement, Model, Preference, Task, Triplet, unique
 from engine.statistics import auc
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
-from pipelines.context import Context, outside_model
-from pipelines.expertise import open_expert
+from pipelines.context import Context
+from pipelines.expertise import open_expert, own_tasks
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
@@ -159,7 +159,7 @@ def backbone(context: Context) -> Model:
     named = context.config.reward.model
     if named == "generator":
         return context.model("generator")
-    return outside_model("judge", named) if named else context.base()
+    return context.outside("judge", named) if named else context.base()
 
 
 def reward(context: Context, stage: Stage) -> None:
@@ -193,6 +193,7 @@ def refine(context: Context, stage: Stage) -> None:
     """Train the judge further on pairs of this round; roll it back where the holdout got worse."""
     pairs, made = new_pairs(context, stage.round)
     stage.write(Triplet, unique(made), "made")
+    stage.write(Task, own_tasks(context, made), "made")
     stage.write(Preference, unique(pairs))
     current = context.model("judge")
     if not pairs:

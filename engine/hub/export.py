@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
@@ -152,16 +153,36 @@ def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:
     return counts
 
 
+def told_of(known_by: str, path: str) -> str:
+    """What an id does not say of a model: its Hub commit, or that its weights are not known."""
+    if known_by == "name":
+        return f"{path} at an endpoint: which weights answered cannot be known"
+    return path if known_by == "commit" else ""
+
+
+def told_by_id(ledger: Ledger) -> dict[str, str]:
+    """`told_of` by id, of the models of which there is something to tell."""
+    rows = ledger.sql("SELECT DISTINCT id, known_by, path FROM models ORDER BY ALL")
+    told = {row["id"]: told_of(row["known_by"], row["path"]) for row in rows}
+    return {model: text for model, text in told.items() if text}
+
+
 def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -> dict[str, int]:
     """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
 
     `url` is where it will be published, if anywhere. Raises TriptychError where nothing was kept,
-    or a group is in more than one split.
+    a group is in more than one split, or the ledger or a shard is not what was committed.
     """
-    from engine.hub.card import card  # both count what SELECTED selects
+    with agreed(workspace) as ledger:
+        return _export(workspace, ledger, out, name, url)
+
+
+def _export(
+    workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
+) -> dict[str, int]:
+    from engine.hub.card import counted_card  # both count what SELECTED selects
     from engine.hub.croissant import write_croissant
 
-    ledger = workspace.ledger()
     check_splits(ledger)
     rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
     if not rows:
@@ -173,7 +194,7 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
     (partial / "data").mkdir(parents=True)
     counts = _write_splits(workspace, rows, partial / "data")
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
-    (partial / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
     write_croissant(workspace, partial, name, url)
     _swap(partial, out)
     return counts

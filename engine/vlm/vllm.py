@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.transformers import decode_png, load_processor, vision_token_ids
+from engine.vlm.weights import located
 
 
 class VllmVLM:
@@ -27,8 +28,11 @@ class VllmVLM:
                 "without a GPU"
             ) from None
         self.processor = load_processor(model)
+        name, revision = located(model)
         self.engine = LLM(
-            model=model,
+            model=name,
+            revision=revision,
+            tokenizer_revision=revision,
             max_model_len=max_model_len,
             limit_mm_per_prompt={"image": 1, "video": 0},
             tensor_parallel_size=max(int(gpus), 1),
