@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.hub.row_groups import pictures_of, row_groups
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
-from engine.records import Image
 from engine.workspace import Workspace
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
@@ -39,7 +39,6 @@ COUNTED = (
     "generator_id",
     "judge_id",
 )
-ROW_GROUP = 100  # rows with images: what the Hub's viewer asks for
 
 # One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
 # its decision stood on; an expert's row needs no decision, but a decision against it counts.
@@ -201,28 +200,18 @@ def _export(
 
 
 def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path) -> dict[str, int]:
-    wanted = {row["image_id"] for row in rows}
-    pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted}
     counts = {}
-    for split, hub_name in SPLITS.items():
-        members = [row for row in rows if row["split"] == split]
-        if members:  # a file without rows would be a split that breaks every loader's statistics
-            counts[hub_name] = len(members)
-            path = folder / f"{hub_name}-00000-of-00001.parquet"
-            with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
-                for batch in _batches(members, pngs):
-                    writer.write_table(batch)
+    with TemporaryFile(dir=folder) as file:
+        pictures = pictures_of(workspace, {row["image_id"] for row in rows}, file)
+        for split, hub_name in SPLITS.items():
+            members = [row for row in rows if row["split"] == split]
+            if members:  # a file without rows would be a split that breaks loaders' statistics
+                counts[hub_name] = len(members)
+                path = folder / f"{hub_name}-00000-of-00001.parquet"
+                with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
+                    for group in row_groups(members, pictures):
+                        writer.write_table(pa.Table.from_pylist(group, schema=schema()))
     return counts
-
-
-def _batches(rows: list[dict[str, Any]], pngs: dict[str, bytes]) -> Iterator[pa.Table]:
-    """Tables of ROW_GROUP rows, so that images are held twice only for one row group."""
-    for start in range(0, len(rows), ROW_GROUP):
-        filled = [
-            {**row, "image": {"bytes": pngs[row["image_id"]], "path": f"{row['image_id']}.png"}}
-            for row in rows[start : start + ROW_GROUP]
-        ]
-        yield pa.Table.from_pylist(filled, schema=schema())
 
 
 def _write_rejects(ledger: Ledger, path: Path) -> int:
