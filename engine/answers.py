@@ -11,6 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from itertools import permutations
+from string import ascii_lowercase
 
 from engine.spelling import normalise, says_something
 
@@ -20,6 +21,7 @@ _QUESTION = re.compile(
     r"\s*<question>(.*?)</question>\s*(?:<options>(.*?)</options>)?\s*", re.DOTALL
 )
 _TAG = re.compile(r"</?(?:question|options|think|answer)>")
+_NUMBERED = re.compile(r"\(?([A-Za-z])[).:]\s*(?=\S)")
 _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]+|\s|$)")
 
 
@@ -79,12 +81,15 @@ class Question:
 
 
 def parse_question(text: str) -> Question:
-    """Read `<question>…</question><options>a | b</options>` (no options: an open question)."""
+    """Read `<question>…</question><options>a | b</options>` (no options: an open question).
+
+    Options that are all numbered by their letters, as in "A. left | B. right", lose these.
+    """
     found = _QUESTION.fullmatch(text)
     if not found:
         return Question("", (), "no question tag")
     stem = found.group(1).strip()
-    options = tuple(o.strip() for o in (found.group(2) or "").split("|") if o.strip())
+    options = _unlettered([o.strip() for o in (found.group(2) or "").split("|") if o.strip()])
     if not says_something(stem) or _TAG.search(stem):
         return Question("", (), "empty or nested question")
     if any(_TAG.search(o) for o in options):
@@ -97,6 +102,15 @@ def parse_question(text: str) -> Question:
     if len(bare) == 1 or not all(map(normalise, bare)):  # "+" against "-" is a choice
         return Question(stem, options, "an empty option")
     return Question(stem, options)
+
+
+def _unlettered(options: list[str]) -> tuple[str, ...]:
+    """Options without "A.", "B." … where each has its own before a text."""
+    found = [_NUMBERED.match(option) for option in options]
+    letters = "".join(match.group(1).lower() for match in found if match)
+    if len(letters) == len(options) and ascii_lowercase.startswith(letters):
+        return tuple(o[match.end() :] for o, match in zip(options, found) if match)
+    return tuple(options)
 
 
 def render_question(text: str, options: tuple[str, ...]) -> str:

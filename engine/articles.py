@@ -30,12 +30,15 @@ _SOUNDS_LIKE_YOU_OR_ONE = re.compile(r"uni|ur[eio]|us[eu]|ut[ei]|eu|one|once")
 
 def without_articles(words: list[str], keep_a: bool = False) -> list[str]:
     """The words without articles; with `keep_a` every "a" stays. The last word is never one."""
-    kept = [
-        word
-        for place, word in enumerate(words)
-        if not (words[place + 1 :] and _is_article(words, place, keep_a))
-    ]
-    return kept if len(kept) == len(words) else without_articles(kept, keep_a)
+    before: list[str] = []
+    while words != before:  # without one article another may stand where one can
+        before = words
+        words = [
+            word
+            for place, word in enumerate(before)
+            if not (before[place + 1 :] and _is_article(before, place, keep_a))
+        ]
+    return words
 
 
 def _is_article(words: list[str], place: int, keep_a: bool) -> bool:

@@ -62,13 +62,13 @@ def _rules(*pairs: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
 
 _SIGNS = _rules(
     (r"(?<=[^\W\d_])'(?=[^\W\d_])", ""),  # Crohn's
-    (r"['\"]", " "),
+    (r"(?:['\"]\s*)+", " "),
     (r"(?<=\d)\s*[x*]\s*(?=\d)", " x "),
     (r"(?<!\w)\*+|\*+(?!\w)", " "),  # emphasis
     (r"\s*(?:<=|=<|≤)\s*", "≤"),
     (r"\s*(?:>=|=>|≥)\s*", "≥"),
     (r"\s*(?:\+/-|\+-|±)\s*", "±"),
-    (r"=", " "),
+    (r"(?:=\s*)+", " "),
     (r"\s*[(\[]\s*([+±-]+)\s*[)\]]", r"\1"),  # HIV (-)
     (r"(?<=\d)\s*([-:])\s*(?=\d)", r"\1"),
     (r"(?<!\S)-\s+(?=\d)", "-"),
@@ -82,7 +82,7 @@ _UNITS = _rules((rf"(?<![\w.])(\d+(?:\.\d+)?)\s*({_UNIT})(?!\w)", r"\1 \2"), (r"
 _PARTS = _rules(
     (r"\b(vs|approx|ca|dr|st|rt|lt)\.(?=\s)", r"\1"),
     (r"[,;!|()\[\]{}。、،؛•‣]|(?<!\d):|:(?!\d)", " , "),
-    (r"\.+(?!\S)", " , "),
+    (r"(?<!\.)\.+(?!\S)", " , "),
 )
 
 
@@ -127,7 +127,8 @@ def _fold(text: str) -> str:
     text = _FRACTION.sub(" ", _POWER.sub("^", text))
     for _ in range(2):  # folding may bring out what is folded in turn
         text = _visible(unicodedata.normalize("NFKC", text).casefold())
-    return "".join(str(unicodedata.decimal(c, c)) for c in text.translate(_ALIKE))
+    text = " ".join(text.translate(_ALIKE).split())  # rules below read runs of spaces
+    return "".join(str(unicodedata.decimal(c, c)) for c in text)
 
 
 def _visible(text: str) -> str:

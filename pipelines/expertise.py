@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.answers import render_completion, render_question
+from engine.answers import is_valid, render_completion, render_question
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question, load_vqa_rad
 from engine.records import Image, Preference, Task, Triplet, content_id, unique
@@ -147,7 +147,7 @@ class PhantomExpert:
         true row of the expert's own."""
         asked = wrong[rng.integers(len(wrong))]
         gold = bank.answer_of(_truth(image), asked.question)
-        if gold is not None and (not asked.options or gold in asked.options):
+        if gold is not None and is_valid(gold, asked.options):
             rationale = bank.describe(_truth(image)) if asked.rationale else ""
             return [
                 (
@@ -191,17 +191,17 @@ class GoldExpert:
         self.images = {i.id: i for i in context.images()}
         self.questions: dict[str, list[Question]] = defaultdict(list)
         for question in load_vqa_rad(Path(context.config.source.path or ".")):
-            self.questions[question.image].append(question)
+            self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)
         for image in self.images.values():
             if image.split == "train":
-                for question in self.questions[Path(image.source).name]:
+                for question in self.questions[image.source]:
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
-        asked = self.questions[Path(image.source).name]
+        asked = self.questions[image.source]
         once = list({normalise_question(q.question): q for q in asked}.values())
         return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 
@@ -265,7 +265,12 @@ class GoldExpert:
         if tier == "incoherent":
             return incoherent(row, rng)
         if tier == "irrelevant":
-            others = [g for g in gold if g.image_id != row.image_id]
+            asked = normalise_question(row.question)
+            others = [
+                g
+                for g in gold
+                if g.image_id != row.image_id and normalise_question(g.question) != asked
+            ]
             return irrelevant(row, others[rng.integers(len(others))]) if others else None
         wrong = [o for o in row.options if normalise(o) != normalise(row.answer)]
         if not wrong:

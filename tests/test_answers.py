@@ -352,6 +352,18 @@ def test_a_question_is_parsed_as_it_was_rendered(text: str, options: tuple[str, 
     assert parse_question(render_question(text, ())) == Question(text, ())
 
 
+@pytest.mark.parametrize("form", ["{}. {}", "({}) {}", "{}) {}", "{}: {}"])
+def test_options_numbered_by_letters_are_their_texts(form: str) -> None:
+    def numbered(*texts: str) -> Question:
+        listed = tuple(form.format(letter, text) for letter, text in zip("ABC", texts))
+        return parse_question(render_question("Side?", listed))
+
+    assert numbered("left", "right") == Question("Side?", ("left", "right"))
+    assert numbered("left", "right", "Left.").problem == "repeated options"
+    other = ("B. burgdorferi", "C. difficile")  # letters of their names
+    assert parse_question(render_question("Which?", other)).options == other
+
+
 def test_options_that_say_the_same_are_refused() -> None:
     assert parse_question(render_question("Side?", ("left", "The LEFT."))).problem
     assert parse_question(render_question("Side?", ("left",))).problem

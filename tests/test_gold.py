@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from engine.config import build
 from engine.errors import TriptychError
 from engine.gold import NotText, gold_problem, text_of
 from engine.hub.benchmarks import load_vqa_rad, read_vqa_rad
 from engine.imaging.table import read_table
 from engine.records import Image, Refusal, Triplet
+from engine.spelling import normalise_question
 from engine.workspace import Workspace
-from pipelines.ingest import REPORT
+from pipelines.context import Context
+from pipelines.expertise import GoldExpert
+from pipelines.ingest import REPORT, _asked_about
 from tests.commands import command
+from tests.lineage_workspace import make_image
 
 NAN = float("nan")
 CONFIG = Path(__file__).parents[1] / "configs" / "vqa-rad.yaml"
@@ -227,9 +234,37 @@ def test_refused_gold_is_counted_in_output_report_and_record(tmp_path: Path, pub
         assert {t.answer for t in workspace.read(Triplet)} == {"yes", "no"}
 
 
-def test_patients_who_share_an_image_are_one(tmp_path: Path) -> None:
-    from pipelines.ingest import _asked_about
+def asked(folder: Path, rows: list[dict[str, Any]], sources: list[str]) -> tuple[Any, list[Image]]:
+    """The expert of a benchmark whose images have the given sources."""
+    values: dict[str, Any] = {"expert": {"kind": "vqa-rad"}}
+    config = build(values, [f"source.path={rad(folder, rows)}", "source.public=true"], "x")
+    images = [replace(make_image(n, f"g{n}"), source=s) for n, s in enumerate(sources)]
+    context = cast(Context, SimpleNamespace(config=config, images=lambda: images))
+    return GoldExpert(context), images
 
+
+def test_gold_is_of_the_image_and_of_no_other_with_its_name(tmp_path: Path) -> None:
+    sources = ["images/im0.png", "masks/im0.png", "images/old/im0.png"]
+    expert, images = asked(tmp_path, [row(0, "Is it there?", "yes")], sources)
+    assert [len(expert.rows(image, 9)) for image in images] == [1, 0, 0]
+
+
+def test_an_irrelevant_question_is_another_question(tmp_path: Path) -> None:
+    rows = [row(n, q, "yes") for n in range(2) for q in ("Is it there?", "is it there", "A CT?")]
+    expert, images = asked(tmp_path, rows, ["images/im0.png", "images/im1.png"])
+    gold = [triplet for image in images for triplet, _ in expert.rows(image, 9)]
+    made, pairs = expert.pairs(gold, 60, 0)
+    known = {t.id: t for t in made}
+    sides = [
+        {known[p.chosen_id].question, known[p.rejected_id].question}
+        for p in pairs
+        if p.criterion == "relevance"
+    ]
+    assert sides
+    assert all(len({normalise_question(q) for q in side}) == 2 for side in sides)
+
+
+def test_patients_who_share_an_image_are_one(tmp_path: Path) -> None:
     rows = [
         row(0, "Is it there?", "no"),
         row(0, "Which side?", "left", image_case_url="case1"),
