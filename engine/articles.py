@@ -19,9 +19,10 @@ _LEADS = frozenset(
 )
 # Words that "a" is no article before: function words, "a few" against "few", what letters name.
 _NEVER = frozenset(
-    "and or vs to of in on at is are was were the with few little bit lot positive negative pos "
-    "neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain allele "
-    "ring point alpha beta gamma delta epsilon kappa lambda sigma theta".split()
+    "and or vs to of in on at is are was were the with few little bit lot positive negative "
+    "pos neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain "
+    "allele ring point pattern peak velocity blood strep streptococcus toxin subunit gene "
+    "alpha beta gamma delta epsilon kappa lambda sigma theta".split()
 )
 _NUMBERED = frozenset("type grade stage group class category level phase subtype".split())
 _SINGULAR = re.compile(r".*(?:[^s]|ss|[aiou]s|eps)|yes|lens|series|herpes")
@@ -43,7 +44,7 @@ def without_articles(words: list[str], keep_a: bool = False) -> list[str]:
 
 def _is_article(words: list[str], place: int, keep_a: bool) -> bool:
     if words[place] in ("the", "an"):
-        return True
+        return keep_a or words[place + 1] != "a"  # "the A dissection"
     if words[place] != "a" or keep_a:
         return False
     before = words[max(place - 2, 0) : place]

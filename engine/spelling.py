@@ -43,8 +43,8 @@ _NUMBER = re.compile(r"(?<![\w.,])(?:\d+(?:[.,·]\d+)*|[.·]\d+)(?!\d)")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _DECIMAL = re.compile(r"(\d*)[.,·](\d+)")
 _UNIT = (
-    r"[mcdknu]?m|[mcdnu]?l|[mknpu]?g|mcg|mmhg|cmh2o|kpa|[km]?hz|m?s|sec|min|h|hrs?|hu|bpm|kvp?|"
-    r"mas?|m?gy|m?sv|m?ci|[mg]bq|m?iu|u|meq|[mnu]?mol|t"
+    r"[mcdknuμ]?m|[mcdnuμ]?l|[mknpuμ]?g|mcg|mmhg|cmh2o|kpa|[km]?hz|m?s|sec|min|h|hrs?|hu|bpm|kvp?|"
+    r"mas?|m?gy|m?sv|m?ci|[mg]bq|m?iu|u|meq|[mnuμ]?mol|t"
 )
 _GREEK = re.compile(
     r"(?:(?<=[^\W\d_])-)?(?<![\u0370-\u03ff])([α-ω])(?![\u0370-\u03ff])(?:-(?=[^\W\d_]))?"
@@ -53,7 +53,7 @@ _SIGNED = re.compile(r"\+|-(?!\w)")  # then every hyphen may be a minus: "ER-PR+
 _HYPHEN = re.compile(r"(?<!\ba)(?<=[^\W_])-(?=[^\W\d_]{2})|(?<!\ba)(?<=[^\W\d_])-(?=[^\W\d_])")
 _INVISIBLE = {"Cf": "", "Cc": " "}
 PASSES = 8  # one rule may open the way for another: a spelling is spelt as it is
-_PRIMES = {"'": "′", '"': "′′"}  # feet and inches, minutes and seconds
+_PRIMES = {"'": "′", '"': "′′"}
 
 
 def _rules(*pairs: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
@@ -64,23 +64,26 @@ _SIGNS = _rules(
     (r"(?<=[^\W\d_])'(?=[^\W\d_])", ""),  # Crohn's
     (r"(?:['\"]\s*)+", " "),
     (r"(?<=\d)\s*[x*]\s*(?=\d)", " x "),
-    (r"(?<!\w)\*+|\*+(?!\w)", " "),  # emphasis
+    (r"(?<!\w)(\*{1,3})(?=\S)([^*]+)(?<=\S)\1(?!\w)|^\*\s", r"\2"),  # emphasis, never "T2*"
     (r"\s*(?:<=|=<|≤)\s*", "≤"),
     (r"\s*(?:>=|=>|≥)\s*", "≥"),
     (r"\s*(?:\+/-|\+-|±)\s*", "±"),
-    (r"(?:=\s*)+", " "),
+    (r"^\s*=\s*", ""),
     (r"\s*[(\[]\s*([+±-]+)\s*[)\]]", r"\1"),  # HIV (-)
     (r"(?<=\d)\s*([-:])\s*(?=\d)", r"\1"),
     (r"(?<!\S)-\s+(?=\d)", "-"),
     (r"(?<=\w)\s+([+-]+)\s*$", r"\1"),
-    (r"\s*([<>≠/+])\s*", r"\1"),
+    (r"\s*([<>=≠/+])\s*", r"\1"),
     (r"~\s+", "~"),
     (r"\s+(?=[%‰°])", ""),
     (r"[\s?]*\?[\s?]*", " ? "),
 )
-_UNITS = _rules((rf"(?<![\w.])(\d+(?:\.\d+)?)\s*({_UNIT})(?!\w)", r"\1 \2"), (r"\bmcg\b", "ug"))
+_UNITS = _rules(
+    (rf"(?<![\w.])(\d+(?:\.\d+)?)\s*({_UNIT})(?!\w)", r"\1 \2"),
+    (r"(?<=\d )(?:u|mc)(?=(?:m|l|g|mol)(?!\w))", "μ"),
+)
 _PARTS = _rules(
-    (r"\b(vs|approx|ca|dr|st|rt|lt)\.(?=\s)", r"\1"),
+    (r"(?<!\S)([b-z]|vs|approx|ca|dr|st|rt|lt)\.(?=\s)", r"\1"),  # S. aureus
     (r"[,;!|()\[\]{}。、،؛•‣]|(?<!\d):|:(?!\d)", " , "),
     (r"(?<!\.)\.+(?!\S)", " , "),
 )
@@ -136,10 +139,10 @@ def _visible(text: str) -> str:
 
 
 def _primes(text: str) -> str:
-    """Marks after a digit that close no quotation, as the primes that they are."""
+    """Marks after a digit or lone letter that close no quotation, as primes: 5', E/e'."""
     for mark, prime in _PRIMES.items():
         if not re.search(rf"(?:^|[\s(\[{{]){mark}(?=\S)", text):
-            text = re.sub(rf"(?<=\d){mark}", prime, text)
+            text = re.sub(rf"(?<=\d){mark}|(?<=\b[^\W\d_]){mark}(?!\w)", prime, text)
     return text
 
 
@@ -160,10 +163,10 @@ def _number(found: re.Match[str]) -> str:
 
 
 def _greek(found: re.Match[str]) -> str:
-    """A lone Greek letter by its name; a micro before a unit as "u"."""
+    """A lone Greek letter by its name, but for the micro of a unit."""
     after = found.string[found.end() : found.end() + 1]
     if found[0] == "μ" and after.isascii() and after.isalpha():
-        return "u"
+        return "μ"
     return f" {unicodedata.name(found[1]).split()[-1].lower()} "
 
 

@@ -51,6 +51,10 @@ SAME = [
     ("β-blocker", "beta blocker"),
     ("5 µm", "5 μm"),
     ("5 µg", "5 mcg"),
+    ("5 um", "5µm"),
+    ("S. aureus", "S aureus"),
+    ("E/e'", "E/e′"),
+    ("* left", "left"),
     ("CO₂", "CO2"),
     ("m²", "m2"),
     ("grade Ⅱ", "grade II"),
@@ -84,6 +88,9 @@ DIFFERENT = [
     ("A type", "type"),
     ("A and B", "B"),
     ("A beta", "beta"),
+    ("A strep", "strep"),
+    ("A pattern", "pattern"),
+    ("the A dissection", "dissection"),
     ("Aβ", "β"),
     ("a few nodules", "few nodules"),
     # sides, negation, doubt
@@ -151,16 +158,22 @@ DIFFERENT = [
     ("ER-PR+", "ER PR+"),
     ("ER - PR +", "ER PR +"),
     ("R>L", "L>R"),
+    ("T2*", "T2"),
+    ("T2* weighted", "T2 weighted"),
+    ("E/e'", "E/e"),
+    ("left = right", "left right"),
     ("↑ T2", "↓ T2"),
     ("♀", "♂"),
     ("α", "a"),
     ("α", "β"),
     ("µ", "m"),
+    ("µs", "US"),
 ]
 clinical = st.lists(
     st.sampled_from(
         "left right no a the an A type hepatitis effusion 5 1,5 0.5 .5 -5 >5 <5 ± cm mm + - , . ? "
-        "; T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs.".split()
+        "; T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs. "
+        "T2* e' = **".split()
     ),
     max_size=7,
 ).map(" ".join)
