@@ -74,7 +74,7 @@ def read_vqa_rad(folder: Path) -> Benchmark:
     if len(found) != 1:
         raise TriptychError(f"{folder} must hold VQA-RAD's one JSON file beside images/")
     try:
-        rows = json.loads(found[0].read_text(encoding="utf-8"))
+        rows = json.loads(found[0].read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: {error}") from None
     if not isinstance(rows, list):
