@@ -12,10 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.answers import normalise, render_completion, render_question
+from engine.answers import is_valid, render_completion, render_question
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question, load_vqa_rad
-from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.records import Image, Preference, Task, Triplet, content_id, unique
+from engine.spelling import normalise, normalise_question
 from generators import questions as bank
 from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
 from pipelines.context import Context
@@ -146,7 +147,7 @@ class PhantomExpert:
         true row of the expert's own."""
         asked = wrong[rng.integers(len(wrong))]
         gold = bank.answer_of(_truth(image), asked.question)
-        if gold is not None and (not asked.options or gold in asked.options):
+        if gold is not None and is_valid(gold, asked.options):
             rationale = bank.describe(_truth(image)) if asked.rationale else ""
             return [
                 (
@@ -190,19 +191,19 @@ class GoldExpert:
         self.images = {i.id: i for i in context.images()}
         self.questions: dict[str, list[Question]] = defaultdict(list)
         for question in load_vqa_rad(Path(context.config.source.path or ".")):
-            self.questions[question.image].append(question)
+            self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)
         for image in self.images.values():
             if image.split == "train":
-                for question in self.questions[Path(image.source).name]:
+                for question in self.questions[image.source]:
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
-        asked = self.questions[Path(image.source).name]
-        unique = list({normalise(q.question): q for q in asked}.values())
-        return [self._row(image, q, n) for n, q in enumerate(unique[:number])]
+        asked = self.questions[image.source]
+        once = list({normalise_question(q.question): q for q in asked}.values())
+        return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 
     def _row(self, image: Image, question: Question, number: int) -> Exemplar:
         form = "closed" if question.options else "open"
@@ -240,7 +241,7 @@ class GoldExpert:
         ]
         order = rng.permutation(len(gold))
         for count in range(number if gold else 0):
-            row = gold[order[count % len(gold)]]
+            row = source = gold[order[count % len(gold)]]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
             if tier == "incoherent":
                 # Gold answers come without reasoning: the same words on both sides, or any
@@ -249,7 +250,7 @@ class GoldExpert:
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
-            made += [row, worse]
+            made += [source, row, worse]  # the record holds what a row names as its source
             holdout = in_holdout(row.image_id, self.config.expert.holdout)
             pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
         return made, pairs
@@ -264,13 +265,32 @@ class GoldExpert:
         if tier == "incoherent":
             return incoherent(row, rng)
         if tier == "irrelevant":
-            others = [g for g in gold if g.image_id != row.image_id]
+            asked = normalise_question(row.question)
+            others = [
+                g
+                for g in gold
+                if g.image_id != row.image_id and normalise_question(g.question) != asked
+            ]
             return irrelevant(row, others[rng.integers(len(others))]) if others else None
         wrong = [o for o in row.options if normalise(o) != normalise(row.answer)]
         if not wrong:
             pool = self.answers[self.types[row.question]]
             wrong = sorted(a for a in pool if normalise(a) != normalise(row.answer))
         return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
+
+
+def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
+    """The tasks of rows that the expert wrote of its own accord, in no plan and no seed."""
+    own = [row for row in rows if row.generator_id == EXPERT and not row.derived_from]
+    if not own:
+        return []
+    expert, images = open_expert(context), {i.id: i for i in context.images()}
+    told = {
+        written.id: task
+        for row in own
+        for written, task in expert.rows(images[row.image_id], row.sample + 1)
+    }
+    return unique([told[row.id] for row in own])
 
 
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:

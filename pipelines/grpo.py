@@ -60,7 +60,7 @@ def composite_reward(
 
     In [0, sum of weights]. Any right answer scores above any wrong one.
     """
-    parsed = parse_completion(text)
+    parsed = parse_completion(text, options)
     formed = parsed.problem is None and is_valid(parsed.answer, options)
     right = formed and is_correct(parsed.answer, gold, options)
     opinion = 1 / (1 + np.exp(-np.clip(np.nan_to_num(judged), -30, 30))) if formed else 0.0

@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import normalise, resolve
+from engine.answers import resolve
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.config import Select
 from engine.records import Decision, Judgement, Model, Triplet, content_id
+from engine.spelling import normalise, normalise_question
 from engine.workspace import Stage
 from generators.expert import is_true
 from pipelines.context import Context
@@ -177,7 +178,7 @@ def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
 
 def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:
     """Rows equal in this are exact duplicates."""
-    return triplet.image_id, normalise(triplet.question), answer_key(triplet)
+    return triplet.image_id, normalise_question(triplet.question), answer_key(triplet)
 
 
 def round_to(value: float) -> float:
