@@ -208,19 +208,14 @@ def test_nothing_is_withdrawn_by_a_ledger_that_was_written_over(copy: Workspace)
         "DELETE FROM triplets WHERE rowid = 0",
         "UPDATE index_triplets_id SET row = 0",
         "DELETE FROM uses",
-        "UPDATE derivations SET source = id",
+        "INSERT INTO derivations SELECT id, image_id, sequence FROM triplets LIMIT 1",
         "UPDATE makers SET maker = 'nobody'",
     ):
         written_over(copy, statement)
-        if copy.ledger().sql("SELECT count(*) AS n FROM derivations") == [{"n": 0}]:
-            if "derivations" in statement:
-                continue
         with Workspace.maintaining(copy.root) as workspace:
             with pytest.raises(TriptychError, match="lineage rebuild"):
                 withdraw(workspace, image)
-            assert problems(workspace)
             workspace.ledger().rebuild(workspace.events)
-        assert problems(copy) == set()
     assert image in {row.id for row in copy.read(Image)}
 
 
