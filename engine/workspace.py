@@ -3,7 +3,7 @@
     workspace.json            which configuration made it
     events/00003-generate-r1/ one folder a committed stage: its shards and commit.json
     work/<fingerprint>/       shards of a stage in progress, one file each, renamed when whole
-    models/<id>/              weights
+    models/<id>/              a model, named by the hash of its files
     ledger.duckdb             built from events/, never the only copy of anything
 
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming

@@ -144,6 +144,14 @@ OVER = [
     "UPDATE commits SET metrics = '{}' WHERE stage = 'select'",
     "DELETE FROM commits WHERE stage = 'select'",
     "UPDATE tombstones SET row_id = 'x'",
+    "CREATE MACRO arg_max(a, b) AS true",
+    "CREATE MACRO hash(x) AS 7",
+    "CREATE MACRO duckdb_functions() AS TABLE SELECT 1",
+    "ALTER TABLE triplets RENAME TO aside; CREATE VIEW triplets AS FROM aside",
+    "ALTER TABLE images RENAME width TO aside; ALTER TABLE images RENAME height TO width; "
+    "ALTER TABLE images RENAME aside TO height",
+    "ALTER TABLE triplets ADD COLUMN more VARCHAR",
+    "CREATE SCHEMA aside",
 ]
 
 
@@ -164,14 +172,22 @@ def place(withdrawn: Path, tmp_path: Path) -> Workspace:
 
 
 @pytest.mark.parametrize("statement", OVER)
-def test_a_ledger_that_was_written_over_is_noticed_and_made_again(
+def test_a_ledger_that_was_written_over_is_noticed(
     place: Workspace, tmp_path: Path, statement: str
 ) -> None:
     written_over(place, statement)
-    assert any(problem.startswith("the ledger") for problem in problems(place))
-    with pytest.raises(TriptychError, match="lineage rebuild"):
+    with pytest.raises(TriptychError, match="^the ledger .*lineage rebuild"):
         export(place, tmp_path / "dataset", "demo")
     assert not (tmp_path / "dataset").exists()
+
+
+def test_verify_sees_a_ledger_that_was_written_over_and_rebuild_makes_it_again(
+    place: Workspace, tmp_path: Path
+) -> None:
+    assert problems(place) == set()
+    written_over(place, OVER[0])
+    assert problems(place) == {"the ledger differs from the record"}
+    assert "differs from the record" in command("lineage", "verify", "-w", place.root).stdout
     assert command("lineage", "rebuild", "-w", place.root).returncode == 0
     assert export(place, tmp_path / "dataset", "demo")["train"] > 0
 
@@ -208,19 +224,14 @@ def test_nothing_is_withdrawn_by_a_ledger_that_was_written_over(copy: Workspace)
         "DELETE FROM triplets WHERE rowid = 0",
         "UPDATE index_triplets_id SET row = 0",
         "DELETE FROM uses",
-        "UPDATE derivations SET source = id",
+        "INSERT INTO derivations SELECT id, image_id, sequence FROM triplets LIMIT 1",
         "UPDATE makers SET maker = 'nobody'",
     ):
         written_over(copy, statement)
-        if copy.ledger().sql("SELECT count(*) AS n FROM derivations") == [{"n": 0}]:
-            if "derivations" in statement:
-                continue
         with Workspace.maintaining(copy.root) as workspace:
             with pytest.raises(TriptychError, match="lineage rebuild"):
                 withdraw(workspace, image)
-            assert problems(workspace)
             workspace.ledger().rebuild(workspace.events)
-        assert problems(copy) == set()
     assert image in {row.id for row in copy.read(Image)}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from engine.errors import TriptychError
 from engine.lineage import chain
 from engine.lineage.chain import number_of
 from engine.lineage.files import check_hash
-from engine.lineage.ledger import INDEXED, SUMMARIES, Ledger, lines_of, rows_of, summarise
+from engine.lineage.ledger import INDEXED, SUMMARIES, Ledger, create, lines_of, rows_of, summarise
 from engine.records import ROW_TYPES, Row
 from engine.workspace import Workspace
 
@@ -39,7 +40,10 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
     if workspace.is_writer:
         ledger.sync(workspace.events)
     with ledger.reading() as db:
-        found = [*differences(workspace, db), *(derived_differences(db) if whole else ())]
+        try:
+            found = [*differences(workspace, db), *(derived_differences(db) if whole else ())]
+        except duckdb.Error as error:
+            found = [("the ledger is damaged", ledger.path.name, str(error))]
         for what, where, detail in found:
             raise TriptychError(
                 f"{what} ({f'{where}: {detail}' if detail else where}): `triptych lineage rebuild "
@@ -70,6 +74,11 @@ def differences(workspace: Workspace, db: duckdb.DuckDBPyConnection) -> Iterator
 
     Stages whose commit or shards cannot be read are left out: the chain tells of them.
     """
+    foreign = _catalogue(db, "ledger") ^ _ours()
+    if foreign:  # a view or macro of the name that a question uses would answer in its place
+        names = ", ".join(sorted({name for _, name, *_ in foreign}))
+        yield "the ledger holds what Triptych did not make", names, ""
+        return
     record = {link.name: link for link in chain.links(workspace) if link.commit}
     wanted = {line[0]: tuple(line) for line in lines_of(list(record.values()))}
     found = {line[0]: line for line in db.execute("SELECT * FROM commits").fetchall()}
@@ -96,6 +105,34 @@ def differences(workspace: Workspace, db: duckdb.DuckDBPyConnection) -> Iterator
         others = sum(_others(db, row_type, b) for b in _blocks([readable[n] for n in expected]))
         if others:
             yield "the ledger differs from the record", row_type.table, f"{others} rows are others"
+
+
+_CATALOGUE = """
+SELECT 'column' AS kind, table_name, column_index::VARCHAR, column_name, data_type
+FROM duckdb_columns() WHERE database_name = $1 AND schema_name = 'main' AND NOT internal
+UNION SELECT 'view', view_name, '', '', '' FROM duckdb_views()
+WHERE database_name = $1 AND NOT internal
+UNION SELECT 'function', function_name, '', '', '' FROM duckdb_functions()
+WHERE database_name = $1 AND NOT internal
+UNION SELECT 'schema', schema_name, '', '', '' FROM duckdb_schemas()
+WHERE database_name = $1 AND NOT internal AND schema_name <> 'main'
+"""
+
+
+def _catalogue(db: duckdb.DuckDBPyConnection, database: str) -> set[tuple[str, ...]]:
+    """Columns, views, functions and schemas, asked from outside, where none of them counts."""
+    db.execute("USE memory")
+    found = db.execute(_CATALOGUE, [database]).fetchall()
+    db.execute(f"USE {database}")
+    return set(found)
+
+
+@cache
+def _ours() -> frozenset[tuple[str, ...]]:
+    """The catalogue of a ledger as it is made."""
+    with duckdb.connect() as db:
+        create(db)
+        return frozenset(_catalogue(db, "memory"))
 
 
 def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:

@@ -176,7 +176,7 @@ class Ledger:
         fresh = Ledger(self.path.with_suffix(".rebuilding"))
         _unlink(fresh.path)
         with fresh._connected(read_only=False) as db:
-            _create(db)
+            create(db)
             count = _add(db, events, hashes)
         self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         fresh.path.replace(self.path)
@@ -381,7 +381,7 @@ def lines_of(record: list[chain.Link]) -> list[list[Any]]:
     ]
 
 
-def _create(db: duckdb.DuckDBPyConnection) -> None:
+def create(db: duckdb.DuckDBPyConnection) -> None:
     """Empty tables, all or none."""
     db.begin()
     db.execute(_SUPPORT + SUMMARIES)
