@@ -23,12 +23,13 @@ from engine.config import Optimiser
 from engine.records import Consumption, Judgement, Model, Task, Triplet
 from engine.training import write_training_set
 from engine.workspace import Stage
+from generators import filters
 from generators import questions as bank
 from generators.expert import truth_of
 from generators.prompts import answer_prompt
 from pipelines.context import Context
 from pipelines.grpo import fit_policy
-from pipelines.select import decide, purity
+from pipelines.select import choose, purity
 from pipelines.sft import (
     Turn,
     rows_per_step,
@@ -87,8 +88,12 @@ def random_questions(rows: Sequence[Triplet], number: int, seed: int) -> list[Tr
     return [questions[keys[k]][rng.integers(len(questions[keys[k]]))] for k in sorted(chosen)]
 
 
-def agreed(context: Context, rows: Sequence[Triplet]) -> list[Triplet]:
-    """What select keeps where the judge says the same of every row: agreement and confidence."""
+def agreed(context: Context, rows: Sequence[Triplet], number: int) -> list[Triplet]:
+    """The `number` surest questions' answers without a judge, by agreement and confidence.
+
+    As select chooses, from a judge that says the same of every row; where all of a question's
+    samples agree, the surer are those with the higher log-probability.
+    """
     silent = {
         row.id: Judgement(
             id=row.id, triplet_id=row.id, judge_id="none",
@@ -96,8 +101,14 @@ def agreed(context: Context, rows: Sequence[Triplet]) -> list[Triplet]:
         )
         for row in rows
     }  # fmt: skip
-    decisions = decide(list(rows), silent, context.config.select, 1)
-    return [row for row, d in zip(rows, decisions) if d.keep]
+    questions: dict[str, list[Triplet]] = defaultdict(list)
+    for row in rows:
+        if filters.reason(row) is None:
+            questions[row.question_key].append(row)
+    choices = [choose(same, silent, context.config.select) for same in questions.values()]
+    chosen = [choice for choice in choices if choice is not None]
+    surest = sorted(chosen, key=lambda c: (-c.sureness, -c.score, c.triplet.id))
+    return [choice.triplet for choice in surest[:number]]
 
 
 def told_truly(context: Context, rows: Sequence[Triplet]) -> list[Triplet]:

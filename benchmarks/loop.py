@@ -175,7 +175,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
         "expert seed": [],
         "unfiltered": parsed,
         "random questions": arms.random_questions(parsed, len(kept), seed),
-        "agreement + confidence": arms.agreed(context, parsed),
+        "agreement + confidence": arms.agreed(context, parsed, len(kept)),
         "filtered": kept,
         "true labels": arms.told_truly(context, parsed),
     }

@@ -1,6 +1,6 @@
 """Select: of the answers to a question the best, of the questions the surest, with the reason.
 
-1. A row that did not parse is out.
+1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
    stays: judge's log-odds + confidence · mean log-probability + agreement · log vote share.
 3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
@@ -13,7 +13,7 @@ A threshold on single samples mostly keeps easy rows; choosing among answers is 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from engine.answers import normalise, resolve
 from engine.config import Select
 from engine.records import Decision, Judgement, Triplet, content_id
 from engine.workspace import Stage
+from generators import filters
 from generators.expert import is_true
 from pipelines.context import Context
 
@@ -150,7 +151,8 @@ def select(context: Context, stage: Stage) -> None:
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
     earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
     seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}
-    decisions = decide(triplets, judged, context.config.select, stage.round, seen)
+    passed = [replace(t, problem=t.problem or filters.reason(t)) for t in triplets]
+    decisions = decide(passed, judged, context.config.select, stage.round, seen)
     stage.write(Decision, decisions)
     stage.metrics = selection_metrics(context, triplets, decisions)
 
