@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.answers import render_completion
 from engine.config import Optimiser
-from engine.records import Consumption, Judgement, Model, Task, Triplet
+from engine.records import Consumption, Judgement, Model, Task, Triplet, unique
 from engine.training import write_training_set
 from engine.workspace import Stage
 from generators import filters
@@ -190,12 +190,12 @@ def grpo_arm(
     return trained(context, model, metrics["steps"], rows, visits / len(rows)), metrics
 
 
-def rewarded_rows(context: Context, round: int) -> list[Triplet]:
-    """The rows that the loop's own GRPO of a round trained on."""
-    uses = context.rows(Consumption, "grpo", round)
+def rows_of(context: Context, stage: str, round: int) -> list[Triplet]:
+    """The rows that the loop's own training in a round saw, the expert's left out."""
+    uses = context.rows(Consumption, stage, round)
     ids = {use.row_id for use in uses if use.row_table == Triplet.table}
-    rows: dict[str, Triplet] = {t.id: t for t in context.rows(Triplet) if t.id in ids}
-    return [rows[i] for i in sorted(rows)]
+    rows = context.rows(Triplet, "generate")
+    return [row for row in unique(rows) if row.id in ids]
 
 
 def fit(

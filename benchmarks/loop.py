@@ -53,7 +53,6 @@ import typer
 from benchmarks import arms
 from benchmarks.loop_report import report
 from engine.config import load
-from engine.lineage.chain import file_hash
 from engine.lineage.runs import code_id
 from engine.records import Judgement, Model, Preference, Triplet, content_id
 from engine.statistics import auc
@@ -187,7 +186,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
     arm("both rounds", lambda out: arms.sft_arm(budget, both, out))
     controls(context, arm, 2)
     start, judge = model_of(context, "sft", 2), context.model("judge")
-    true = arms.told_truly(context, arms.rewarded_rows(context, 2))
+    true = arms.told_truly(context, arms.rows_of(context, "grpo", 2))
     arm("GRPO, true labels", lambda out: arms.grpo_arm(context, start, judge, true, out)[0])
     controls(context, arm, 2, ", true labels", true)
 
@@ -201,7 +200,7 @@ def controls(
 ) -> None:
     """SFT beside a round's GRPO: its start, its rows, its steps, at two rates."""
     start = model_of(context, "sft", number)
-    same = rows if rows is not None else arms.rewarded_rows(context, number)
+    same = rows if rows is not None else arms.rows_of(context, "grpo", number)
     where = labels or f", round {number}"
     for name, lr in (
         ("SFT's rate", context.config.sft.lr),
@@ -226,16 +225,17 @@ def run_round(
     for name in ROUND:
         pieces.check()
         metrics[name] = step(context, name, number)["metrics"]
-    rewarded = arms.rewarded_rows(context, number)
     grpo, trained = context.config.grpo, metrics["grpo"]
-    visits = trained["steps"] * arms.rows_per_step(grpo) // grpo.group
-    shown = arms.trained(
-        context, context.base(), trained["steps"], rewarded, visits / max(len(rewarded), 1)
-    ).shown()
+    rewarded, taught = (arms.rows_of(context, name, number) for name in ("grpo", "sft"))
+    visits = trained["steps"] * arms.rows_per_step(grpo) // grpo.group / max(len(rewarded), 1)
+    base, epochs = context.base(), context.config.sft.epochs
+    shown = {
+        "sft": arms.trained(context, base, metrics["sft"]["steps"], taught, epochs).shown(),
+        "policy": arms.trained(context, base, trained["steps"], rewarded, visits).shown(),
+    }
+    names = {"sft": f"loop's SFT, round {number}", "policy": f"GRPO, round {number}"}
     for name, m in metrics["evaluate"]["arms"].items():
-        told = {"base": "base", "sft": f"loop's SFT, round {number}"}
-        row = {"accuracy": m["accuracy"]} | (shown if name == "policy" else {})
-        found[told.get(name, f"GRPO, round {number}")] = row
+        found[names.get(name, name)] = {"accuracy": m["accuracy"]} | shown.get(name, {})
     refine, select = metrics["refine"], metrics["select"]
     return {
         "purity_before": select["purity_before"],
@@ -295,7 +295,7 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="Begin nothing after so many.")] = None,
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path("configs/demo.yaml"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
-    jobs: Annotated[int, typer.Option(help="Seeds at a time; each has its share of cores.")] = 2,
+    jobs: Annotated[int | None, typer.Option(help="Seeds at a time; else all of them.")] = None,
     judges: Annotated[bool, typer.Option(help="Train the judge in the other ways too.")] = False,
     keep: Annotated[Path, typer.Option(help="Where pieces are kept.")] = Path("runs/loop"),
 ) -> None:
@@ -304,10 +304,11 @@ def main(
     started = time.time()
     limit = minutes if minutes is not None else (float("inf") if full else 45)
     sizes = [*(FULL if full else SMALL), *(overrides or [])]
-    recipe = [file_hash(Path(__file__).with_name(n)) for n in ("arms.py", "loop.py")]
+    recipe = [Path(__file__).with_name(n).read_text() for n in ("arms.py", "loop.py")]
     root = keep / content_id(sizes, config.read_text(), code_id(), recipe)[:12]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
     number = seeds or (3 if full else 2)
+    jobs = jobs or number
+    threads = max((os.cpu_count() or 1) // jobs, 1)
     print(f"pieces are kept in {root}", flush=True)
     work = (config, [*sizes, f"cluster.threads={threads}"], root, started + 60 * limit, judges)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:

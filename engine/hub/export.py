@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
+from engine.question_types import found_type
 from engine.records import Image
 from engine.workspace import Workspace
 
@@ -89,6 +90,7 @@ _COLUMNS = [
     "modality",
     "anatomy",
     "question_type",
+    "question_type_found",
     "difficulty",
     "prompt_style",
     "reward",
@@ -184,7 +186,7 @@ def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path
     pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted}
     counts = {}
     for split, hub_name in SPLITS.items():
-        members = [row for row in rows if row["split"] == split]
+        members = [_found(row) for row in rows if row["split"] == split]
         if members:  # a file without rows would be a split that breaks every loader's statistics
             counts[hub_name] = len(members)
             path = folder / f"{hub_name}-00000-of-00001.parquet"
@@ -192,6 +194,11 @@ def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path
                 for batch in _batches(members, pngs):
                     writer.write_table(batch)
     return counts
+
+
+def _found(row: dict[str, Any]) -> dict[str, Any]:
+    """With the question type that its words tell, beside the one that was asked for."""
+    return row | {"question_type_found": found_type(row["question"])}
 
 
 def _batches(rows: list[dict[str, Any]], pngs: dict[str, bytes]) -> Iterator[pa.Table]:

@@ -33,7 +33,7 @@ _AFTER_AUXILIARY = frozenset("than of or and".split())
 # Words that a comparison needs before its "than".
 _COMPARATIVE = re.compile(r"\w{2,}er|more|less|other|rather|else|worse|different|higher", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_GREEK = ("alpha", "beta", "gamma", "delta")
+_NUMBERED = frozenset("alpha beta gamma delta type grade stage level group zone".split())
 _GLUED = re.compile(r"[A-Za-z]{2,}[:;?!,][A-Za-z]|[A-Za-z][:;?!][A-Za-z]")
 _CAMEL = re.compile(r"[a-z]{3}[A-Z]")
 _LOOP = re.compile(r"\b(\w+(?: \w+){1,9})(?: \1\b)+|\b(\w+)(?: \2\b){2,}")
@@ -94,8 +94,8 @@ def _spelling(text: str, words: list[str]) -> str | None:
         return "words run together"
     for word in words:
         stem = word.rstrip("0123456789")
-        common = stem.lower() in FUNCTION or (len(stem) > 4 and stem.islower())
-        if stem != word and common and stem.lower() not in _GREEK:
+        common = stem.lower() in FUNCTION or (len(stem) > 3 and stem.islower())
+        if stem != word and common and stem.lower() not in _NUMBERED:
             return "a number run into a word"
         if len(word) == 1 and word.islower() and word not in "ax":
             return "a stray letter"
