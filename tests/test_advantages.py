@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.answers import render_completion
 from engine.config import Grpo
 from engine.records import Triplet
-from engine.training import read_training_set
+from engine.training import read_training_set, watched
 from pipelines.advantages import quarters, tempered
 from pipelines.grpo import PINNED, Reward, grpo_trainer, reward_parts, train_grpo
 from reward_model.criteria import judge_prompt
@@ -46,7 +46,7 @@ def advantages(
         Fed("judge", judged),
         Fed("format", [1.0] * len(right)),
     ]
-    trainer = grpo_trainer(given_, parts)
+    trainer = watched(grpo_trainer(given_, parts), given_)
     trainer.train()
     return list(trainer._logs["advantages"]), trainer.state.log_history[0]
 
@@ -92,7 +92,7 @@ def test_without_a_verified_difference_the_weights_stay_as_they_were(tmp_path: P
         Fed("judge", list(rng.random(16))),
         Fed("format", list(rng.integers(0, 2, 16).astype(float))),
     ]
-    trainer = grpo_trainer(given_, parts)
+    trainer = watched(grpo_trainer(given_, parts), given_)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.train()
     assert all(torch.equal(v, before[k]) for k, v in trainer.model.state_dict().items())
