@@ -26,7 +26,11 @@ FUNCTION = (
 )
 # What cannot follow an article, and what cannot follow "is" and its kin.
 _AFTER_ARTICLE = (
-    AUXILIARIES | ASKING | ARTICLES | frozenset("than of or and if there it to".split())
+    AUXILIARIES
+    | ASKING
+    | ARTICLES
+    | frozenset("than or and if there it has have had can could will would be been".split())
+    | frozenset("of to at by for from with without".split())
 )
 NOTHING = _AFTER_ARTICLE | frozenset("this that these those its be in on at".split())
 _AFTER_AUXILIARY = frozenset("than of or and".split())
