@@ -3,7 +3,7 @@
 A generator is asked for a type and may ask about something else, so an export says both. The rules
 are those of the question bank (a test asks about all of its questions) and general ones for free
 text; the first that fits decides. On VQA-RAD they agree with its own types less often, since people
-there call a sequence a modality and a place a finding: docs/your-data.md has the figure.
+there call a sequence a modality and a place a finding: docs/architecture.md has the figure.
 """
 
 from __future__ import annotations
