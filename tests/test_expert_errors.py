@@ -72,7 +72,7 @@ def verdicts(images: list[Image], rate: float) -> dict[Kind, list[bool]]:
     found: dict[Kind, list[bool]] = defaultdict(list)
     shown = {i.id: i for i in images}
     tier_of = {6.0: "perturbed", -6.0: "irrelevant"}
-    for seed in range(12):
+    for seed in range(8):
         expert = expert_of(images, rate, seed)
         rows = samples(images, seed)
         seeds = [row for i in images for row, _ in expert.rows(i, 4, True)]
