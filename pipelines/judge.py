@@ -8,6 +8,7 @@ from typing import Any
 from engine import cluster
 from engine.records import Judgement, Model, Triplet
 from engine.workspace import Stage
+from generators import filters
 from pipelines.context import Context
 from reward_model.scoring import Judge
 
@@ -54,6 +55,7 @@ def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Tripl
 
 def judge(context: Context, stage: Stage) -> None:
     """One judgement for each triplet of the round that parsed."""
-    parsed = [t for t in context.rows(Triplet, "generate", stage.round) if t.problem is None]
+    rows = context.rows(Triplet, "generate", stage.round)
+    parsed = [t for t in rows if t.problem is None and filters.reason(t) is None]
     run_judge(context, stage, context.model("judge"), parsed)
     stage.metrics = {"judged": len(parsed)}

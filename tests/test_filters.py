@@ -20,6 +20,7 @@ from generators import filters, phantoms
 from generators import questions as bank
 from generators.expert import write_rows
 from generators.filters import form, reasoning
+from pipelines import judge as judging
 from pipelines.context import Context
 from pipelines.select import select
 from tests.lineage_workspace import make_image, make_judgement, make_model, make_triplet
@@ -218,3 +219,22 @@ def test_an_export_says_the_type_asked_for_and_the_type_found(exported: Path) ->
         ("Which finding is shown?", "disease"),
     }
     assert {r["question_type"] for r in rows} > {"disease"}
+
+
+def test_a_row_that_a_filter_refuses_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = make_triplet(IMAGE, "g", 0, 1)
+    bad = replace(good, id="bad", question="Is3 than small larger than small?")
+    asked: list[str] = []
+    monkeypatch.setattr(
+        judging, "run_judge", lambda c, s, m, rows: asked.extend(r.id for r in rows)
+    )
+    context = SimpleNamespace(
+        rows=lambda kind, stage, round: [good, bad, replace(good, id="none", problem="no form")],
+        model=lambda role: None,
+        display=SimpleNamespace(warn=print, say=print),
+    )
+    stage = SimpleNamespace(round=1, metrics={}, folder=tmp_path)
+    judging.judge(cast(Context, context), cast(Stage, stage))
+    assert asked == [good.id]
