@@ -30,7 +30,7 @@ def images() -> list[Image]:
     return [
         replace(image_of(phantoms.draw(kind, n, 64).truth), id=f"{i:08x}{n:024x}")
         for i, kind in enumerate(("MR", "ultrasound"))
-        for n in range(30)
+        for n in range(20)
     ]  # fmt: skip
 
 
