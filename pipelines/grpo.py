@@ -154,6 +154,7 @@ def grpo_trainer(arguments: dict[str, Any], parts: list[Any]) -> Any:
 
     prepare(arguments)
     model = load_model(arguments["model"], weights_dtype(arguments))
+    processor = load_processor(arguments["model"])
     settings = common_arguments(arguments) | PINNED | {"max_steps": arguments["steps"]}
     return verified(resumable(GRPOTrainer))(
         model=model,
@@ -169,7 +170,7 @@ def grpo_trainer(arguments: dict[str, Any], parts: list[Any]) -> Any:
             gradient_checkpointing=arguments["lora_rank"] > 0,
         ),
         train_dataset=chat_dataset(Path(arguments["data"])),
-        processing_class=load_processor(arguments["model"]),
+        processing_class=processor,
         peft_config=lora(arguments),
     )
 

@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine import question_types
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
-from engine.question_types import found_type
 from engine.records import Image
 from engine.workspace import Workspace
 
@@ -165,7 +165,7 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
 
     ledger = workspace.ledger()
     check_splits(ledger)
-    rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
+    rows = [_found(row) for row in ledger.sql(f"{SELECTED} ORDER BY t.id")]
     if not rows:
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
@@ -186,7 +186,7 @@ def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path
     pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted}
     counts = {}
     for split, hub_name in SPLITS.items():
-        members = [_found(row) for row in rows if row["split"] == split]
+        members = [row for row in rows if row["split"] == split]
         if members:  # a file without rows would be a split that breaks every loader's statistics
             counts[hub_name] = len(members)
             path = folder / f"{hub_name}-00000-of-00001.parquet"
@@ -194,11 +194,6 @@ def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path
                 for batch in _batches(members, pngs):
                     writer.write_table(batch)
     return counts
-
-
-def _found(row: dict[str, Any]) -> dict[str, Any]:
-    """With the question type that its words tell, beside the one that was asked for."""
-    return row | {"question_type_found": found_type(row["question"])}
 
 
 def _batches(rows: list[dict[str, Any]], pngs: dict[str, bytes]) -> Iterator[pa.Table]:
@@ -217,6 +212,11 @@ def _write_rejects(ledger: Ledger, path: Path) -> int:
     columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
     return len(rows)
+
+
+def _found(row: dict[str, Any]) -> dict[str, Any]:
+    """With the question type that its words tell, beside the one that was asked for."""
+    return row | {"question_type_found": question_types.found_type(row["question"])}
 
 
 def _swap(partial: Path, out: Path) -> None:
