@@ -55,7 +55,7 @@ def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Tripl
 
 def judge(context: Context, stage: Stage) -> None:
     """One judgement for each triplet of the round that parsed."""
-    rows = context.rows(Triplet, "generate", stage.round)
-    parsed = [t for t in rows if t.problem is None and filters.reason(t) is None]
+    rows = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
+    parsed = [t for t in rows if t.problem is None]
     run_judge(context, stage, context.model("judge"), parsed)
     stage.metrics = {"judged": len(parsed)}

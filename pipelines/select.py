@@ -13,7 +13,7 @@ A threshold on single samples mostly keeps easy rows; choosing among answers is 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -147,12 +147,11 @@ def _reason(
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure purity."""
-    triplets = context.rows(Triplet, "generate", stage.round)
+    triplets = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
     earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
     seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}
-    passed = [replace(t, problem=t.problem or filters.reason(t)) for t in triplets]
-    decisions = decide(passed, judged, context.config.select, stage.round, seen)
+    decisions = decide(triplets, judged, context.config.select, stage.round, seen)
     stage.write(Decision, decisions)
     stage.metrics = selection_metrics(context, triplets, decisions)
 
