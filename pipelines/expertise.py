@@ -18,7 +18,15 @@ from engine.hub.benchmarks import Question, load_vqa_rad
 from engine.records import Image, Preference, Task, Triplet, content_id, unique
 from engine.spelling import normalise, normalise_question
 from generators import questions as bank
-from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
+from generators.expert import (
+    EXPERT,
+    NOT_STATED,
+    expert_row,
+    is_true,
+    reasons_truly,
+    truth_of,
+    write_rows,
+)
 from pipelines.context import Context
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 
@@ -55,7 +63,7 @@ def open_expert(context: Context) -> Expert:
 
 
 class PhantomExpert:
-    """Simulated from truth, wrong at `expert.error_rate` when it compares."""
+    """Simulated from truth: its rows are right, each comparison wrong at `expert.error_rate`."""
 
     def __init__(self, context: Context) -> None:
         self.config = context.config
@@ -82,15 +90,23 @@ class PhantomExpert:
             if len(pairs) >= number:
                 break
             for criterion, chosen, rejected, tier in self._compare(questions[key], rng):
-                if rng.random() < self.config.expert.error_rate and tier == "perturbed":
-                    chosen, rejected = rejected, chosen
                 made += [chosen, rejected]
+                chosen, rejected = self._verdict(chosen, rejected, rng)
                 holdout = in_holdout(chosen.image_id, self.config.expert.holdout)
                 pairs.append(prefer(chosen, rejected, criterion, tier, "simulated", holdout))
         return made, pairs[:number]
 
+    def _verdict(
+        self, better: Triplet, worse: Triplet, rng: np.random.Generator
+    ) -> tuple[Triplet, Triplet]:
+        """(chosen, rejected) as an expert says who errs at the stated rate."""
+        return (worse, better) if rng.random() < self.config.expert.error_rate else (better, worse)
+
     def implied(self, rows: list[Triplet]) -> Pairs:
         """Pairs that expert rows imply: each row against its own question answered wrong.
+
+        An expert who writes a row errs as often as one who compares two, so these are wrong at the
+        same rate.
 
         Without reasoning, so that the judge has to look at the image. Never frozen: the holdout is
         of answers that a generator gave.
@@ -104,7 +120,8 @@ class PhantomExpert:
             right = derived(row, "implied", rationale="")
             wrong = self._perturbed(self.images[row.image_id], right, rng)
             made += [right, wrong]
-            pairs.append(prefer(right, wrong, "factuality", "perturbed", "expert row", False))
+            verdict = self._verdict(right, wrong, rng)
+            pairs.append(prefer(*verdict, "factuality", "perturbed", "expert row", False))
         return made, pairs
 
     def _compare(
@@ -207,7 +224,8 @@ class GoldExpert:
 
     def _row(self, image: Image, question: Question, number: int) -> Exemplar:
         form = "closed" if question.options else "open"
-        task = Task.make(image.modality, question.question_type, "medium", form, "direct")
+        kind = question.question_type
+        task = Task.make(image.modality, kind, NOT_STATED, form, "direct")
         raw = render_question(question.question, question.options)
         raw += render_completion("", question.answer)
         row = Triplet(

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine import question_types
 from engine.errors import TriptychError
 from engine.hub.row_groups import pictures_of, row_groups
 from engine.lineage.agreement import agreed
@@ -89,6 +90,7 @@ _COLUMNS = [
     "modality",
     "anatomy",
     "question_type",
+    "question_type_found",
     "difficulty",
     "prompt_style",
     "reward",
@@ -183,7 +185,7 @@ def _export(
     from engine.hub.croissant import write_croissant
 
     check_splits(ledger)
-    rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
+    rows = [_found(row) for row in ledger.sql(f"{SELECTED} ORDER BY t.id")]
     if not rows:
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
@@ -220,6 +222,11 @@ def _write_rejects(ledger: Ledger, path: Path) -> int:
     columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
     return len(rows)
+
+
+def _found(row: dict[str, Any]) -> dict[str, Any]:
+    """With the question type that its words tell, beside the one that was asked for."""
+    return row | {"question_type_found": question_types.found_type(row["question"])}
 
 
 def _swap(partial: Path, out: Path) -> None:
