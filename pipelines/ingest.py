@@ -9,12 +9,13 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from engine.config import Config, Source
 from engine.errors import TriptychError
-from engine.hub.benchmarks import Benchmark, read_vqa_rad
+from engine.hub.benchmarks import Benchmark, LeftOut, read_vqa_rad
 from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
 from engine.imaging.duplicates import joined
@@ -119,26 +120,40 @@ def _asked_about(benchmark: Benchmark) -> dict[str, Entry]:
     }
 
 
-def _gold_refusals(benchmark: Benchmark, rules: Rules) -> list[Refusal]:
+def _gold_refusals(benchmark: Benchmark, rules: Rules, images: list[Image]) -> list[Refusal]:
     """Gold values that are not used: a benchmark's rows, a table's labels.
 
-    A row's own id is named where it is public.
+    Each is of its image, with which it is withdrawn. A row's own id is named where it is public.
     """
     told = [
-        (row.place, f"qid {row.qid}: {row.reason}" if row.qid and rules.public else row.reason)
+        (f"images/{row.image}", row.place, _with_id(row) if rules.public else row.reason)
         for row in benchmark.left_out
     ]
     told += [
-        (path, f"table line {entry.line}: {'; '.join(entry.problems)}")
+        (path, path, f"table line {entry.line}: {'; '.join(entry.problems)}")
         for path, entry in rules.table.items()
         if entry.problems
     ]
-    return [_gold_refusal(rules.name(place), reason) for place, reason in told]
+    shown = {image.source: image for image in images}
+    return [
+        _gold_refusal(rules.name(place), reason, shown.get(rules.name(source)))
+        for source, place, reason in told
+    ]
 
 
-def _gold_refusal(name: str, reason: str) -> Refusal:
-    identity = content_id("refusal", name, -1, reason)
-    return Refusal(id=identity, path=name, frame=-1, reason=reason, status="gold")
+def _with_id(row: LeftOut) -> str:
+    return f"qid {row.qid}: {row.reason}" if row.qid else row.reason
+
+
+def _gold_refusal(name: str, reason: str, image: Image | None) -> Refusal:
+    row = Refusal(
+        id=content_id("refusal", name, -1, reason),
+        path=name,
+        frame=-1,
+        reason=reason,
+        status="gold",
+    )
+    return replace(row, image_id=image.id, patient=image.patient) if image else row
 
 
 def rules_of(config: Config, root: Path) -> Rules:
@@ -171,7 +186,7 @@ def ingest(context: Context, stage: Stage) -> None:
     images, copies = settle(found, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
     gold = read_vqa_rad(folder) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
-    apart = _gold_refusals(gold, rules)
+    apart = _gold_refusals(gold, rules, images)
     write_report(workspace.root / REPORT, images, refusals + apart)
     _refuse_nothing(folder, files, images, refusals)
     for low in range(0, len(images), SHARD):

@@ -274,10 +274,13 @@ def test_refused_gold_is_counted_in_output_report_and_record(tmp_path: Path, pub
     assert set(told) == {"d.json#/0", "d.json#/3"}
     assert told["d.json#/0"].startswith("qid 0: ") == (public == "true")
     workspace = Workspace.existing(tmp_path / "w")
-    assert {r.path for r in workspace.read(Refusal) if r.status == "gold"} == set(told)
+    recorded = [r for r in workspace.read(Refusal) if r.status == "gold"]
+    assert {r.path for r in recorded} == set(told)
     if public == "true":
         patients = {i.source: i.patient for i in workspace.read(Image)}
         assert patients["images/im2.png"] == patients["images/im3.png"]
+        of = {r.path: r.patient for r in recorded}  # with whom the row is withdrawn
+        assert of == {f"d.json#/{n}": patients[f"images/im{i}.png"] for n, i in ((0, 0), (3, 2))}
 
 
 def asked(folder: Path, rows: list[dict[str, Any]], sources: list[str]) -> tuple[Any, list[Image]]:

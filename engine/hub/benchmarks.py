@@ -16,6 +16,7 @@ from engine.gold import NotText, gold_problem, text_of
 from engine.spelling import normalise, normalise_question
 
 VQA_RAD_ORGANS = {"HEAD": "head", "CHEST": "chest", "ABD": "abdomen"}
+NAMES = ("image_name", "qid")  # by which a row that is left out is told
 # VQA-RAD's question types (Lau et al. 2018) in OmniMedVQA's five.
 VQA_RAD_TYPES = {
     "MODALITY": "modality",
@@ -42,11 +43,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that was not used: its place as a JSON Pointer (RFC 6901), its own id, and why."""
+    """A row that was not used: its place as a JSON Pointer (RFC 6901), and why.
+
+    `image` and `qid` are its image and its own id, empty where it has none.
+    """
 
     place: str
-    qid: str
     reason: str
+    image: str
+    qid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,8 @@ def read_vqa_rad(folder: Path) -> Benchmark:
     read = [_vqa_rad(row) for row in rows]
     reasons = _contradictions(read) | {n: r for n, r in enumerate(read) if isinstance(r, str)}
     left_out = [
-        LeftOut(f"{found[0].name}#/{number}", _qid(rows[number]), reasons[number])
-        for number in sorted(reasons)
+        LeftOut(f"{found[0].name}#/{n}", reasons[n], *(_named(rows[n], k) for k in NAMES))
+        for n in sorted(reasons)
     ]
     used = [q for n, q in enumerate(read) if isinstance(q, Question) and n not in reasons]
     if not used:
@@ -92,9 +97,9 @@ def read_vqa_rad(folder: Path) -> Benchmark:
     return Benchmark([shown for row in rows if (shown := _shown(row))], used, left_out)
 
 
-def _qid(row: object) -> str:
-    qid = row.get("qid", "") if isinstance(row, dict) else ""
-    return str(qid) if isinstance(qid, str | int) else ""
+def _named(row: object, field: str) -> str:
+    value = row.get(field, "") if isinstance(row, dict) else ""
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _shown(row: object) -> tuple[str, str, str] | None:
