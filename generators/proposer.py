@@ -92,7 +92,7 @@ def _answered(
     sample: Sample,
     number: int,
 ) -> Triplet:
-    parsed = parse_completion(sample.text)
+    parsed = parse_completion(sample.text, question.options)
     problem = sample.problem or parsed.problem
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"

@@ -66,7 +66,7 @@ def marked(
     text: str,
 ) -> Evaluation:
     """One scored answer. An answer that does not parse or names no option is wrong."""
-    parsed = parse_completion(text)
+    parsed = parse_completion(text, question.options)
     valid = parsed.problem is None and is_valid(parsed.answer, question.options)
     return Evaluation(
         id=content_id("evaluation", model.id, question.id, arm, round),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from engine import cluster
 from engine.records import Judgement, Model, Triplet
 from engine.workspace import Stage
+from generators import filters
 from pipelines.context import Context
 from reward_model.scoring import Judge
 
@@ -56,7 +57,8 @@ def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Tripl
 
 def judge(context: Context, stage: Stage) -> None:
     """One judgement for each triplet of the round that parsed and has a finite score."""
-    parsed = [t for t in context.rows(Triplet, "generate", stage.round) if t.problem is None]
+    rows = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
+    parsed = [t for t in rows if t.problem is None]
     run_judge(context, stage, context.model("judge"), parsed)
     shards = stage.folder.glob(f"{Judgement.table}-*.parquet")
     judged = sum(pq.read_metadata(shard).num_rows for shard in shards)

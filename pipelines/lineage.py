@@ -209,10 +209,12 @@ def graph(
 
 @app.command()
 def rebuild(workspace: Existing) -> None:
-    """Make ledger.duckdb again from the Parquet record."""
+    """Make ledger.duckdb again from the Parquet record, whose every hash is checked first."""
+    from engine.lineage import repair
     from engine.workspace import Workspace
 
     with Workspace.maintaining(workspace) as place:
+        repair.mend(place, thorough=True)
         print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
 
 

@@ -24,7 +24,8 @@ from engine.errors import TriptychError
 from engine.hub.export import export
 from engine.imaging.decode import Decoder
 from engine.imaging.ingest import Rules, image_of, list_files
-from engine.lineage.chain import file_hash
+from engine.lineage.chain import links, shard_hashes
+from engine.lineage.files import hashes_of
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
@@ -114,8 +115,7 @@ def _dataset(workspace: Workspace, row_id: str) -> dict[str, Any]:
         earlier = as_of(workspace, recorded["sequence"], Path(scratch) / "w")
         out = Path(scratch) / "dataset"
         export(earlier, out, recorded["name"], recorded["url"])
-        paths = sorted(p for p in out.rglob("*") if p.is_file())
-        made = {p.relative_to(out).as_posix(): file_hash(p) for p in paths}
+        made = hashes_of(out)
     wrong = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
     if not wrong:
         return {"equal": True, "detail": f"all {len(wanted)} files, byte for byte"}
@@ -136,8 +136,11 @@ def as_of(workspace: Workspace, sequence: int, root: Path) -> Workspace:
         if commit["sequence"] < sequence:
             target = (workspace.events / commit["folder"]).resolve()
             (root / "events" / commit["folder"]).symlink_to(target, target_is_directory=True)
-    earlier = Workspace.existing(root)
-    earlier.ledger().rebuild(earlier.events)
+    # A later withdrawal may have written shards again: its commit, which says so, is not here.
+    hashes = shard_hashes(links(workspace))
+    vouched = {root / "events" / p.parent.name / p.name: hash for p, hash in hashes.items()}
+    earlier = Workspace(root, vouched)
+    earlier.ledger().rebuild(earlier.events, vouched)
     return earlier
 
 
@@ -181,16 +184,19 @@ def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Trip
 
 def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:
     """The rows of the shard that a triplet is in, generated anew by the same weights."""
-    import pyarrow.parquet as pq
-
+    from engine.lineage.files import read_hashed
     from engine.records import from_arrow
     from pipelines.generate import make_proposer, proposer_arguments
 
-    folder = context.workspace.events / commit["folder"]
-    shards = sorted(folder.glob("triplets-[0-9]*.parquet"))
-    shard = next(s for s in shards if before.id in pq.read_table(s)["id"].to_pylist())
-    name = shard.stem.rpartition("-")[2]
-    recorded: list[Triplet] = from_arrow(Triplet, pq.read_table(shard))
+    shards = context.workspace.shards(Triplet.table)
+    asked = {
+        path.stem.rpartition("-")[2]: from_arrow(Triplet, read_hashed(path, digest))
+        for made_by, path, digest in shards
+        if made_by["sequence"] == commit["sequence"] and path.stem[-1].isdigit()
+    }
+    name, recorded = next(
+        (name, rows) for name, rows in asked.items() if before.id in {row.id for row in rows}
+    )
     size = context.config.generator.batch
     batch = _asked(context, commit)[int(name) * size :][:size]
     _check_whole(context, commit, batch, recorded)

@@ -17,12 +17,12 @@ import numpy as np
 
 from engine.caveats import at_chance, of_judge
 from engine.errors import TriptychError
-from engine.records import Judgement, Model, Preference, Triplet, unique
+from engine.records import Judgement, Model, Preference, Task, Triplet, unique
 from engine.statistics import auc, auc_interval
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
-from pipelines.context import Context, outside_model
-from pipelines.expertise import open_expert
+from pipelines.context import Context
+from pipelines.expertise import open_expert, own_tasks
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
@@ -182,7 +182,7 @@ def backbone(context: Context) -> Model:
     named = context.config.reward.model
     if named == "generator":
         return context.model("generator")
-    return outside_model("judge", named) if named else context.base()
+    return context.outside("judge", named) if named else context.base()
 
 
 def reward(context: Context, stage: Stage) -> None:
@@ -220,6 +220,7 @@ def refine(context: Context, stage: Stage) -> None:
     trusted = not at_chance(json.loads(current.metrics))
     pairs, made = new_pairs(context, stage.round, trusted)
     stage.write(Triplet, unique(made), "made")
+    stage.write(Task, own_tasks(context, made), "made")
     stage.write(Preference, unique(pairs))
     if not pairs:
         stage.metrics = {"accepted": False, "why": "no new pairs"}

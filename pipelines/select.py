@@ -1,6 +1,6 @@
 """Select: of the answers to a question the best, of the questions the surest, with the reason.
 
-1. A row that did not parse is out.
+1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
    stays: judge's log-odds + confidence · mean log-probability + agreement · log vote share.
 3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
@@ -24,11 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import normalise, resolve
+from engine.answers import resolve
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.config import Select
 from engine.records import Decision, Judgement, Model, Triplet, content_id
+from engine.spelling import normalise, normalise_question
 from engine.workspace import Stage
+from generators import filters
 from generators.expert import is_true
 from pipelines.context import Context
 
@@ -177,7 +179,7 @@ def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
 
 def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:
     """Rows equal in this are exact duplicates."""
-    return triplet.image_id, normalise(triplet.question), answer_key(triplet)
+    return triplet.image_id, normalise_question(triplet.question), answer_key(triplet)
 
 
 def round_to(value: float) -> float:
@@ -211,7 +213,7 @@ def _reason(
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure purity."""
-    triplets = context.rows(Triplet, "generate", stage.round)
+    triplets = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
     earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
     seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}

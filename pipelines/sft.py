@@ -36,6 +36,7 @@ from engine.training import (
 from engine.workspace import Stage
 from generators.expert import EXPERT
 from generators.prompts import answer_prompt, ask_prompt
+from generators.questions import DIFFICULTIES
 from pipelines.context import Context
 
 Turn = dict[str, str]  # image_id, prompt, completion
@@ -67,6 +68,8 @@ def turns_of(
             )
         if rng.random() < ask_share:
             fields = task.to_dict()
+            if fields["difficulty"] not in DIFFICULTIES:  # so that any may be asked for
+                fields["difficulty"] = str(rng.choice(DIFFICULTIES))
             turns.append(
                 {
                     "image_id": row.image_id,

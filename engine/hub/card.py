@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from engine.caveats import of_selection
-from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
+from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -22,8 +23,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def card(workspace: Workspace, name: str) -> str:
-    """The README.md of the exported dataset; equal workspaces give equal text."""
-    ledger = workspace.ledger()
+    """The README.md of the exported dataset; equal workspaces give equal text.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
+    with agreed(workspace) as ledger:
+        return counted_card(workspace, ledger, name)
+
+
+def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
+    """`card`, from a ledger that was compared with the record."""
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
     parts += [*_origin(ledger, counts), _use(counts)]
@@ -112,6 +121,8 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
     models += [
         ("judge", "none" if k == NOT_STATED else k, n) for k, n in counts["judge_id"].items()
     ]
+    told = told_by_id(ledger)
+    named = [f"`{k}` is {told[k]}." for role, k, _ in models if k in told]
     rounds = ", ".join(str(k) for k in counts["round"])
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
@@ -121,7 +132,12 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles
     ]
     return [
-        section("Made by", table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
+        section(
+            "Made by",
+            table(("role", "id", "rows"), models),
+            *dict.fromkeys(named),
+            f"Rounds: {rounds or 'none'}.",
+        ),
         section("De-identification", table(("profile", "synthetic", "images"), kinds)),
     ]
 

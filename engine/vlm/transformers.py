@@ -14,13 +14,15 @@ from engine.vlm.attention import batch_vision_attention
 from engine.vlm.inputs import check_room, sift
 from engine.vlm.memory import Parts
 from engine.vlm.streams import inverse_transform, uniforms
+from engine.vlm.weights import located
 
 
 def load_processor(model: str) -> Any:
     """The processor, padding on the left as batched generation needs."""
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(model)
+    name, revision = located(model)
+    processor = AutoProcessor.from_pretrained(name, revision=revision)
     processor.tokenizer.padding_side = "left"
     return processor
 
@@ -34,8 +36,9 @@ def load_model(model: str, dtype: str = "auto") -> Any:
     logging.disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     kind = dtype if on_gpu else "float32"
+    name, revision = located(model)
     try:
-        loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=kind)
+        loaded = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=kind)
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise TriptychError(f"cannot load model {model}: {line}") from None

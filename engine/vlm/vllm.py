@@ -12,6 +12,7 @@ from engine.vlm import Request, Sample, Sampling
 from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
 from engine.vlm.streams import stream_seed
 from engine.vlm.transformers import load_processor, vision_token_ids
+from engine.vlm.weights import located
 
 
 class VllmVLM:
@@ -39,8 +40,11 @@ class VllmVLM:
         self.max_pixels = max_pixels
         check_room(self.processor, max_pixels, max_model_len)
         side = int(max_pixels**0.5)
+        name, revision = located(model)
         self.engine = LLM(
-            model=model,
+            model=name,
+            revision=revision,
+            tokenizer_revision=revision,
             max_model_len=max_model_len,
             limit_mm_per_prompt={
                 "image": {"count": 1, "width": side, "height": side},  # what memory is held for
