@@ -377,4 +377,5 @@ def _cause(error: BaseException) -> str:
     told, wrapped, _ = str(error).partition("\nThe above exception was the direct cause")
     inner = getattr(error, "cause", None) or error.__cause__ or error
     lines = [line for line in (told if wrapped else str(inner)).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(inner).__name__
+    own = f"{TriptychError.__module__}.{TriptychError.__name__}: "  # says enough without its name
+    return lines[-1].strip().removeprefix(own) if lines else type(inner).__name__

@@ -56,8 +56,8 @@ def test_a_question_is_asked_for_in_the_tasks_words_about_its_image(words: str) 
     _, vlm = proposed([SIDE, OPEN], [[LEFT] * 2] * 2, plan)
     requests, sampling = vlm.asked[0]
     assert requests == [
-        Request(image.png, ask_prompt(words, task.to_dict()))
-        for image, task in zip(IMAGES, TASKS[:2])
+        Request(image.png, ask_prompt(words, task.to_dict()), seed=place)
+        for place, (image, task) in enumerate(zip(IMAGES, TASKS[:2]))
     ]
     assert sampling == Sampling(n=1, temperature=0.6, max_tokens=33, seed=1000)
 
@@ -68,8 +68,10 @@ def test_an_answer_is_asked_for_in_the_tasks_style_with_the_next_seed(words: str
     _, vlm = proposed([SIDE, "no tag", OPEN], [[LEFT] * 2] * 2, plan)
     requests, sampling = vlm.asked[1]
     assert requests == [
-        Request(IMAGES[0].png, answer_prompt(words, "On which side?", ("left", "right"), "direct")),
-        Request(IMAGES[2].png, answer_prompt(words, "What is shown?", (), "meta")),
+        Request(
+            IMAGES[0].png, answer_prompt(words, "On which side?", ("left", "right"), "direct"), 0
+        ),
+        Request(IMAGES[2].png, answer_prompt(words, "What is shown?", (), "meta"), seed=2),
     ]
     assert sampling == Sampling(n=2, temperature=0.9, max_tokens=33, seed=1001)
 
