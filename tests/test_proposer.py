@@ -55,9 +55,8 @@ def test_a_question_is_asked_for_in_the_tasks_words_about_its_image(words: str) 
     plan = replace(PLAN, prompts=words)
     _, vlm = proposed([SIDE, OPEN], [[LEFT] * 2] * 2, plan)
     requests, sampling = vlm.asked[0]
-    assert requests == [
-        Request(image.png, ask_prompt(words, task.to_dict()))
-        for image, task in zip(IMAGES, TASKS[:2])
+    assert [(r.png, r.text) for r in requests] == [
+        (image.png, ask_prompt(words, task.to_dict())) for image, task in zip(IMAGES, TASKS[:2])
     ]
     assert sampling == Sampling(n=1, temperature=0.6, max_tokens=33, seed=1000)
 
@@ -67,9 +66,9 @@ def test_an_answer_is_asked_for_in_the_tasks_style_with_the_next_seed(words: str
     plan = replace(PLAN, prompts=words)
     _, vlm = proposed([SIDE, "no tag", OPEN], [[LEFT] * 2] * 2, plan)
     requests, sampling = vlm.asked[1]
-    assert requests == [
-        Request(IMAGES[0].png, answer_prompt(words, "On which side?", ("left", "right"), "direct")),
-        Request(IMAGES[2].png, answer_prompt(words, "What is shown?", (), "meta")),
+    assert [(r.png, r.text) for r in requests] == [
+        (IMAGES[0].png, answer_prompt(words, "On which side?", ("left", "right"), "direct")),
+        (IMAGES[2].png, answer_prompt(words, "What is shown?", (), "meta")),
     ]
     assert sampling == Sampling(n=2, temperature=0.9, max_tokens=33, seed=1001)
 
