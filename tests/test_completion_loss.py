@@ -45,6 +45,7 @@ def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "out": str(folder / "weights"),
         "seed": 0,
         "threads": 1,
+        "max_pixels": 2**20,
     }
     compute = trl.SFTTrainer.compute_loss
 

@@ -124,8 +124,11 @@ def ids() -> dict[str, str]:
     image, rows = shown(), written()
     rng = np.random.default_rng(0)
     qa = bank.QA("side", SIDE, OPTIONS, "left")
-    expert, task = expert_row(image, qa, "step", 7, 2)
-    other = replace(expert, image_id="another", question=OPEN, options=(), answer="none")
+    expert, _ = expert_row(image, qa, "step", 7, 2)
+    task = Task.make("MR", "grading", "hard", "choice", "meta")
+    first = rows[0]
+    thought = replace(first, rationale="ultrasound breast: 1 small cyst left.")
+    other = replace(first, id="other", image_id="another", question=OPEN, options=(), answer="none")
     choice = {r.id: make_judgement(r, make_model("judge", "judge", None, 0, 1)) for r in rows}
     policy = replace(make_model("p", "policy", None, 1, 1), id="policy")
     flagged = not_used(image, 3, "flagged", "black")
@@ -139,19 +142,19 @@ def ids() -> dict[str, str]:
         "tasks": task.id,
         **{f"triplets/generated/{n}": row.id for n, row in enumerate(rows)},
         "triplets/expert": expert.id,
-        "triplets/perturbed": derived(expert, "perturbed", answer="right").id,
-        "triplets/implied": derived(expert, "implied", rationale="").id,
-        "triplets/incoherent": incoherent(expert, rng).id,
-        "triplets/irrelevant": irrelevant(expert, other).id,
-        "preferences": prefer(expert, other, "relevance", "irrelevant", "r1", True).id,
+        "triplets/perturbed": derived(first, "perturbed", answer="right").id,
+        "triplets/implied": derived(thought, "implied", rationale="").id,
+        "triplets/incoherent": incoherent(thought, rng).id,
+        "triplets/irrelevant": irrelevant(first, other).id,
+        "preferences": prefer(first, other, "relevance", "irrelevant", "r1", True).id,
         "judgements": Silent().judge(rows[:1], {image.id: b"png"})[0].id,
         "decisions": decide(rows, choice, Select(), 1)[0].id,
         "evaluations": marked(
-            expert, "disease", image, policy, "sft", 1, "<answer>left</answer>"
+            first, "disease", image, policy, "sft", 1, "<answer>left</answer>"
         ).id,
         "refusals": flagged.id,
         "reviews": _review(flagged, "released", "reader", "2026-01-01T00:00:00Z").id,
-        "question_key/options": expert.question_key,
+        "question_key/options": first.question_key,
         "question_key/open": other.question_key,
         "holdout": "".join("01"[in_holdout(str(n), 0.25)] for n in range(64)),
         "content_id/nothing": content_id(),

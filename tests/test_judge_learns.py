@@ -30,7 +30,13 @@ from reward_model.training import train_judge
 from tests.drawn_workspace import answered, drawn
 
 QUESTION = "Is there a cyst?"
-SETTINGS = {"criteria": {"factuality": 1.0}, "prompts": "compact", "calibration": [1.0, 0.0]}
+MAX_PIXELS = 2**20
+SETTINGS: dict[str, Any] = {
+    "criteria": {"factuality": 1.0},
+    "prompts": "compact",
+    "max_pixels": MAX_PIXELS,
+    "calibration": [1.0, 0.0],
+}
 SEED = 1  # of heads that start near chance: the backbone knows the answer, and others read it
 
 
@@ -50,6 +56,7 @@ class Bench:
             "out": str(out / "weights"),
             "seed": SEED,
             "threads": 1,
+            "max_pixels": MAX_PIXELS,
             "settings": SETTINGS,
             **more,
         }

@@ -32,6 +32,7 @@ FROZEN = 0.5  # of the images
 SETTINGS: dict[str, Any] = {
     "criteria": {"factuality": 1.0},
     "prompts": "compact",
+    "max_pixels": 2**20,
     "calibration": [1.0, 0.0],
 }
 QUIET = [
