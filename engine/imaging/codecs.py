@@ -121,10 +121,9 @@ def _native(
         options["correct_unused_bits"] = shift is None
     if "ExtendedOffsetTable" in top:
         options["extended_offsets"] = tuple(top.get(k) for k in OFFSETS)
-    values, about = get_decoder(syntax).as_array(
-        top.get(keywords[0]), index=frame, number_of_frames=frames,
-        pixel_keyword=keywords[0], pixel_vr=dataset[keywords[0]].VR, **options,
-    )  # fmt: skip
+    options["number_of_frames"] = frames
+    options["pixel_keyword"], options["pixel_vr"] = keywords[0], dataset[keywords[0]].VR
+    values, about = get_decoder(syntax).as_array(top.get(keywords[0]), index=frame, **options)
     if values.ndim == 3 and about["photometric_interpretation"] != "RGB":
         raise ImagingError(Reason.UNSUPPORTED, size.photometric)
     return (values << shift[0]) >> shift[1] if shift else values, options.get("bits_stored", 64)
@@ -263,7 +262,7 @@ def _decode_jpeg(data: bytes, stream: Codestream) -> np.ndarray:
     picture = PIL.Image.open(BytesIO(data), formats=("JPEG",))
     rgb = stream.colours == "RGB" and "jfif" not in picture.info
     if stream.components == 3 and not rgb:
-        picture.draft("YCbCr", picture.size)  # type: ignore[no-untyped-call]
+        picture.draft("YCbCr", picture.size)
     return np.asarray(picture)
 
 
