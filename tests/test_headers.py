@@ -519,3 +519,32 @@ def test_a_nifti_scale_that_is_no_number_is_refused_by_name(field: str) -> None:
     data[at : at + 4] = struct.pack("<f", np.inf)
     with pytest.raises(ImagingError, match=f"unreadable file: {field} cannot be read"):
         read_nifti(bytes(data))
+
+
+def test_commas_are_read_in_lists_in_groups_and_of_frames(tmp_path: Path, decoder: Decoder) -> None:
+    ds = grey(np.stack([ramp()] * 2), Modality="CT", PixelPaddingValue=0)
+    look, scale, group = Dataset(), Dataset(), Dataset()
+    look.WindowCenter, look.WindowWidth = ["40.5", "80.0"], ["400.0", "80.0"]
+    scale.RescaleSlope, scale.RescaleIntercept = "0.5000", "-1024.00"
+    group.FrameVOILUTSequence, group.PixelValueTransformationSequence = [look], [scale]
+    ds.PerFrameFunctionalGroupsSequence = [group, group]
+    right = save(ds, tmp_path / "right")
+    data = right.read_bytes()
+    for text in (b"40.5\\80.0", b"400.0\\80.0", b"0.5000", b"-1024.00"):
+        assert text in data
+        data = data.replace(text, text.replace(b".", b","))
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(data)
+    one, other = (decoder.decode(path, "all").frames for path in (right, wrong))
+    assert [f.rendering["window"] for f in other] == [[40.5, 400]] * 2
+    assert all((f.pixels == g.pixels).all() for f, g in zip(one, other))
+    assert other[0].facts["RescaleIntercept"] == [-1024]
+    (tmp_path / "copy").write_bytes(decoder.clean(wrong, b"k" * 16))
+    copies = decoder.decode(tmp_path / "copy", "all").frames
+    assert all((f.pixels == g.pixels).all() for f, g in zip(one, copies))
+
+
+def test_a_count_of_frames_with_a_comma_is_that_count(tmp_path: Path, decoder: Decoder) -> None:
+    ds = dcmread(save(grey(np.stack([ramp()] * 3), **WINDOW), tmp_path / "right"))
+    wrong = save(written(ds, NumberOfFrames="3,0"), tmp_path / "wrong")
+    assert len(decoder.decode(wrong, "all").frames) == 3

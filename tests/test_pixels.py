@@ -21,7 +21,7 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.uid import ExplicitVRBigEndian
 
-from engine.imaging import codecs, nifti
+from engine.imaging import compressed, nifti
 from engine.imaging.decode import LENGTHS, MAX_REPLY, Decoder, Decoders
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import TEXTS, FrameHeader, flatten
@@ -60,9 +60,9 @@ REFUSED = {
     "chrSQEncoding*.dcm": NO_PIXELS,
     "palettes/*": NO_PIXELS,
     "ExplVR_*EndNoMeta.dcm": NO_PIXELS,  # plans without images
-    "JPEG-lossy.dcm": f"unsupported encoding: 12-bit JPEG {codecs.NEEDS_EXTRA}",
-    "JPGExtended.dcm": f"unsupported encoding: 12-bit JPEG {codecs.NEEDS_EXTRA}",
-    "SC_rgb_jpeg_gdcm.dcm": f"unsupported encoding: lossless JPEG {codecs.NEEDS_EXTRA}",
+    "JPEG-lossy.dcm": f"unsupported encoding: 12-bit JPEG {compressed.NEEDS_EXTRA}",
+    "JPGExtended.dcm": f"unsupported encoding: 12-bit JPEG {compressed.NEEDS_EXTRA}",
+    "SC_rgb_jpeg_gdcm.dcm": f"unsupported encoding: lossless JPEG {compressed.NEEDS_EXTRA}",
     # A damaged codestream, of 3,722,445,056 columns.
     "JPEG2000-embedded-sequence-delimiter.dcm": "contradictory header: the codestream has another "
     "size",
@@ -97,7 +97,7 @@ def corpus() -> list[Path]:
 
 def expected_reason(path: Path) -> str | None:
     """Why a file of the corpus is refused; None where it is to be rendered."""
-    if codecs.has_extra() and path.name in WITH_EXTRA:
+    if compressed.has_extra() and path.name in WITH_EXTRA:
         return None
     return next((r for end, r in REFUSED.items() if fnmatch(path.as_posix(), f"*/{end}")), None)
 
@@ -431,13 +431,13 @@ def test_colour_spaces_that_are_not_converted_are_refused_by_name(space: str) ->
 
 
 def test_a_missing_codec_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "has_extra", lambda: False)
+    monkeypatch.setattr(compressed, "has_extra", lambda: False)
     ds = dcmread(WHEEL / "test_files/JPEG-lossy.dcm")
     with pytest.raises(ImagingError, match=r"12-bit JPEG needs pip install 'triptych\[codecs\]'"):
         render(ds)
 
 
-@pytest.mark.skipif(not codecs.has_extra(), reason="the extra codecs is not installed")
+@pytest.mark.skipif(not compressed.has_extra(), reason="the extra codecs is not installed")
 def test_the_extra_decodes_lossless_and_12_bit_jpeg() -> None:
     plain, lossless = (WHEEL / "test_files" / f"SC_rgb_{n}.dcm" for n in ("rle", "jpeg_gdcm"))
     assert (render(dcmread(plain))[0] == render(dcmread(lossless))[0]).all()

@@ -194,12 +194,12 @@ def padding_range(kind: np.dtype[Any], header: FrameHeader) -> tuple[float, floa
     first = number(header, "PixelPaddingValue", np.inf)
     if first == np.inf:
         return None
-    ends = (first, number(header, "PixelPaddingRangeLimit", first))
+    last = number(header, "PixelPaddingRangeLimit", first)
     if kind.kind == "i" and kind.itemsize <= 2:
-        ends = tuple(e - 65536 if e > 32767 else e for e in ends)
+        first, last = (e - 65536 if e > 32767 else e for e in (first, last))
     elif kind.kind == "u" and kind.itemsize == 2:
-        ends = tuple(e + 65536 if e < 0 else e for e in ends)
-    return ends
+        first, last = (e + 65536 if e < 0 else e for e in (first, last))
+    return first, last
 
 
 def _apply_voi(

@@ -114,7 +114,8 @@ def file_windows(header: FrameHeader) -> list[Window]:
         if not all(math.isfinite(n) for n in found[-1]):
             raise unreadable(keyword)
     if len(found[0]) != len(found[1]) and not all(found):  # half a window
-        return [Window(*(n[0] if n else math.nan for n in found), function)]
+        centre, width = (n[0] if n else math.nan for n in found)
+        return [Window(centre, width, function)]
     return [Window(centre, width, function) for centre, width in zip(*found)]
 
 
