@@ -176,7 +176,7 @@ def test_a_ledger_that_was_written_over_is_noticed(
     place: Workspace, tmp_path: Path, statement: str
 ) -> None:
     written_over(place, statement)
-    with pytest.raises(TriptychError, match="^the ledger .*lineage rebuild"):
+    with pytest.raises(TriptychError, match=r"^the ledger .*lineage rebuild"):
         export(place, tmp_path / "dataset", "demo")
     assert not (tmp_path / "dataset").exists()
 
