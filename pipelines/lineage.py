@@ -154,7 +154,7 @@ def reproduce(
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="SQL, as DuckDB has it; it cannot write.")],
+    query: Annotated[str, typer.Argument(help="One SELECT, as DuckDB has it; it cannot write.")],
     workspace: Existing,
     as_json: AsJson = False,
 ) -> None:

@@ -65,7 +65,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.asked.append(self.path)
-            known = self.path.startswith(f"/api/models/{NAME}")
+            path = self.path.split("?")[0]
+            known = path == f"/api/models/{NAME}" or path.startswith(f"/api/models/{NAME}/revision")
             body = json.dumps({"id": NAME, "sha": state.commit} if known else {"error": "none"})
             self.send_response(200 if known else 404)
             self.send_header("Content-Type", "application/json")
@@ -88,12 +89,17 @@ def test_a_folder_is_known_by_all_of_its_files() -> None:
     assert (model.id, model.known_by) == (folder_id(tiny.FOLDER), "files")
 
 
-def test_a_hub_id_is_pinned_to_the_commit_that_the_cache_holds(hub: Hub) -> None:
+def test_a_hub_id_is_pinned_to_the_commit_that_the_cache_holds(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.holds(OLD)
     model = outside_model("base", NAME)
     assert (model.path, model.known_by) == (f"{NAME}@{OLD}", "commit")
     assert hub.asked == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_processor(model.path).tokenizer.eos_token == "<|im_end|>"
+    with pytest.raises(OSError):
+        load_processor(f"{NAME}@{NEW}")
 
 
 def test_a_hub_id_that_is_not_cached_is_pinned_to_the_commit_that_the_hub_names(hub: Hub) -> None:

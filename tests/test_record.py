@@ -507,3 +507,19 @@ def test_a_commit_json_names_its_shards_and_no_other_file_is_read(copy: Workspac
     assert len(copy.read(Triplet)) == before
     assert any("is not of this commit" in what for what in problems(copy))
     assert json.loads((folder / "commit.json").read_text())["shards"]
+
+
+def test_a_withdrawal_whose_list_of_files_was_cut_stops_with_one_line(
+    copy: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.lineage.redaction.finish", lambda workspace: False)
+        with Workspace.maintaining(copy.root) as workspace:
+            withdraw(workspace, workspace.read(Image)[0].id)
+    listed = next(copy.root.glob("redacting/*/remove.json"))
+    whole = listed.read_bytes()
+    listed.write_bytes(b"")
+    assert "remove.json" in one_line(command("lineage", "rebuild", "-w", copy.root))
+    listed.write_bytes(whole)
+    assert command("lineage", "rebuild", "-w", copy.root).returncode == 0
+    assert problems(copy) == set()

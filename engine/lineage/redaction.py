@@ -116,11 +116,21 @@ def finish(workspace: Workspace) -> bool:
 def _carry_out(workspace: Workspace, aside: Path) -> None:
     for new in sorted(p for p in aside.glob("*/*.parquet") if not is_litter(p)):
         new.replace(workspace.events / new.parent.name / new.name)
-    for relative in json.loads((aside / "remove.json").read_text()):
+    for relative in _to_remove(aside / "remove.json"):
         path = workspace.root / relative
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for folder in workspace.work.glob("*/"):
         shutil.rmtree(folder)
+
+
+def _to_remove(path: Path) -> list[str]:
+    try:
+        return list(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise TriptychError(
+            f"{path} is empty, cut or gone, and names the files that a withdrawal takes away: "
+            "restore it from a backup"
+        ) from None
 
 
 def _export_again(workspace: Workspace) -> None:
