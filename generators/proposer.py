@@ -53,7 +53,10 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
-    questions = [parse_question(sample.text) for sample in asked]
+    questions = [
+        Question("", (), sample.problem) if sample.problem else parse_question(sample.text)
+        for sample in asked
+    ]
     good = [k for k, question in enumerate(questions) if question.problem is None]
     requests = []
     for k in good:
@@ -83,7 +86,7 @@ def _answered(
     number: int,
 ) -> Triplet:
     parsed = parse_completion(sample.text)
-    problem = parsed.problem
+    problem = sample.problem or parsed.problem
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"
     return _triplet(
@@ -105,7 +108,7 @@ def _triplet(
     image: Image,
     task: Task,
     raw: str,
-    logprob: float,
+    logprob: float | None,
     *,
     sample: int = 0,
     question: str = "",

@@ -180,13 +180,18 @@ def confidence_auc(context: Context, preferences: list[Preference]) -> float | N
         for p in preferences
         if p.holdout
         and p.criterion == "factuality"
-        and min(triplets[p.chosen_id].logprob, triplets[p.rejected_id].logprob) < 0
+        and _both_sampled(triplets[p.chosen_id].logprob, triplets[p.rejected_id].logprob)
         and triplets[p.rejected_id].generator_id == triplets[p.chosen_id].generator_id
     ]
     if not sampled:
         return None
     scores = [triplets[i].logprob for p in sampled for i in (p.chosen_id, p.rejected_id)]
     return round(auc(np.array(scores), np.tile([True, False], len(sampled))), 4)
+
+
+def _both_sampled(one: float | None, other: float | None) -> bool:
+    """Whether both log-probabilities are known and are not an expert's, which are 0."""
+    return one is not None and other is not None and min(one, other) < 0
 
 
 def refine(context: Context, stage: Stage) -> None:

@@ -52,10 +52,12 @@ def choose(candidates: list[Triplet], judged: dict[str, Judgement], rules: Selec
     answers: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in candidates:
         answers[answer_key(triplet)].append(triplet)
+    # Known of some samples only, log-probabilities compare nothing: they count for none of them.
+    known = all(t.logprob is not None for t in candidates)
     scores = {}
     for key, rows in answers.items():
         opinion = float(np.mean([judged[t.id].overall for t in rows]))
-        confidence = float(np.mean([t.logprob for t in rows]))
+        confidence = float(np.mean([t.logprob for t in rows])) if known else 0.0
         share = len(rows) / len(candidates)
         scores[key] = opinion + rules.confidence * confidence + rules.agreement * np.log(share)
     best = max(sorted(scores), key=lambda k: scores[k])

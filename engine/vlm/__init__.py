@@ -37,11 +37,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sampled text, the mean log-probability of its tokens (at temperature 1), their number."""
+    """A sampled text, the mean log-probability of its tokens (at temperature 1), their number.
+
+    `logprob` is None where it is not known; `problem` says why there is no text.
+    """
 
     text: str
-    logprob: float
+    logprob: float | None
     tokens: int
+    problem: str | None = None
 
 
 class VLM(Protocol):

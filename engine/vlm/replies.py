@@ -1,0 +1,140 @@
+"""What is sent to an OpenAI-compatible server and what comes back, none of it taken for granted."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import json
+import math
+import time
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+from engine.errors import TriptychError
+from engine.vlm import Request, Sample, Sampling
+
+PASSING = {408, 425, 429}  # and all from 500 on: asked again
+OF_ALL = {401, 402, 404, 405, 407}  # and redirects: no other request would fare better
+LONGEST_WORDS = 300  # characters of a refusal that are told
+
+
+class Refused(TriptychError):
+    """A request that a server does not answer. What is `passing` may be answered later, `wait_s`
+    seconds where the server said so; `status` is HTTP's, 0 where there was none."""
+
+    def __init__(
+        self, message: str, status: int = 0, passing: bool = False, wait_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.passing, self.wait_s = status, passing, wait_s
+
+
+def body_of(model: str, request: Request, sampling: Sampling, logprobs: bool) -> dict[str, Any]:
+    """A request as chat completions want it."""
+    parts: list[dict[str, Any]] = []
+    if request.png is not None:
+        data = base64.b64encode(request.png).decode()
+        parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
+    parts.append({"type": "text", "text": request.text})
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": parts}],
+        "n": sampling.n,
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+    } | ({"logprobs": True} if logprobs else {})
+
+
+def read_reply(reply: httpx.Response, who: str, secret: str) -> dict[str, Any]:
+    """The JSON object of a reply; raises Refused, or TriptychError where it holds for all.
+
+    An error in a reply of status 200 counts as one of the status that it names, else as passing.
+    `who` answers, for the message, in which `secret` is never told.
+    """
+    try:
+        said = reply.json()
+    except ValueError:
+        said = None
+    error = said.get("error") if isinstance(said, dict) else None
+    if not error and isinstance(said, dict) and said.get("object") == "error":
+        error = said
+    if reply.is_success and isinstance(said, dict) and not error:
+        return said
+    status = reply.status_code
+    if reply.is_success:
+        status = _status(error.get("code") if isinstance(error, dict) else None) or 500
+    if reply.is_redirect:
+        raise TriptychError(f"{who} answers {status}, a redirect: set generator.url to its goal")
+    words = error.get("message", error) if isinstance(error, dict) else error or reply.text
+    plain = words if isinstance(words, str) else json.dumps(words)
+    plain = plain.replace(secret, "[key]") if secret else plain
+    told = f"{who} answers {status}: {' '.join(plain.split())[:LONGEST_WORDS]}"
+    if status in OF_ALL:
+        raise TriptychError(told)
+    passing = status in PASSING or status >= 500
+    raise Refused(told, status, passing, _wait(reply.headers.get("Retry-After")))
+
+
+def _status(code: Any) -> int:
+    """An error's code where it is an HTTP status, else 0."""
+    with suppress(TypeError, ValueError):
+        return int(code) if 400 <= int(code) <= 599 else 0
+    return 0
+
+
+def _wait(said: str | None) -> float | None:
+    """Retry-After in seconds: a number of them, or a date (RFC 9110, 10.2.3)."""
+    if not said:
+        return None
+    with suppress(ValueError):
+        return max(float(said), 0.0) if math.isfinite(float(said)) else None
+    with suppress(ValueError):
+        return max(email.utils.parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
+    return None
+
+
+def read_choices(said: dict[str, Any]) -> tuple[list[Sample], str]:
+    """The samples of a reply, and what is wrong with a choice that is none ("" where all are)."""
+    choices = said.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return [], "gives no choices"
+    read = [_read(choice) for choice in choices]
+    samples = [one for one in read if isinstance(one, Sample)]
+    return samples, next((one for one in read if isinstance(one, str)), "")
+
+
+def _read(choice: Any) -> Sample | str:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        return "gives a choice without a message"
+    text = _text(message.get("content"))
+    if text is None:
+        ended = choice.get("finish_reason")
+        return f"gives a message without text (finish_reason {str(ended)[:40]})"
+    known = choice.get("logprobs")
+    tokens = known.get("content") if isinstance(known, dict) else None
+    tokens = tokens if isinstance(tokens, list) else []
+    return Sample(text.strip(), _mean(tokens), len(tokens))
+
+
+def _text(content: Any) -> str | None:
+    """A message's text: a string, or the text parts of a list; None where there is none."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [p.get("text") if isinstance(p, dict) else p for p in parts]
+    found = [t for t in texts if isinstance(t, str)]
+    return "".join(found) if found else None
+
+
+def _mean(tokens: list[Any]) -> float | None:
+    """The mean log-probability; None, unknown, unless every token has a finite one below 0."""
+    values = [t.get("logprob") if isinstance(t, dict) else None for t in tokens]
+    known = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not known or len(known) < len(values):
+        return None
+    mean = sum(known) / len(known)
+    return mean if math.isfinite(mean) and max(known) <= 1e-6 else None
