@@ -2,21 +2,20 @@
 
 import unicodedata
 
+# Marks that turn the direction of reading: a line then shows other than it says (CVE-2021-42574).
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 
 def printable(text: str) -> str:
-    """Text as one line that a terminal shows and does not obey.
-
-    Control and format characters (escape sequences, line breaks, what turns the direction of
-    reading: Unicode's Cc, Cf, Zl and Zp), and what is no character, are written as escapes.
-    """
-    return "".join(
-        c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(c)
-        for c in text
-    )
+    """Text that a terminal shows and does not obey: line breaks stay, other control characters
+    (escape sequences begin with one), turning marks and lone surrogates are written as escapes."""
+    return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def _harmless(character: str) -> bool:
+    if character in _TURNING:
+        return False
+    return character == "\n" or unicodedata.category(character) not in ("Cc", "Cs")
 
 
 class TriptychError(Exception):

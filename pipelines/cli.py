@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import TriptychError
+from engine.private import close_files, take_key
 from pipelines.lineage import app as lineage
 
 app = typer.Typer(
@@ -57,8 +58,8 @@ def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides 
         context.workspace.remember(config.kept())
         loop.run(context)
         context.display.console.print(summary(context.workspace.commits()))
-    print(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
-    print(f"a row    triptych lineage trace ID --workspace {root}")
+    context.display.say(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
+    context.display.say(f"a row    triptych lineage trace ID --workspace {root}")
 
 
 def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
@@ -135,7 +136,7 @@ def _review(root: Path, overrides: list[str], release: list[str], drop: list[str
     with Workspace.writing(root, config.name, config.recorded()) as workspace:
         if release or drop:
             released, dropped = review.decide(config, workspace, release, drop, by.strip())
-            display.say(f"[green]✓[/green] {released} released, {dropped} dropped by {by.strip()}")
+            display.done(f"{released} released, {dropped} dropped by {by.strip()}")
         page, table = review.show(config, workspace)
     if table.row_count:
         display.console.print(table)
@@ -280,6 +281,8 @@ def submit(
 
 def main() -> None:
     """Entry point: an error of ours is one line and exit code 2."""
+    close_files()
+    take_key()
     try:
         app()
     except TriptychError as error:

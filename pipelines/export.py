@@ -29,7 +29,7 @@ def export(
     url = hub.url_of(repo) if repo else None
     counts = publish(workspace, url)
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
-    display.say(f"[green]✓[/green] dataset: {rows} in {folder}")
+    display.done(f"dataset: {rows} in {folder}")
     if repo and dry_run:
         _would_push(hub.release(folder, repo), display)
     elif repo:
@@ -47,12 +47,12 @@ def _push(workspace: Workspace, folder: Path, repo: str, private: bool, display:
     display.say(f"[green]✓[/green] pushed {release.tag} to {hub.url_of(repo)}: {release.content}")
     withdrawn = len(withdrawn_ids(workspace))
     if withdrawn and others:
-        display.say(
-            f"[yellow]{withdrawn} images were withdrawn, and {len(others)} other versions are on "
-            "the Hub: delete their tags and squash its history if they hold them[/yellow]"
+        display.warn(
+            f"{withdrawn} images were withdrawn, and {len(others)} other versions are on the Hub: "
+            "delete their tags and squash its history if they hold them"
         )
 
 
 def report(workspace: Workspace, display: Display) -> None:
     """Write `report/index.html`."""
-    display.say(f"[green]✓[/green] report: {write_report(workspace, workspace.root / 'report')}")
+    display.done(f"report: {write_report(workspace, workspace.root / 'report')}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.panel import Panel
-from rich.text import Text
 
 from engine import cluster
 from engine.answers import render_completion
@@ -13,6 +11,7 @@ from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.generate import generator_of, make_proposer, proposer_arguments
 from pipelines.judge import make_judge
+from pipelines.progress import plain
 from pipelines.select import choose
 from pipelines.sft import training_images
 
@@ -46,11 +45,11 @@ def _print(context: Context, triplets: list[Triplet], judged: dict[str, Judgemen
         row = choice.triplet
         said = render_completion(row.rationale, row.answer)
         options = f"\noptions: {' | '.join(row.options)}" if row.options else ""
-        told = Text(
+        told = plain(
             f"{row.question}{options}\n{said}\nsureness {choice.sureness:.3f}, "
             f"probability {choice.probability:.3f}, {len(rows)} samples"
         )
         context.display.console.print(Panel(told, title=f"image {row.image_id[:12]}"))
     failed = [t for t in triplets if t.problem is not None]
     for row in failed:
-        context.display.say(f"not parsed ({row.problem}): {escape(row.raw[:100])}")
+        context.display.say(f"not parsed ({row.problem}): {row.raw[:100]}")

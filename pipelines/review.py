@@ -31,6 +31,7 @@ from engine.imaging.ingest import Rules, image_of, list_files, pixels_id, settle
 from engine.records import Image, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, rules_of, source_folder, table_lines, write_report
+from pipelines.progress import plain
 
 FOLDER = "quarantine"
 RELEASED = "released by a reviewer"
@@ -70,7 +71,7 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
         modality = str(item.rendered.facts.get("Modality", "not stated"))
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         _thumbnail(item.rendered, folder / f"{refusal.image_id}.png")
-        table.add_row(short, modality, size, reason, place)
+        table.add_row(short, plain(modality), size, plain(reason), plain(place))
         rows.append({"id": short, "file": f"{refusal.image_id}.png", "modality": modality,
                      "size": size, "reason": reason, "place": place})  # fmt: skip
     page = folder / "index.html"

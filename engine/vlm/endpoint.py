@@ -65,8 +65,7 @@ class EndpointVLM:
         if len(failed) == len(answers) or any(error.passing for error in failed):
             self._check_that_it_answers(requests, sampling, failed)
         return [
-            _problems(str(answer), sampling.n) if isinstance(answer, Refused) else answer
-            for answer in answers
+            [_problem(str(answer))] if isinstance(answer, Refused) else answer for answer in answers
         ]
 
     def _check_that_it_answers(
@@ -85,8 +84,8 @@ class EndpointVLM:
     ) -> list[Sample] | Refused:
         """All samples of a request, or why there is none.
 
-        A server that gives fewer is asked for the rest, with other seeds; what it never gives are
-        samples with a problem. One that refuses `n` or log-probabilities is asked without.
+        A server that gives fewer is asked for the rest, with other seeds; what it never gives is
+        a sample with a problem. One that refuses `n` or log-probabilities is asked without.
         """
         samples: list[Sample] = []
         at_once, logprobs, futile, why = sampling.n, True, 0, ""
@@ -111,7 +110,8 @@ class EndpointVLM:
             futile += not found
         if not samples:
             return Refused(why)
-        return samples[: sampling.n] + _problems(why, sampling.n - len(samples))
+        missed = [] if len(samples) >= sampling.n else [_problem(why)]
+        return samples[: sampling.n] + missed
 
     def _post(self, body: dict[str, Any], tries: int) -> dict[str, Any]:
         """The server's answer. Raises Refused, or TriptychError where that holds for all."""
@@ -160,8 +160,8 @@ def _address(url: str) -> tuple[httpx.URL, str]:
     return address, f"endpoint {address.copy_with(userinfo=b'', query=None)}"
 
 
-def _problems(why: str, n: int) -> list[Sample]:
-    return [Sample("", None, 0, problem=why)] * n
+def _problem(why: str) -> Sample:
+    return Sample("", None, 0, problem=why)
 
 
 def _grey() -> bytes:
