@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from engine.errors import TriptychError
 
+MAX_PIXELS = 1280 * 28 * 28  # of a picture as a model is shown it
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
@@ -244,6 +246,12 @@ class Config(_Section):
         "tiny", description="base of policy, generator and judge: `tiny`, folder, Hub id"
     )
     rounds: int = Field(2, ge=1)
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=28 * 28,
+        description="a larger picture is shrunk to this for generator, judge and training alike; "
+        "Qwen2.5-VL takes a token for 784 pixels",
+    )
     licence: str = Field("apache-2.0", description="of the exported dataset")
     source: Source = Source()
     expert: Expert = Expert()

@@ -8,7 +8,7 @@ not parse gives a row with its reason; nothing raises.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.answers import Question, is_valid, parse_completion, parse_question
 from engine.records import Image, Prompt, Task, Triplet, content_id
@@ -53,10 +53,7 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
-    questions = [
-        Question("", (), sample.problem) if sample.problem else parse_question(sample.text)
-        for sample in asked
-    ]
+    questions = [_question(sample) for sample in asked]
     good = [k for k, question in enumerate(questions) if question.problem is None]
     requests = []
     for k in good:
@@ -75,6 +72,12 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
         if question.problem is not None
     ]
     return [*answered, *failed]
+
+
+def _question(sample: Sample) -> Question:
+    """The question that a sample asks, or its problem."""
+    question = parse_question(sample.text)
+    return replace(question, problem=sample.problem) if sample.problem else question
 
 
 def _answered(

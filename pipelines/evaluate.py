@@ -20,7 +20,11 @@ VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 
 def make_examinees(
-    models: dict[str, str], section: dict[str, Any], sampling: Sampling, threads: int
+    models: dict[str, str],
+    section: dict[str, Any],
+    sampling: Sampling,
+    threads: int,
+    max_pixels: int,
 ) -> cluster.Worker:
     """A Ray Data worker: rows of {key, png, text} in, `sampling.n` replies to each out.
 
@@ -38,6 +42,7 @@ def make_examinees(
                 max_model_len=section["max_model_len"],
                 threads=threads,
                 gpus=section["gpus"],
+                max_pixels=max_pixels,
             )
         replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
         return [
@@ -102,6 +107,7 @@ def ask(
         "section": section.model_dump(),
         "sampling": sampling,
         "threads": config.cluster.threads,
+        "max_pixels": config.max_pixels,
     }
     replies: dict[tuple[str, int], list[str]] = {}
     total = sum(len(questions) for _, questions in arms.values())

@@ -48,12 +48,18 @@ def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:
 
 
 def make_proposer(
-    model: str, section: dict[str, Any], plan: Plan, threads: int
+    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
 ) -> Callable[[str, cluster.Rows], cluster.Rows]:
     """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
     generator = Generator.model_validate(section)
     vlm = open_vlm(
-        model, generator.backend, generator.url, generator.max_model_len, threads, generator.gpus
+        model,
+        generator.backend,
+        generator.url,
+        generator.max_model_len,
+        threads,
+        generator.gpus,
+        max_pixels,
     )
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
@@ -84,6 +90,7 @@ def proposer_arguments(context: Context, model: Model, round: int) -> dict[str, 
         "section": section.model_dump(),
         "plan": plan,
         "threads": config.cluster.threads,
+        "max_pixels": config.max_pixels,
     }
 
 

@@ -134,7 +134,7 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
             generation_kwargs={"suppress_tokens": vision_token_ids(model.config)},
             gradient_checkpointing=arguments["lora_rank"] > 0,
         ),
-        train_dataset=chat_dataset(Path(arguments["data"])),
+        train_dataset=chat_dataset(Path(arguments["data"]), processor, arguments["max_pixels"]),
         processing_class=processor,
         peft_config=lora(arguments),
     )

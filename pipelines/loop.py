@@ -33,19 +33,19 @@ class Arrow:
 ONCE = {
     "ingest": Arrow(ingest.ingest, ("source", "expert")),
     "seed": Arrow(seed.seed, ("expert",), once=("ingest",)),
-    "tune": Arrow(sft.tune, ("model", "sft", "generator"), once=("seed",)),
-    "prefer": Arrow(seed.prefer, ("expert", "generator"), once=("tune",)),
-    "reward": Arrow(reward.reward, ("model", "reward"), once=("prefer",)),
+    "tune": Arrow(sft.tune, ("model", "max_pixels", "sft", "generator"), once=("seed",)),
+    "prefer": Arrow(seed.prefer, ("max_pixels", "expert", "generator"), once=("tune",)),
+    "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("prefer",)),
 }
 ROUND = {
     "plan": Arrow(generate.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
-    "generate": Arrow(generate.generate, ("generator",), same=("plan",)),
+    "generate": Arrow(generate.generate, ("max_pixels", "generator"), same=("plan",)),
     "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
     "select": Arrow(select.select, ("select",), same=("judge",)),
-    "sft": Arrow(sft.sft, ("model", "sft", "grpo"), same=("select",)),
-    "grpo": Arrow(grpo.grpo, ("grpo",), same=("sft",)),
-    "evaluate": Arrow(evaluate.evaluate, ("evaluate",), same=("grpo",)),
-    "refine": Arrow(reward.refine, ("reward",), same=("select", "evaluate")),
+    "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("select",)),
+    "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
+    "evaluate": Arrow(evaluate.evaluate, ("max_pixels", "evaluate"), same=("grpo",)),
+    "refine": Arrow(reward.refine, ("max_pixels", "reward"), same=("select", "evaluate")),
 }
 
 

@@ -134,7 +134,12 @@ def fit_judge(
     arguments = training_arguments(context, stage, section, start) | {
         "epochs": epochs,
         "holdout": str((stage.folder / "holdout").resolve()),
-        "settings": {"criteria": section.criteria, "prompts": prompts, "calibration": [1.0, 0.0]},
+        "settings": {
+            "criteria": section.criteria,
+            "prompts": prompts,
+            "max_pixels": config.max_pixels,
+            "calibration": [1.0, 0.0],
+        },
     }
     metrics = train_on_cluster(context, train_and_measure, arguments)
     return metrics, learned

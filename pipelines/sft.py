@@ -77,22 +77,24 @@ def turns_of(
     return turns
 
 
-def chat_dataset(data: Path) -> Any:
-    """A training set as TRL reads it; images are decoded when a batch needs them."""
+def chat_dataset(data: Path, processor: Any, max_pixels: int) -> Any:
+    """A training set as TRL reads it; images are decoded when a batch needs them.
+
+    Pictures are within `max_pixels`, and the processor's special tokens in a text are words.
+    """
     from datasets import Dataset
 
-    from engine.vlm.transformers import decode_png
+    from engine.vlm.inputs import picture, plain
 
     images, rows = read_training_set(data)
     dataset = Dataset.from_list(rows)
 
     def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        batch["images"] = [[decode_png(images[i])] for i in batch["image_id"]]
-        batch["prompt"] = [[{"role": "user", "content": text}] for text in batch["prompt"]]
-        if "completion" in batch:
-            batch["completion"] = [
-                [{"role": "assistant", "content": text}] for text in batch["completion"]
-            ]
+        batch["images"] = [[picture(images[i], max_pixels)] for i in batch["image_id"]]
+        for column, role in (("prompt", "user"), ("completion", "assistant")):
+            if column in batch:
+                said = [plain(text, processor.tokenizer) for text in batch[column]]
+                batch[column] = [[{"role": role, "content": text}] for text in said]
         return batch
 
     dataset.set_transform(decode)
@@ -115,7 +117,7 @@ def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
             completion_only_loss=True,
             gradient_checkpointing=arguments["lora_rank"] > 0,
         ),
-        train_dataset=chat_dataset(Path(arguments["data"])),
+        train_dataset=chat_dataset(Path(arguments["data"]), processor, arguments["max_pixels"]),
         processing_class=processor,
         peft_config=lora(arguments),
     )
@@ -135,6 +137,7 @@ def training_arguments(
         "out": str((stage.folder / "weights").resolve()),
         "seed": context.config.seed + stage.round,
         "threads": context.config.cluster.threads,
+        "max_pixels": context.config.max_pixels,
     }
 
 

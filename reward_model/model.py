@@ -76,5 +76,5 @@ def load_reward_model(
 
 
 def load_settings(model: str) -> dict[str, Any]:
-    """Criterion weights, prompt set and calibration saved with a judge."""
+    """Criterion weights, prompt set, pixel budget and calibration saved with a judge."""
     return dict(json.loads((Path(model) / SETTINGS).read_text()))

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.records import Judgement, Triplet, content_id
 from engine.vlm import Request
-from engine.vlm.transformers import encode
+from engine.vlm.inputs import sift
 from reward_model.calibration import probability
 from reward_model.criteria import CRITERIA, judge_prompt
 
@@ -37,15 +37,20 @@ class Judge:
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def scores(self, requests: Sequence[Request], batch: int = 64) -> np.ndarray:
-        """(N, 3) logits in the order of CRITERIA."""
+        """(N, 3) logits in the order of CRITERIA; NaN for a request that cannot be read."""
         import torch
 
-        found = []
+        found = np.full((len(requests), len(CRITERIA)), np.nan)
         for low in range(0, len(requests), batch):
-            inputs = encode(self.processor, requests[low : low + batch])
+            part = requests[low : low + batch]
+            inputs, problems = sift(self.processor, part, self.settings["max_pixels"])
+            if inputs is None:
+                continue
+            good = [low + place for place, problem in enumerate(problems) if problem is None]
             with torch.no_grad():
-                found.append(self.model(**inputs.to(self.model.heads.weight.device)).cpu().numpy())
-        return np.concatenate(found) if found else np.zeros((0, len(CRITERIA)))
+                scores = self.model(**inputs.to(self.model.heads.weight.device))
+            found[good] = scores.float().cpu().numpy()
+        return found
 
     def overall(self, scores: np.ndarray) -> np.ndarray:
         """(N,) weighted mean of the criteria's logits."""

@@ -26,7 +26,7 @@ from engine.training import (
     weights_dtype,
 )
 from engine.vlm import Request
-from engine.vlm.transformers import encode
+from engine.vlm.inputs import encode
 from reward_model.criteria import CRITERIA
 from reward_model.model import load_reward_model
 
@@ -46,13 +46,14 @@ def tier_loss(scores: torch.Tensor, tiers: torch.Tensor) -> torch.Tensor:
 class PairCollator:
     """Rows of the training set to one batch: all chosen, then all rejected."""
 
-    def __init__(self, processor: Any, images: dict[str, bytes]) -> None:
-        self.processor, self.images = processor, images
+    def __init__(self, processor: Any, images: dict[str, bytes], max_pixels: int) -> None:
+        self.processor, self.images, self.max_pixels = processor, images, max_pixels
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
         pngs = [self.images[row["image_id"]] for row in rows] * 2
-        inputs = encode(self.processor, [Request(p, t) for p, t in zip(pngs, texts)])
+        requests = [Request(p, t) for p, t in zip(pngs, texts)]
+        inputs = encode(self.processor, requests, self.max_pixels)
         places = [CRITERIA.index(row["criterion"]) for row in rows]
         return dict(inputs) | {
             "criterion": torch.tensor(places * 2),
@@ -97,7 +98,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
         model=model,
         args=arguments_of(arguments),
         train_dataset=rows,
-        data_collator=PairCollator(processor, images),
+        data_collator=PairCollator(processor, images, arguments["max_pixels"]),
     )
     result = watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
     if trainer.is_world_process_zero():

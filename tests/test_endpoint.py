@@ -25,6 +25,7 @@ from pipelines.select import choose
 from tests.round_workspace import make_image
 from tests.test_select import judged, row
 
+PNG = make_image(0, "g", "train").png
 TEXT = "<answer>no</answer>"
 Reply = tuple[int, Any, dict[str, str]]
 Script = Callable[[dict[str, Any], int], Any]
@@ -119,7 +120,7 @@ def only_first(reply: Any) -> Script:
 def test_an_endpoint_gives_texts_and_log_probabilities(serve: Any) -> None:
     server = serve(completion)
     vlm = EndpointVLM("any", server.url)
-    samples = vlm.generate([Request(b"png", "Is there a cyst?")] * 2, Sampling(2, 1.0, 9))
+    samples = vlm.generate([Request(PNG, "Is there a cyst?")] * 2, Sampling(2, 1.0, 9))
     assert [len(s) for s in samples] == [2, 2]
     assert samples[0][0] == Sample(TEXT, pytest.approx(-1.0), 2)
     image, text = server.bodies[-1]["messages"][0]["content"]

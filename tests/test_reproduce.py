@@ -134,7 +134,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
 # Generated rows, with a proposer that needs no weights
 
 
-def echo(model: str, section: dict[str, Any], plan: Plan, threads: int) -> Any:
+def echo(model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int) -> Any:
     """In place of `make_proposer`: a row a pair, which says the shard that it was asked in."""
 
     def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.config import Grpo, Optimiser, Reward, Sft
+from engine.config import MAX_PIXELS, Grpo, Optimiser, Reward, Sft
 from engine.imaging.ingest import to_png
 from engine.training import last_checkpoint, write_training_set
 from engine.vlm import tiny
@@ -25,7 +25,12 @@ from reward_model.training import train_judge
 
 QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
 PROMPT = answer_prompt("compact", QUESTION, OPTIONS, "direct")
-SETTINGS = {"criteria": {"factuality": 1.0}, "prompts": "compact", "calibration": [1.0, 0.0]}
+SETTINGS = {
+    "criteria": {"factuality": 1.0},
+    "prompts": "compact",
+    "max_pixels": MAX_PIXELS,
+    "calibration": [1.0, 0.0],
+}
 Train = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -43,6 +48,7 @@ def arguments(folder: Path, section: Optimiser, row: dict[str, Any]) -> dict[str
         "out": str(folder / "weights"),
         "seed": 0,
         "threads": 1,
+        "max_pixels": MAX_PIXELS,
         "settings": SETTINGS,
     }
 

@@ -15,7 +15,8 @@ from engine.errors import TriptychError
 from engine.imaging.ingest import to_png
 from engine.vlm import Request, Sampling, open_vlm, tiny
 from engine.vlm.attention import NAME
-from engine.vlm.transformers import TransformersVLM, encode
+from engine.vlm.inputs import encode
+from engine.vlm.transformers import TransformersVLM
 from generators import phantoms
 from generators.prompts import answer_prompt, ask_prompt
 from pipelines.muon import Muon, orthogonalise
@@ -225,13 +226,20 @@ once, again = ([sample.text for samples in rows for sample in samples] for rows 
 assert once == again, "the same seed and batch, other texts"
 assert len(set(once)) > 5
 print("drawn alike")
+odd = Request(png, "Look closely. " * 400), Request(png, "What does <|image_pad|> show?")
+samples = vlm.generate([batch[0], odd[0], odd[1], batch[1]], Sampling(2, 0.8, 4, seed=3))
+assert [len(s) for s in samples] == [2, 1, 2, 2], samples
+assert "maximum" in samples[1][0].problem or "longer" in samples[1][0].problem, samples[1]
+assert not any(s.problem for k in (0, 2, 3) for s in samples[k])
+print("one row ends no batch")
 """
 
 
-def test_vllm_draws_alike_where_a_batch_does_not_fit_one_step() -> None:
-    """Prompts are then read in parts, at which a CPU generator for each request breaks off."""
+def test_vllm_draws_alike_and_refuses_single_rows() -> None:
+    """A batch that does not fit one step is read in parts, at which CPU generators break off."""
     pytest.importorskip("vllm", reason="vLLM is not installed: pip install -e '.[cpu]'")
     done = subprocess.run(
         [sys.executable, "-c", LONG_BATCH, MODEL], capture_output=True, text=True, timeout=300
     )
     assert "drawn alike" in done.stdout, done.stderr[-2000:]
+    assert "one row ends no batch" in done.stdout, done.stderr[-2000:]

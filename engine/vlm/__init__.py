@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.config import MAX_PIXELS
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -39,7 +41,8 @@ class Sampling:
 class Sample:
     """A sampled text, the mean log-probability of its tokens (at temperature 1), their number.
 
-    `logprob` is None where it is not known; `problem` says why there is no text.
+    `logprob` is None where it is not known. `problem` says why there is no text: one request that
+    cannot be answered ends no batch.
     """
 
     text: str
@@ -52,7 +55,10 @@ class VLM(Protocol):
     """What a backend must do."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
-        """`sampling.n` samples for each request, in the order of the requests."""
+        """`sampling.n` samples for each request, in the order of the requests.
+
+        A request that cannot be answered has one sample, with its problem.
+        """
         ...
 
 
@@ -63,19 +69,21 @@ def open_vlm(
     max_model_len: int = 512,
     threads: int | None = None,
     gpus: float = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> VLM:
     """Load `model` (a folder or Hub id) on a backend; vLLM spreads it over `gpus` GPUs.
 
-    Raises TriptychError where the model cannot be found or the backend is not installed.
+    Raises TriptychError where the model cannot be found, the backend is not installed, or a
+    picture of `max_pixels` does not fit `max_model_len` tokens.
     """
     if backend == "endpoint":
         from engine.vlm.endpoint import EndpointVLM
 
-        return EndpointVLM(model, url)
+        return EndpointVLM(model, url, max_pixels)
     if backend == "vllm":
         from engine.vlm.vllm import VllmVLM
 
-        return VllmVLM(model, max_model_len, gpus)
+        return VllmVLM(model, max_model_len, gpus, max_pixels)
     from engine.vlm.transformers import TransformersVLM
 
-    return TransformersVLM(model, threads)
+    return TransformersVLM(model, threads, max_model_len, max_pixels)

@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import stamina
 
+from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
-from engine.vlm.replies import Refused, body_of, read_choices, read_reply
+from engine.vlm.replies import Refused, body_of, parts_of, read_choices, read_reply
 
 CONCURRENT = 16
 TIMEOUT = httpx.Timeout(300, connect=10)
@@ -38,15 +39,14 @@ class EndpointVLM:
     Redirects are not followed, so the key goes to the configured address and to no other.
     """
 
-    def __init__(self, model: str, url: str | None) -> None:
+    def __init__(self, model: str, url: str | None, max_pixels: int = MAX_PIXELS) -> None:
         if not url:
             raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
-        self.model = model
+        self.model, self.max_pixels = model, max_pixels
         self.url, self.name = _address(url)
         self.key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (self.key.isascii() and self.key.isprintable()):
             raise TriptychError("OPENAI_API_KEY holds a character that no key has: set it again")
-        self.asks_logprobs, self.asks_several = True, True  # until the server refuses them
         self.client = httpx.Client(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=TIMEOUT,
@@ -88,12 +88,16 @@ class EndpointVLM:
         a sample with a problem. One that refuses `n` or log-probabilities is asked without.
         """
         samples: list[Sample] = []
+        try:
+            parts = parts_of(request, self.max_pixels)
+        except Refused as error:
+            return error
         at_once, logprobs, futile, why = sampling.n, True, 0, ""
         while len(samples) < sampling.n and futile < FUTILE:
             missing = min(sampling.n - len(samples), at_once)
             rest = replace(sampling, n=missing, seed=sampling.seed + len(samples) + futile)
             try:
-                said = self._post(body_of(self.model, request, rest, logprobs), tries)
+                said = self._post(body_of(self.model, parts, rest, logprobs), tries)
                 found, why = read_choices(said)
                 why = f"{self.name} {why}"
             except Refused as error:

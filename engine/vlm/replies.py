@@ -14,6 +14,7 @@ import httpx
 
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
+from engine.vlm.inputs import REFUSALS, one_line, plain, within_budget
 
 PASSING = {408, 425, 429}  # and all from 500 on: asked again
 OF_ALL = {401, 402, 404, 405, 407}  # and redirects: no other request would fare better
@@ -31,13 +32,22 @@ class Refused(TriptychError):
         self.status, self.passing, self.wait_s = status, passing, wait_s
 
 
-def body_of(model: str, request: Request, sampling: Sampling, logprobs: bool) -> dict[str, Any]:
-    """A request as chat completions want it."""
-    parts: list[dict[str, Any]] = []
-    if request.png is not None:
-        data = base64.b64encode(request.png).decode()
-        parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
-    parts.append({"type": "text", "text": request.text})
+def parts_of(request: Request, max_pixels: int) -> list[dict[str, Any]]:
+    """A request's picture and words as parts of a message. Raises Refused for no picture."""
+    text = {"type": "text", "text": plain(request.text)}
+    if request.png is None:
+        return [text]
+    try:
+        data = base64.b64encode(within_budget(request.png, max_pixels)).decode()
+    except REFUSALS as error:
+        raise Refused(f"a picture that cannot be read: {one_line(error)}") from None
+    return [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}, text]
+
+
+def body_of(
+    model: str, parts: list[dict[str, Any]], sampling: Sampling, logprobs: bool
+) -> dict[str, Any]:
+    """What a chat completion is asked for with."""
     return {
         "model": model,
         "messages": [{"role": "user", "content": parts}],

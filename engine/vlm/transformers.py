@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
+from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.attention import batch_vision_attention
-
-
-def decode_png(png: bytes) -> Any:
-    """PNG bytes as an RGB PIL image."""
-    from PIL import Image
-
-    return Image.open(io.BytesIO(png)).convert("RGB")
+from engine.vlm.inputs import check_room, sift
 
 
 def load_processor(model: str) -> Any:
@@ -50,19 +44,16 @@ def vision_token_ids(config: Any) -> list[int]:
     return [i for name in names if (i := getattr(config, name, None)) is not None]
 
 
-def encode(processor: Any, requests: Sequence[Request]) -> Any:
-    """Padded model inputs of a batch of requests, ready for the model to reply."""
-    texts = [
-        processor.apply_chat_template(r.messages(), add_generation_prompt=True) for r in requests
-    ]
-    images = [decode_png(r.png) for r in requests if r.png is not None]
-    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
-
-
 class TransformersVLM:
     """A model in this process."""
 
-    def __init__(self, model: str, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        threads: int | None = None,
+        max_model_len: int = 512,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         import torch
 
         if threads:
@@ -70,14 +61,22 @@ class TransformersVLM:
         self.model = load_model(model).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         self.processor = load_processor(model)
+        self.max_model_len, self.max_pixels = max_model_len, max_pixels
+        check_room(self.processor, max_pixels, max_model_len)
         self.banned = vision_token_ids(self.model.config)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
-        import torch
-
         if not requests:
             return []
-        inputs = encode(self.processor, requests).to(self.model.device)
+        inputs, problems = sift(self.processor, requests, self.max_pixels, self.max_model_len)
+        answered = iter(self._answer(inputs, sampling) if inputs is not None else [])
+        return [[Sample("", 0.0, 0, p)] if p else next(answered) for p in problems]
+
+    def _answer(self, inputs: Any, sampling: Sampling) -> list[list[Sample]]:
+        """`sampling.n` samples for each row of encoded inputs."""
+        import torch
+
+        inputs = inputs.to(self.model.device)
         torch.manual_seed(sampling.seed)
         greedy = sampling.temperature == 0
         with torch.no_grad():

@@ -6,15 +6,23 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
-from engine.vlm.transformers import decode_png, load_processor, vision_token_ids
+from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
+from engine.vlm.transformers import load_processor, vision_token_ids
 
 
 class VllmVLM:
     """A vLLM engine in this process; on several GPUs each holds a part of every layer."""
 
-    def __init__(self, model: str, max_model_len: int = 512, gpus: float = 0) -> None:
+    def __init__(
+        self,
+        model: str,
+        max_model_len: int = 512,
+        gpus: float = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         # In one process, the engine dies with its actor and leaves nothing behind.
@@ -27,10 +35,16 @@ class VllmVLM:
                 "without a GPU"
             ) from None
         self.processor = load_processor(model)
+        self.max_pixels = max_pixels
+        check_room(self.processor, max_pixels, max_model_len)
+        side = int(max_pixels**0.5)
         self.engine = LLM(
             model=model,
             max_model_len=max_model_len,
-            limit_mm_per_prompt={"image": 1, "video": 0},
+            limit_mm_per_prompt={
+                "image": {"count": 1, "width": side, "height": side},  # what memory is held for
+                "video": 0,
+            },
             tensor_parallel_size=max(int(gpus), 1),
             # Workers are processes of this actor, which holds the GPUs, not actors of their own.
             distributed_executor_backend="mp" if gpus > 1 else None,
@@ -53,16 +67,29 @@ class VllmVLM:
             logprobs=0,
             logit_bias=self.banned,
         )
-        prompts: list[Any] = []
-        for request in requests:
-            text = self.processor.apply_chat_template(
-                request.messages(), add_generation_prompt=True
-            )
-            prompt: dict[str, Any] = {"prompt": text}
-            if request.png is not None:
-                prompt["multi_modal_data"] = {"image": decode_png(request.png)}
-            prompts.append(prompt)
-        outputs = self.engine.generate(prompts, params, use_tqdm=False)
+        return self._sampled([self._prompt(request) for request in requests], params)
+
+    def _prompt(self, request: Request) -> dict[str, Any]:
+        prompt: dict[str, Any] = {"prompt": chat_text(self.processor, request)}
+        if request.png is not None:
+            prompt["multi_modal_data"] = {"image": picture(request.png, self.max_pixels)}
+        return prompt
+
+    def _sampled(self, prompts: list[Any], params: Any) -> list[list[Sample]]:
+        """Samples of each prompt; where the engine refuses one, the others are asked without it.
+
+        vLLM refuses a batch whole and takes back what it had accepted of it, so that halves can be
+        asked again: prompts have random streams of their own.
+        """
+        from vllm.exceptions import VLLMClientError
+
+        try:
+            outputs = self.engine.generate(prompts, params, use_tqdm=False)
+        except (VLLMClientError, *REFUSALS) as error:
+            if len(prompts) == 1:
+                return [[Sample("", 0.0, 0, f"vLLM refuses it: {one_line(error)}")]]
+            half = len(prompts) // 2
+            return self._sampled(prompts[:half], params) + self._sampled(prompts[half:], params)
         return [[_sample(o) for o in output.outputs] for output in outputs]
 
 
