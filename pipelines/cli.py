@@ -183,14 +183,17 @@ def export(
     push: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Publish it as a dataset on the Hub.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Only in a private one.")] = False,
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who may see it; pictures of yours need the word."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what --push would send, and send nothing.")
     ] = False,
 ) -> None:
     """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
-    if push is None and (private or dry_run):
-        raise TriptychError("--private and --dry-run go with --push OWNER/NAME")
+    if push is None and (private is not None or dry_run):
+        raise TriptychError("--private, --public and --dry-run go with --push OWNER/NAME")
     from engine.workspace import Workspace
     from pipelines import export as leaving
     from pipelines.progress import Display
