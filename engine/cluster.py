@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,8 +108,8 @@ def _check_address(address: str) -> None:
         )
     if address in ("auto", "local"):
         return
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
         socket.create_connection((parts.hostname or "", parts.port or 6379), ANSWERS_S).close()
     except (OSError, ValueError) as error:  # no port, no such host, nothing there
         raise TriptychError(
@@ -303,7 +303,10 @@ def submit(address: str, entrypoint: str) -> int:
 
 def _check_dashboard(address: str) -> None:
     """Raise TriptychError for what is no http(s) address, or wants a token and has none."""
-    host = urlsplit(address).hostname if address.startswith(("http://", "https://")) else None
+    host = None
+    if address.startswith(("http://", "https://")):
+        with suppress(ValueError):
+            host = urlsplit(address).hostname
     if not host:
         raise TriptychError(f"--address {address}: write http://HEAD:8265, Ray's dashboard")
     mode = os.environ.get("RAY_AUTH_MODE", "token")
