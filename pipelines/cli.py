@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import TriptychError
+from engine.errors import TriptychError, printable
 from engine.private import close_files, take_key
 from pipelines.lineage import app as lineage
+
+_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
@@ -283,16 +287,41 @@ def submit(
 
 
 def main() -> None:
-    """Entry point: an error of ours is one line and exit code 2."""
+    """Entry point: what a person has to resolve is one line and exit code 2."""
     close_files()
     take_key()
     try:
-        app()
-    except TriptychError as error:
-        if os.environ.get("TRIPTYCH_DEBUG"):
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # a full disk is told of here, and not after the end
+                sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has enough
+        with suppress(OSError):
+            sys.stdout.close()
+        sys.exit(1)
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get("TRIPTYCH_DEBUG"):
             raise
-        print(f"triptych: {error}", file=sys.stderr)
+        with suppress(OSError):
+            sys.stdout.flush()
+        print(f"triptych: {told}", file=sys.stderr)
         sys.exit(2)
+
+
+def _told(error: Exception) -> str | None:
+    """The line for a person; None where the error is a defect, which shows its traceback."""
+    full = next((why for why in _FULL if why in str(error)), None)  # DuckDB's errors have no number
+    if full:
+        where = f" ({error})" if isinstance(error, TriptychError) else ""
+        return f"{full}: make room, and give the same command again{where}"
+    if isinstance(error, TriptychError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror or error}")
+    return None
 
 
 if __name__ == "__main__":

@@ -194,12 +194,12 @@ def _found(
 ) -> Iterator[Waiting]:
     """The frames that refusals are about, read again from the source, unless they have changed."""
     folder = source_folder(config, workspace.root)
-    wanted: dict[str, list[Refusal]] = {}
+    wanted: dict[str, dict[int, list[Refusal]]] = {}  # by path and frame
     for refusal in refusals:
-        wanted.setdefault(refusal.path, []).append(refusal)
+        wanted.setdefault(refusal.path, {}).setdefault(refusal.frame, []).append(refusal)
     with Decoder() as decoder:
         for path in list_files(folder) if wanted else []:
-            asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), [])
+            asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), {})
             if not asked:
                 continue
             try:
@@ -207,9 +207,11 @@ def _found(
             except ImagingError:
                 continue
             for rendered in decoded.frames:
-                for refusal in asked:
-                    same = pixels_id(rendered.pixels) == refusal.image_id
-                    if refusal.frame == rendered.frame and same:
+                if rendered.frame not in asked:
+                    continue
+                found = pixels_id(rendered.pixels)  # once a frame: a clip has thousands
+                for refusal in asked[rendered.frame]:
+                    if refusal.image_id == found:
                         yield Waiting(refusal, path, rendered)
 
 
