@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from engine.config import Cluster
 from engine.errors import TriptychError
-from engine.private import temporary_folder
+from engine.private import RAY, temporary_folder
 
 INLINE = "inline"
 Rows = list[dict[str, Any]]
@@ -72,7 +72,8 @@ def start(cluster: Cluster) -> None:
         few = cluster.threads if (os.cpu_count() or 1) < cluster.threads else None
         local = {"num_cpus": cluster.cpus or few, "include_dashboard": False}
         local["object_store_memory"] = 512 * 2**20
-        local["_temp_dir"] = str(_temporary.enter_context(temporary_folder()))
+        # Ray opens its own folder to everyone: what is around it is not.
+        local["_temp_dir"] = str(_temporary.enter_context(temporary_folder()) / RAY)
     try:
         ray.init(
             address=address or "local",  # None would join a Ray that happens to run here

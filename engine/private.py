@@ -22,6 +22,7 @@ KEY = "TRIPTYCH_KEY"
 MAKE_KEY = "make one with `(umask 077; openssl rand -hex 32 > FILE)`, away from the workspace"
 KEY_BYTES = 16
 DIFFERENT = 8  # symbols of a key, and steps from one to the next
+RAY = "ray"  # its session's place in the temporary folder
 SOCKET_PATH = 107 - 64  # bytes of a socket's path, less what Ray appends to its folder
 
 _held: dict[str, str] = {}
@@ -39,7 +40,7 @@ def temporary_folder() -> Iterator[Path]:
     In TMPDIR where that leaves room for the names of Ray's sockets, else in /tmp.
     """
     before, place = os.environ.get("TMPDIR"), tempfile.gettempdir()
-    room = len(os.fsencode(place)) + len("/triptych-abcdefgh") <= SOCKET_PATH
+    room = len(os.fsencode(place)) + len(f"/triptych-abcdefgh/{RAY}") <= SOCKET_PATH
     with tempfile.TemporaryDirectory(
         prefix="triptych-", dir=place if room else "/tmp", ignore_cleanup_errors=True
     ) as folder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,16 @@ import pytest
 from engine import cluster
 from engine.config import Cluster
 from engine.errors import TriptychError
+from engine.private import take_key
+from tests.commands import KEY
 
 
 @pytest.fixture
 def local_ray() -> Iterator[None]:
     """A Ray of this process, with its environment put back afterwards."""
     before = dict(os.environ)
+    os.environ["TRIPTYCH_KEY"] = KEY
+    take_key()
     cluster.start(Cluster(cpus=1))
     yield
     cluster.stop()
@@ -47,6 +53,26 @@ def test_a_finished_shard_does_not_wait_for_the_next(local_ray: None, tmp_path: 
         assert rows == shards[name]
         (tmp_path / name).touch()
     assert {path.name for path in tmp_path.iterdir()} == set(shards)
+
+
+def test_workers_and_their_files_are_the_owners_alone(local_ray: None) -> None:
+    """Ray opens its own temporary folder to everyone, so it lies in one that is closed."""
+
+    def make() -> cluster.Worker:
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            umask = os.umask(0o077)
+            return [{"umask": umask, "temporary": tempfile.gettempdir(), "env": dict(os.environ)}]
+
+        return work
+
+    ((_, (found,)),) = cluster.map_shards(make, {}, {"a": [{"row": 1}]})
+    folder = Path(os.environ["TMPDIR"])
+    assert (found["umask"], found["temporary"]) == (0o077, str(folder))
+    assert KEY not in found["env"].values()
+    assert (folder / "ray" / "session_latest").exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    cluster.stop()
+    assert not folder.exists()
 
 
 def test_more_than_this_machine_has_is_refused_at_once(local_ray: None) -> None:

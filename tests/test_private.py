@@ -128,7 +128,7 @@ def test_temporary_files_are_in_a_folder_of_the_run_that_goes_with_it(
     with temporary_folder() as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert os.environ["TMPDIR"] == tempfile.gettempdir() == str(folder)
-        session = f"{folder}/session_2026-11-26_01-40-27_123456_4194304/sockets/plasma_store"
+        session = f"{folder}/ray/session_2026-11-26_01-40-27_123456_4194304/sockets/plasma_store"
         assert len(session) <= 107  # unix(7)
         (folder / "left").touch()
     assert not folder.exists()
