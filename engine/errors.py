@@ -7,15 +7,18 @@ _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u20
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey: line breaks stay, other control characters
-    (escape sequences begin with one), turning marks and lone surrogates are written as escapes."""
+    """Text that a terminal shows and does not obey.
+
+    Line breaks and tabs stay; other control characters (escape sequences begin with one), turning
+    marks and lone surrogates are written as escapes.
+    """
     return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _harmless(character: str) -> bool:
     if character in _TURNING:
         return False
-    return character == "\n" or unicodedata.category(character) not in ("Cc", "Cs")
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
 
 
 class TriptychError(Exception):

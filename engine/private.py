@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from engine.errors import TriptychError
 
@@ -87,6 +88,26 @@ def key_of_file(path: Path, name: str) -> bytes:
             f"{name} {path} can be read by others (mode {mode:03o}): chmod 600 {path}"
         )
     return _strong(key, f"{name} {path}")
+
+
+def bearer(name: str) -> tuple[str, dict[str, str]]:
+    """The API key in an environment variable and the header that carries it; "" and none without.
+
+    Raises TriptychError, which does not say it, for a key that no header can carry.
+    """
+    key = os.environ.get(name, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise TriptychError(f"{name} holds a character that no key has: set it again")
+    return key, {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def address_told(url: str) -> str:
+    """An address without the password and the query, either of which may be a secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no address)"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _strong(key: bytes, name: str) -> bytes:

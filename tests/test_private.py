@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import PIL.Image
@@ -16,7 +19,9 @@ from engine import cluster
 from engine.config import Cluster, Source
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder
+from engine.lineage.openlineage import Emitter
 from engine.private import temporary_folder
+from engine.workspace import Workspace
 from pipelines.ingest import secret_key
 from tests.commands import ingested, refused
 
@@ -116,6 +121,44 @@ def test_the_decoder_inherits_no_key_and_no_token(studies: Path) -> None:
     known = {"LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}
     ours = ("PYTHON", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_")
     assert {name for name in inherited - known if not name.startswith(ours)} == set()
+
+
+class Gathering(BaseHTTPRequestHandler):
+    """Takes what is posted to /here, and sends what is posted elsewhere to there."""
+
+    keys: ClassVar[list[tuple[str, str | None]]] = []
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.keys.append((self.path, self.headers.get("Authorization")))
+        self.send_response(307)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST
+
+
+def test_the_key_of_openlineage_does_not_follow_a_redirect(tmp_path: Path) -> None:
+    os.environ["OPENLINEAGE_API_KEY"] = "the key"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gathering)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    said: list[str] = []
+    url = f"http://me:hunter2@127.0.0.1:{server.server_port}/here?token=t"
+    with Workspace.writing(tmp_path / "w", "demo", {}) as workspace:
+        Emitter(workspace, "demo", url, said.append)._send({"eventType": "START"})
+        Emitter(workspace, "demo", "http://[::1", said.append)._send({"eventType": "START"})
+        os.environ["OPENLINEAGE_API_KEY"] = "the\nkey"
+        Emitter(workspace, "demo", url, said.append)._send({"eventType": "START"})
+    server.shutdown()
+    server.server_close()
+    assert [path for path, _ in Gathering.keys] == ["/here?token=t"]
+    assert len(said) == 3
+    assert "answers 307" in said[0]
+    assert not any(secret in "".join(said) for secret in ("hunter2", "token=t", "the key", "key'"))
 
 
 @pytest.mark.parametrize("place", ["short", "a-folder-whose-name-leaves-a-socket-no-room" * 2])

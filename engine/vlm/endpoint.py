@@ -7,7 +7,6 @@ run. Where a batch does not tell the two apart, one small question more does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +19,7 @@ import stamina
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
+from engine.private import address_told, bearer
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.replies import Refused, body_of, parts_of, read_choices, read_reply
 
@@ -44,11 +44,9 @@ class EndpointVLM:
             raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
         self.model, self.max_pixels = model, max_pixels
         self.url, self.name = _address(url)
-        self.key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if not (self.key.isascii() and self.key.isprintable()):
-            raise TriptychError("OPENAI_API_KEY holds a character that no key has: set it again")
+        self.key, headers = bearer("OPENAI_API_KEY")
         self.client = httpx.Client(
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            headers=headers,
             timeout=TIMEOUT,
             follow_redirects=False,
             limits=httpx.Limits(max_connections=CONCURRENT),
@@ -161,7 +159,7 @@ def _address(url: str) -> tuple[httpx.URL, str]:
         address = httpx.URL()
     if address.scheme not in ("http", "https") or not address.host:
         raise TriptychError("generator.url is no address of a server: write http://HOST:PORT/v1")
-    return address, f"endpoint {address.copy_with(userinfo=b'', query=None)}"
+    return address, f"endpoint {address_told(str(address))}"
 
 
 def _problem(why: str) -> Sample:
