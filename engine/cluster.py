@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.config import Cluster
-from engine.errors import TriptychError
+from engine.errors import TriptychError, printable
 from engine.private import RAY, temporary_folder
 
 INLINE = "inline"
@@ -85,7 +85,7 @@ def start(cluster: Cluster) -> None:
             },
             **local,
         )
-    except _FAULTS as error:
+    except (*_FAULTS, ray.exceptions.RayError) as error:
         _temporary.close()
         if _own_ray:
             raise TriptychError(f"Ray does not start here: {_cause(error)}") from None
@@ -285,21 +285,28 @@ def submit(address: str, entrypoint: str) -> int:
     _authenticate()
     import asyncio
 
+    from ray.exceptions import RayError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(entrypoint=entrypoint)
-    except _FAULTS as error:
+    except (*_FAULTS, RayError) as error:
         raise TriptychError(f"no Ray dashboard at {address}: {_cause(error)}") from None
     print(f"job {job}: {entrypoint}", flush=True)
 
     async def follow() -> None:
         async for lines in client.tail_job_logs(job):
-            print(lines, end="", flush=True)
+            print(printable(lines), end="", flush=True)
 
-    asyncio.run(follow())
-    return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+    try:
+        asyncio.run(follow())
+        return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+    except Exception as error:  # of HTTP, WebSockets or Ray
+        raise TriptychError(
+            f"lost sight of job {job} at {address}, which may go on (`ray job logs {job}`): "
+            f"{_cause(error)}"
+        ) from None
 
 
 def _check_dashboard(address: str) -> None:

@@ -222,7 +222,7 @@ def card(
     if out:
         out.write_text(text, encoding="utf-8")
     else:
-        print(text, end="")
+        print(printable(text), end="")
 
 
 @app.command()

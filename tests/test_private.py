@@ -224,3 +224,37 @@ def test_submit_wants_a_dashboard_and_a_token_for_another_machine(
     os.environ |= environment | {"HOME": str(tmp_path)}
     with pytest.raises(TriptychError, match=said):
         cluster.submit(address, "true")
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """Answers as it is told, whatever it is asked."""
+
+    answer: ClassVar[tuple[int, bytes]] = (200, b"")
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, b"no JSON"), (401, b"token?"), (403, b""), (404, b""), (500, b"")], ids=str
+)
+def test_a_dashboard_that_refuses_is_one_line(
+    answer: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dashboard, "answer", answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    with pytest.raises(TriptychError, match=f"no Ray dashboard at {address}: ."):
+        cluster.submit(address, "true")
+    server.shutdown()
+    server.server_close()
