@@ -151,6 +151,22 @@ def test_what_passes_is_asked_again(serve: Any, passing: Any) -> None:
     assert len(server.bodies) == 2
 
 
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"error": {"message": "overloaded", "code": 502}}, "200 with error 502: overloaded"),
+        ({"error": "starting"}, "200 with error: starting"),
+        ({"object": "error", "message": "m", "code": 503}, "200 with error 503: m"),
+        ((200, "data: {}", {}), "200 with what is no completion: data: {}"),
+        (refusal(503, "busy"), "503: busy"),
+    ],
+)
+def test_an_error_says_what_the_server_answered(serve: Any, odd: Any, said: str) -> None:
+    with pytest.raises(TriptychError) as told:
+        ask(serve(lambda body, number: odd))
+    assert str(told.value).endswith(f"/chat/completions answers {said}")
+
+
 def test_a_slow_reply_is_asked_for_again(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "TIMEOUT", httpx.Timeout(0.2))
 
@@ -202,6 +218,7 @@ def test_a_server_that_refuses_n_or_logprobs_is_asked_without(serve: Any) -> Non
         None, [], "x", [{"token": "x"}], [{"logprob": None}], [{"logprob": "-1"}], [None],
         [{"logprob": -1.0}, {"logprob": None}], [{"logprob": float("nan")}],
         [{"logprob": float("-inf")}], [{"logprob": 0.7}], [{"logprob": True}],
+        [{"logprob": 10**400}], [{"logprob": -9999.0}], [{"logprob": -(10**400)}],
     ],
     ids=str,
 )  # fmt: skip
@@ -231,6 +248,21 @@ def test_content_in_parts_is_read(serve: Any) -> None:
     ]
     said = {"choices": [choice([*parts, "</answer>"])]}
     assert ask(serve(lambda body, number: said))[0][0].text == TEXT
+
+
+def test_a_text_that_no_file_can_hold_is_mended(serve: Any) -> None:
+    raw = '{"choices": [{"message": {"content": "<answer>\\ud800</answer>"}}]}'
+    assert ask(serve(lambda body, number: (200, raw, {})))[0][0].text == "<answer>?</answer>"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["[" * 100_000, '{"error": {"code": Infinity, "message": 7}}', '{"error": {"code": [1]}}', "7"],
+    ids=range(4),
+)
+def test_a_reply_made_to_break_its_reader_is_one_line(serve: Any, raw: str) -> None:
+    with pytest.raises(TriptychError, match="answers 200 with"):
+        ask(serve(lambda body, number: (200, raw, {})))
 
 
 @pytest.mark.parametrize("content", [None, [], 7, {}, [{"type": "image"}]], ids=str)

@@ -18,6 +18,7 @@ from engine.vlm.inputs import REFUSALS, one_line, plain, within_budget
 
 PASSING = {408, 425, 429}  # and all from 500 on: asked again
 OF_ALL = {401, 402, 404, 405, 407}  # and redirects: no other request would fare better
+LEAST = -9999.0  # what vLLM says where there is none
 LONGEST_WORDS = 300  # characters of a refusal that are told
 
 
@@ -64,33 +65,46 @@ def read_reply(reply: httpx.Response, who: str, secret: str) -> dict[str, Any]:
     An error in a reply of status 200 counts as one of the status that it names, else as passing.
     `who` answers, for the message, in which `secret` is never told.
     """
-    try:
-        said = reply.json()
-    except ValueError:
-        said = None
-    error = said.get("error") if isinstance(said, dict) else None
-    if not error and isinstance(said, dict) and said.get("object") == "error":
-        error = said
-    if reply.is_success and isinstance(said, dict) and not error:
+    said, error = _parsed(reply)
+    if reply.is_success and said is not None and not error:
         return said
-    status = reply.status_code
-    if reply.is_success:
-        status = _status(error.get("code") if isinstance(error, dict) else None) or 500
     if reply.is_redirect:
-        raise TriptychError(f"{who} answers {status}, a redirect: set generator.url to its goal")
-    words = error.get("message", error) if isinstance(error, dict) else error or reply.text
-    plain = words if isinstance(words, str) else json.dumps(words)
-    plain = plain.replace(secret, "[key]") if secret else plain
-    told = f"{who} answers {status}: {' '.join(plain.split())[:LONGEST_WORDS]}"
+        raise TriptychError(
+            f"{who} answers {reply.status_code}, a redirect: set generator.url to its goal"
+        )
+    status, how = reply.status_code, str(reply.status_code)
+    if reply.is_success:
+        named = _status(error.get("code") if isinstance(error, dict) else None)
+        status = named or 500
+        how += f" with error {named or ''}".rstrip() if error else " with what is no completion"
+    told = f"{who} answers {how}: {_words(error or reply.text, secret)}"
     if status in OF_ALL:
         raise TriptychError(told)
     passing = status in PASSING or status >= 500
     raise Refused(told, status, passing, _wait(reply.headers.get("Retry-After")))
 
 
+def _parsed(reply: httpx.Response) -> tuple[dict[str, Any] | None, Any]:
+    """(the reply's JSON object or None, the error that it says or None)."""
+    try:
+        said = reply.json()
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(said, dict):
+        return None, None
+    return said, said if said.get("object") == "error" else said.get("error")
+
+
+def _words(error: Any, secret: str) -> str:
+    """What an error says, on one line of bounded length and without the secret."""
+    words = error.get("message", error) if isinstance(error, dict) else error
+    text = words if isinstance(words, str) else json.dumps(words)
+    return " ".join((text.replace(secret, "[key]") if secret else text).split())[:LONGEST_WORDS]
+
+
 def _status(code: Any) -> int:
     """An error's code where it is an HTTP status, else 0."""
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         return int(code) if 400 <= int(code) <= 599 else 0
     return 0
 
@@ -127,7 +141,9 @@ def _read(choice: Any) -> Sample | str:
     known = choice.get("logprobs")
     tokens = known.get("content") if isinstance(known, dict) else None
     tokens = tokens if isinstance(tokens, list) else []
-    return Sample(text.strip(), _mean(tokens), len(tokens))
+    # Half a surrogate pair, which JSON can say and no file can hold, is a question mark.
+    whole = text.encode(errors="replace").decode()
+    return Sample(whole.strip(), _mean(tokens), len(tokens))
 
 
 def _text(content: Any) -> str | None:
@@ -141,10 +157,9 @@ def _text(content: Any) -> str | None:
 
 
 def _mean(tokens: list[Any]) -> float | None:
-    """The mean log-probability; None, unknown, unless every token has a finite one below 0."""
+    """The mean log-probability; None, unknown, unless every token has a finite one, at most 0."""
     values = [t.get("logprob") if isinstance(t, dict) else None for t in tokens]
-    known = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if not known or len(known) < len(values):
+    known = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not known or len(known) < len(values) or not all(LEAST < v <= 1e-6 for v in known):
         return None
-    mean = sum(known) / len(known)
-    return mean if math.isfinite(mean) and max(known) <= 1e-6 else None
+    return sum(known) / len(known)
