@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.config import Cluster
-from engine.errors import TriptychError
+from engine.errors import TriptychError, printable
+from engine.private import RAY, temporary_folder
 from engine.vlm.memory import spare
 
 INLINE = "inline"
@@ -40,19 +44,25 @@ _ENVIRONMENT = {
 }
 
 _own_ray = False  # whether this process started the Ray that it uses
+_temporary = ExitStack()  # this run's temporary folder, while it is connected
+ANSWERS_S = 10.0  # within which a running Ray takes a connection
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_FAULTS = (ConnectionError, ValueError, RuntimeError, OSError)  # of an address, by Ray's ways in
 
 
 def start(cluster: Cluster) -> None:
     """Connect to Ray: the address given (or in RAY_ADDRESS), else a local one of this process.
 
-    Raises TriptychError where the address does not answer.
+    Temporary files, Ray's among them, are in a folder of this run until `stop`. Raises
+    TriptychError where the address does not answer or is none of a Ray.
     """
     os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
     if cluster.address == INLINE:
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: its C++ warnings
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None:
+        _check_address(address)
         _authenticate()
     import ray
 
@@ -66,22 +76,50 @@ def start(cluster: Cluster) -> None:
         few = cluster.threads if (os.cpu_count() or 1) < cluster.threads else None
         local = {"num_cpus": cluster.cpus or few, "include_dashboard": False}
         local["object_store_memory"] = 512 * 2**20
+        # Ray opens its own folder to everyone: what is around it is not.
+        local["_temp_dir"] = str(_temporary.enter_context(temporary_folder()) / RAY)
     try:
         ray.init(
             address=address or "local",  # None would join a Ray that happens to run here
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": _ENVIRONMENT},
+            runtime_env={
+                "env_vars": _ENVIRONMENT,
+                "worker_process_setup_hook": "engine.private.close_files",
+            },
             **local,
         )
-    except ConnectionError as error:
+    except (*_FAULTS, ray.exceptions.RayError) as error:
+        _temporary.close()
+        if _own_ray:
+            raise TriptychError(f"Ray does not start here: {_cause(error)}") from None
         raise TriptychError(
-            f"no Ray at {address}: {error} (if it runs, compare RAY_AUTH_MODE and the token)"
+            f"no Ray at {address}: {_cause(error)} (if it runs, compare RAY_AUTH_MODE and the "
+            "token)"
         ) from None
     context = ray.data.DataContext.get_current()  # imports ray.data, which sets up its logging
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+
+def _check_address(address: str) -> None:
+    """Raise TriptychError for an address at which nothing listens, which Ray would try for minutes,
+    and for that of Ray's dashboard, which `ray job submit` wants."""
+    if address.startswith(("http://", "https://")):
+        raise TriptychError(
+            f"{address} is the address of Ray's dashboard, for `triptych submit`: set "
+            "cluster.address or RAY_ADDRESS to HEAD:6379, or take it out for a Ray of this run"
+        )
+    if address in ("auto", "local"):
+        return
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        socket.create_connection((parts.hostname or "", parts.port or 6379), ANSWERS_S).close()
+    except (OSError, ValueError) as error:  # no port, no such host, nothing there
+        raise TriptychError(
+            f"no Ray at {address}: {error}: set cluster.address or RAY_ADDRESS to HEAD:6379"
+        ) from None
 
 
 def _authenticate() -> None:
@@ -90,13 +128,17 @@ def _authenticate() -> None:
     Ray turns token authentication on for a new head where a token exists, but not for clients.
     RAY_AUTH_MODE, where it is set, decides.
     """
-    has_token = (
-        "RAY_AUTH_TOKEN" in os.environ
-        or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _has_token() -> bool:
+    """Whether Ray finds a token on this machine."""
+    return bool(
+        os.environ.get("RAY_AUTH_TOKEN")
+        or os.environ.get("RAY_AUTH_TOKEN_PATH")
         or (Path.home() / ".ray" / "auth_token").is_file()
     )
-    if has_token:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def stop() -> None:
@@ -105,6 +147,7 @@ def stop() -> None:
         import ray
 
         ray.shutdown()
+    _temporary.close()
 
 
 def _connected() -> bool:
@@ -347,25 +390,54 @@ def train(
 
 
 def submit(address: str, entrypoint: str) -> int:
-    """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded."""
+    """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded.
+
+    Raises TriptychError where the dashboard does not answer, and on an address that is not this
+    machine's own without a token: what is sent there is run there, and anyone could send it.
+    """
+    _check_dashboard(address)
     _authenticate()
     import asyncio
 
+    from ray.exceptions import RayError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     try:
         client = JobSubmissionClient(address)
-    except ConnectionError as error:
-        raise TriptychError(f"no Ray dashboard at {address}: {error}") from None
-    job = client.submit_job(entrypoint=entrypoint)
+        job = client.submit_job(entrypoint=entrypoint)
+    except (*_FAULTS, RayError) as error:
+        raise TriptychError(f"no Ray dashboard at {address}: {_cause(error)}") from None
     print(f"job {job}: {entrypoint}", flush=True)
 
     async def follow() -> None:
         async for lines in client.tail_job_logs(job):
-            print(lines, end="", flush=True)
+            print(printable(lines), end="", flush=True)
 
-    asyncio.run(follow())
-    return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+    try:
+        asyncio.run(follow())
+        return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+    except Exception as error:  # of HTTP, WebSockets or Ray
+        raise TriptychError(
+            f"lost sight of job {job} at {address}, which may go on (`ray job logs {job}`): "
+            f"{_cause(error)}"
+        ) from None
+
+
+def _check_dashboard(address: str) -> None:
+    """Raise TriptychError for what is no http(s) address, or wants a token and has none."""
+    host = None
+    if address.startswith(("http://", "https://")):
+        with suppress(ValueError):
+            host = urlsplit(address).hostname
+    if not host:
+        raise TriptychError(f"--address {address}: write http://HEAD:8265, Ray's dashboard")
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if host not in _LOOPBACK and not (mode == "token" and _has_token()):
+        raise TriptychError(
+            f"--address {address} is another machine and no token guards it: on the head "
+            "`ray get-auth-token --generate`, then RAY_AUTH_MODE=token for `ray start` and here, "
+            "with the same token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        )
 
 
 def _cause(error: BaseException) -> str:

@@ -128,7 +128,7 @@ class Triplet(Row):
     answer: str
     rationale: str
     raw: str
-    logprob: float  # mean log-probability of the answer's tokens under the generator; 0 for experts
+    logprob: float | None  # mean log-probability of the answer's tokens; 0: expert, empty: unknown
     problem: str | None = None  # why the text did not parse
     derived_from: tuple[str, ...] = ()  # triplets or images that its words were taken from
 

@@ -163,11 +163,17 @@ class Workspace:
         lock = (self.root / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             lock.close()
             raise TriptychError(
                 f"workspace {self.root} is in use by another run: wait for it, or choose "
                 "--workspace"
+            ) from None
+        except OSError as error:
+            lock.close()
+            raise TriptychError(
+                f"the file system of workspace {self.root} has no locks ({error.strerror}), which "
+                "keep two runs from writing at once: choose --workspace on another"
             ) from None
         self._lock = lock
         try:

@@ -115,7 +115,7 @@ def _triplet(
     image: Image,
     task: Task,
     raw: str,
-    logprob: float,
+    logprob: float | None,
     *,
     sample: int = 0,
     question: str = "",

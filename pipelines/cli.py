@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import TriptychError
+from engine.errors import TriptychError, printable
+from engine.private import close_files, take_key
 from pipelines.lineage import app as lineage
+
+_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
@@ -57,8 +62,8 @@ def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides 
         context.workspace.remember(config.kept())
         loop.run(context)
         context.display.console.print(summary(context.workspace.commits()))
-    print(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
-    print(f"a row    triptych lineage trace ID --workspace {root}")
+    context.display.say(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
+    context.display.say(f"a row    triptych lineage trace ID --workspace {root}")
 
 
 def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
@@ -135,7 +140,7 @@ def _review(root: Path, overrides: list[str], release: list[str], drop: list[str
     with Workspace.writing(root, config.name, config.recorded()) as workspace:
         if release or drop:
             released, dropped = review.decide(config, workspace, release, drop, by.strip())
-            display.say(f"[green]✓[/green] {released} released, {dropped} dropped by {by.strip()}")
+            display.done(f"{released} released, {dropped} dropped by {by.strip()}")
         page, table = review.show(config, workspace)
     if table.row_count:
         display.console.print(table)
@@ -182,14 +187,17 @@ def export(
     push: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Publish it as a dataset on the Hub.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Only in a private one.")] = False,
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who may see it; pictures of yours need the word."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what --push would send, and send nothing.")
     ] = False,
 ) -> None:
     """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
-    if push is None and (private or dry_run):
-        raise TriptychError("--private and --dry-run go with --push OWNER/NAME")
+    if push is None and (private is not None or dry_run):
+        raise TriptychError("--private, --public and --dry-run go with --push OWNER/NAME")
     from engine.workspace import Workspace
     from pipelines import export as leaving
     from pipelines.progress import Display
@@ -214,7 +222,7 @@ def card(
     if out:
         out.write_text(text, encoding="utf-8")
     else:
-        print(text, end="")
+        print(printable(text), end="")
 
 
 @app.command()
@@ -279,14 +287,41 @@ def submit(
 
 
 def main() -> None:
-    """Entry point: an error of ours is one line and exit code 2."""
+    """Entry point: what a person has to resolve is one line and exit code 2."""
+    close_files()
+    take_key()
     try:
-        app()
-    except TriptychError as error:
-        if os.environ.get("TRIPTYCH_DEBUG"):
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # a full disk is told of here, and not after the end
+                sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has enough
+        with suppress(OSError):
+            sys.stdout.close()
+        sys.exit(1)
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get("TRIPTYCH_DEBUG"):
             raise
-        print(f"triptych: {error}", file=sys.stderr)
+        with suppress(OSError):
+            sys.stdout.flush()
+        print(f"triptych: {told}", file=sys.stderr)
         sys.exit(2)
+
+
+def _told(error: Exception) -> str | None:
+    """The line for a person; None where the error is a defect, which shows its traceback."""
+    full = next((why for why in _FULL if why in str(error)), None)  # DuckDB's errors have no number
+    if full:
+        where = f" ({error})" if isinstance(error, TriptychError) else ""
+        return f"{full}: make room, and give the same command again{where}"
+    if isinstance(error, TriptychError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror or error}")
+    return None
 
 
 if __name__ == "__main__":

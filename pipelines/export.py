@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.errors import TriptychError
 from engine.hub import push as hub
 from engine.hub.publish import FOLDER, publish
 from engine.lineage.withdrawals import withdrawn_ids
@@ -16,43 +17,60 @@ def export(
     workspace: Workspace,
     display: Display,
     repo: str | None = None,
-    private: bool = False,
+    private: bool | None = None,
     dry_run: bool = False,
 ) -> None:
     """Write `dataset/`: Parquet by split, a card and Croissant metadata; publish it where asked.
 
-    The workspace is open for writing: what was exported is recorded.
+    The workspace is open for writing: what was exported is recorded. Raises TriptychError, before
+    anything is written, where a push has to say whether it is `private` and does not.
     """
     if repo:
         hub.check_name(repo)
+        _check_said(workspace, private)
     folder = workspace.root / FOLDER
     url = hub.url_of(repo) if repo else None
     counts = publish(workspace, url)
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
-    display.say(f"[green]✓[/green] dataset: {rows} in {folder}")
+    display.done(f"dataset: {rows} in {folder}")
     if repo and dry_run:
-        _would_push(hub.release(folder, repo), display)
+        _would_push(hub.release(folder, repo), bool(private), display)
     elif repo:
         _push(workspace, folder, repo, private, display)
 
 
-def _would_push(release: hub.Release, display: Display) -> None:
+def _check_said(workspace: Workspace, private: bool | None) -> None:
+    """Raise TriptychError where pictures are neither drawn here nor published, and nobody said
+    who may see them: the Hub would make a new dataset public."""
+    source = workspace.config.get("source", {"path": "not recorded"})
+    if private is None and source["path"] is not None and not source.get("public"):
+        raise TriptychError(
+            "these pictures are neither drawn here nor published (source.public): say --private, "
+            "or --public where anyone may see them"
+        )
+
+
+def _would_push(release: hub.Release, private: bool, display: Display) -> None:
     for path, size in release.files.items():
         display.say(f"{size:12,} B  {path}")
+    seen = "private" if private else "public"
     display.say(f"would push {release.tag} to {hub.url_of(release.repo)}: {release.content}")
+    display.say(f"as a {seen} dataset, unless it is there already")
 
 
-def _push(workspace: Workspace, folder: Path, repo: str, private: bool, display: Display) -> None:
+def _push(
+    workspace: Workspace, folder: Path, repo: str, private: bool | None, display: Display
+) -> None:
     release, others = hub.push(folder, repo, private)
-    display.say(f"[green]✓[/green] pushed {release.tag} to {hub.url_of(repo)}: {release.content}")
+    display.done(f"pushed {release.tag} to {hub.url_of(repo)}: {release.content}")
     withdrawn = len(withdrawn_ids(workspace))
     if withdrawn and others:
-        display.say(
-            f"[yellow]{withdrawn} images were withdrawn, and {len(others)} other versions are on "
-            "the Hub: delete their tags and squash its history if they hold them[/yellow]"
+        display.warn(
+            f"{withdrawn} images were withdrawn, and {len(others)} other versions are on the Hub: "
+            "delete their tags and squash its history if they hold them"
         )
 
 
 def report(workspace: Workspace, display: Display) -> None:
     """Write `report/index.html`."""
-    display.say(f"[green]✓[/green] report: {write_report(workspace, workspace.root / 'report')}")
+    display.done(f"report: {write_report(workspace, workspace.root / 'report')}")

@@ -21,15 +21,14 @@ from engine.imaging.deidentify import key_id
 from engine.imaging.duplicates import joined
 from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
+from engine.private import KEY, MAKE_KEY, key_of_environment, key_of_file
 from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 
 SHARD = 200
-KEY_BYTES = 16
 REPORT = "ingest-report.csv"
-MAKE_KEY = "make one with `(umask 077; openssl rand -hex 32 > FILE)`, away from the workspace"
 
 
 def source_folder(config: Config, root: Path) -> Path:
@@ -45,9 +44,10 @@ def source_folder(config: Config, root: Path) -> Path:
 def secret_key(source: Source, seed: int, root: Path) -> bytes:
     """The secret of every hash, from `source.key_file` (outside `root`), else from TRIPTYCH_KEY.
 
-    Without one, phantoms and public images get a key made from the seed, and for others a
-    TriptychError is raised: whoever has the key can test a guess at a patient's id, so it must be
-    somebody's to keep, and is never written here.
+    A key that others can read or guess is a TriptychError (`engine.private`). Without one, phantoms
+    and public images get a key made from the seed, and for others a TriptychError is raised:
+    whoever has the key can test a guess at a patient's id, so it must be somebody's to keep, and
+    is never written here.
     """
     if source.key_file:
         path = Path(source.key_file)
@@ -55,19 +55,15 @@ def secret_key(source: Source, seed: int, root: Path) -> bytes:
             raise TriptychError(f"source.key_file {path} is not a file: {MAKE_KEY}")
         if path.resolve().is_relative_to(root.resolve()):
             raise TriptychError(f"source.key_file {path} lies in the workspace: keep it elsewhere")
-        key, name = path.read_bytes().strip(), f"source.key_file {path}"
-    elif os.environ.get("TRIPTYCH_KEY"):
-        key, name = os.environ["TRIPTYCH_KEY"].strip().encode(), "TRIPTYCH_KEY"
-    elif source.path is None or source.public:
+        return key_of_file(path, "source.key_file")
+    if key := key_of_environment():
+        return key
+    if source.path is None or source.public:
         return f"public-{seed}".encode()
-    else:
-        raise TriptychError(
-            "patients' ids are hashed with a secret key and there is none: set source.key_file or "
-            f"TRIPTYCH_KEY ({MAKE_KEY}), or source.public=true for published images"
-        )
-    if len(key) < KEY_BYTES:
-        raise TriptychError(f"{name} has fewer than {KEY_BYTES} characters: {MAKE_KEY}")
-    return key
+    raise TriptychError(
+        "patients' ids are hashed with a secret key and there is none: set source.key_file or "
+        f"{KEY} ({MAKE_KEY}), or source.public=true for published images"
+    )
 
 
 def check_source(config: Config, root: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.errors import printable
+
 app = typer.Typer(help="Where rows and checkpoints came from.", no_args_is_help=True)
 
 Existing = Annotated[Path, typer.Option("--workspace", "-w", help="An existing workspace.")]
@@ -19,6 +21,11 @@ def _ledger(folder: Path) -> Any:
     from engine.workspace import Workspace
 
     return Workspace.existing(folder).ledger()
+
+
+def _say(text: str) -> None:
+    """Print what the record says, so that a terminal shows it and does not obey it."""
+    print(printable(text))
 
 
 def _print_json(value: Any) -> None:
@@ -36,7 +43,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
         return
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(Text("" if v is None else str(v)) for v in row.values()))
+        table.add_row(*(Text("" if v is None else printable(str(v))) for v in row.values()))
     Console().print(table)
 
 
@@ -69,12 +76,12 @@ def why_not(
     if as_json:
         _print_json(found)
         return
-    print(f"{found['kind']} {found['id']}: {'in' if found['in_data'] else 'not in'} the data")
+    _say(f"{found['kind']} {found['id']}: {'in' if found['in_data'] else 'not in'} the data")
     for key in ("why", "score", "threshold", "round"):
         if found.get(key) is not None:
-            print(f"  {key:9s} {found[key]}")
+            _say(f"  {key:9s} {found[key]}")
     for line in found.get("rows", []):
-        print(f"  {line['rows']:6d}   {line['reason']}")
+        _say(f"  {line['rows']:6d}   {line['reason']}")
 
 
 @app.command()
@@ -106,7 +113,7 @@ def withdraw(
     if as_json:
         _print_json(answer.to_dict() | {"done": not dry_run})
     else:
-        print(asking.summary(answer))
+        _say(asking.summary(answer))
         print("nothing was changed" if dry_run else "the rows are gone; tombstones stay")
 
 
@@ -146,8 +153,8 @@ def reproduce(
     if as_json:
         _print_json(found)
     else:
-        print(f"{found['kind']} {found['id']}: {'equal' if found['equal'] else 'NOT equal'}")
-        print(f"  {found['detail']}")
+        _say(f"{found['kind']} {found['id']}: {'equal' if found['equal'] else 'NOT equal'}")
+        _say(f"  {found['detail']}")
     if not found["equal"]:
         raise typer.Exit(1)
 
@@ -177,7 +184,7 @@ def verify(workspace: Existing, as_json: AsJson = False) -> None:
     else:
         for problem in report.problems:
             detail = f": {problem['detail']}" if problem["detail"] else ""
-            print(f"{problem['what']} at {problem['where']}{detail}")
+            _say(f"{problem['what']} at {problem['where']}{detail}")
         print(
             f"{report.commits} stages, {report.shards} shards, {report.rows} rows in "
             f"{report.seconds:.1f} s: {len(report.problems) or 'no'} problems"
@@ -251,7 +258,7 @@ def chain(
         shown = [{"folder": f.folder, "kind": f.kind, "what": f.what} for f in findings]
         _print_json({"head": chaining.head(place), "findings": shown})
     else:
-        print("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
+        _say("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
     if any(f.kind == "broken" for f in findings):
         raise typer.Exit(1)
 

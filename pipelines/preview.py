@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rich.markup import escape
 from rich.panel import Panel
-from rich.text import Text
 
 from engine import cluster
 from engine.answers import render_completion
@@ -16,6 +14,7 @@ from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.generate import generator_of, make_proposer, proposer_arguments
 from pipelines.judge import make_judge
+from pipelines.progress import plain
 from pipelines.select import choose
 from pipelines.sft import training_images
 
@@ -49,16 +48,16 @@ def _print(
     for rows in groups.values():
         choice = choose(rows, judged, context.config.select, trusted)
         if choice is None:
-            context.display.say(f"no finite score: {escape(rows[0].question)}")
+            context.display.say(f"no finite score: {rows[0].question}")
             continue
         row = choice.triplet
         said = render_completion(row.rationale, row.answer)
         options = f"\noptions: {' | '.join(row.options)}" if row.options else ""
-        told = Text(
+        told = plain(
             f"{row.question}{options}\n{said}\nsureness {choice.sureness:.3f}, "
             f"probability {choice.probability:.3f}, {len(rows)} samples"
         )
         context.display.console.print(Panel(told, title=f"image {row.image_id[:12]}"))
     failed = [t for t in triplets if t.problem is not None]
     for row in failed:
-        context.display.say(f"not parsed ({row.problem}): {escape(row.raw[:100])}")
+        context.display.say(f"not parsed ({row.problem}): {row.raw[:100]}")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from engine.errors import printable
 
 
 def _label(name: str, round: int) -> str:
@@ -29,6 +31,11 @@ def _label(name: str, round: int) -> str:
 def _counted(commit: dict[str, Any]) -> str:
     """A commit's rows by table, without those about the run itself."""
     return ", ".join(f"{n} {name}" for name, n in commit["rows"].items() if name != "runs")
+
+
+def plain(text: object, style: str = "") -> Text:
+    """What a file, a model or a person wrote, for rich: shown as it is, brackets and all."""
+    return Text(printable(str(text)), style)
 
 
 class Display:
@@ -42,19 +49,24 @@ class Display:
         self._unit = ""  # what is counted: a stage may count questions, then steps
         self._first = (0.0, 0)  # when the first progress in this unit came, and how far it was
 
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+    def say(self, text: str, style: str = "") -> None:
+        """A line. Whatever is in it is text: no markup, no escape sequence."""
+        self.console.print(plain(text, style), highlight=False)
+
+    def done(self, text: str) -> None:
+        """A line with a tick."""
+        self.console.print(Text("✓ ", "green") + plain(text), highlight=False)
 
     def warn(self, text: str) -> None:
-        """A line in yellow; brackets in it are text, not markup."""
-        self.say(f"[yellow]{escape(text)}[/yellow]")
+        """A line in yellow."""
+        self.say(text, "yellow")
 
     def skipped(self, name: str, round: int, commit: dict[str, Any]) -> None:
-        self.say(f"[dim]{_label(name, round)}: done before, skipped ({commit['folder']})[/dim]")
+        self.say(f"{_label(name, round)}: done before, skipped ({commit['folder']})", "dim")
 
     @contextmanager
     def stage(self, name: str, round: int, resumed: bool) -> Iterator[None]:
-        label = _label(name, round) + (" [dim](taken up again)[/dim]" if resumed else "")
+        label = _label(name, round) + (" (taken up again)" if resumed else "")
         if not self.console.is_terminal:
             self.say(f"{label} …")
         columns = (
@@ -97,7 +109,7 @@ class Display:
     def committed(self, commit: dict[str, Any]) -> None:
         rows = _counted(commit)
         label = _label(commit["stage"], commit["round"])
-        self.say(f"[green]✓[/green] {label}: {rows or 'done'} in {commit['seconds']:.0f} s")
+        self.done(f"{label}: {rows or 'done'} in {commit['seconds']:.0f} s")
 
 
 def summary(commits: list[dict[str, Any]]) -> Table:

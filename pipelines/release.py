@@ -49,5 +49,5 @@ def write_cleaned(folder: Path, out: Path, key_file: Path | None, display: Displ
             target.write_bytes(data)
             table.writerow([name, "written", ""])
             written += 1
-    display.say(f"[green]✓[/green] {written} of {len(files)} files written to {out}")
+    display.done(f"{written} of {len(files)} files written to {out}")
     return written

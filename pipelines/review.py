@@ -31,6 +31,7 @@ from engine.imaging.ingest import Rules, image_of, list_files, pixels_id, settle
 from engine.records import Image, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, rules_of, source_folder, table_lines, write_report
+from pipelines.progress import plain
 
 FOLDER = "quarantine"
 RELEASED = "released by a reviewer"
@@ -70,7 +71,7 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
         modality = str(item.rendered.facts.get("Modality", "not stated"))
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         _thumbnail(item.rendered, folder / f"{refusal.image_id}.png")
-        table.add_row(short, modality, size, reason, place)
+        table.add_row(short, plain(modality), size, plain(reason), plain(place))
         rows.append({"id": short, "file": f"{refusal.image_id}.png", "modality": modality,
                      "size": size, "reason": reason, "place": place})  # fmt: skip
     page = folder / "index.html"
@@ -193,12 +194,12 @@ def _found(
 ) -> Iterator[Waiting]:
     """The frames that refusals are about, read again from the source, unless they have changed."""
     folder = source_folder(config, workspace.root)
-    wanted: dict[str, list[Refusal]] = {}
+    wanted: dict[str, dict[int, list[Refusal]]] = {}  # by path and frame
     for refusal in refusals:
-        wanted.setdefault(refusal.path, []).append(refusal)
+        wanted.setdefault(refusal.path, {}).setdefault(refusal.frame, []).append(refusal)
     with Decoder() as decoder:
         for path in list_files(folder) if wanted else []:
-            asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), [])
+            asked = wanted.get(rules.name(path.relative_to(folder).as_posix()), {})
             if not asked:
                 continue
             try:
@@ -206,9 +207,11 @@ def _found(
             except ImagingError:
                 continue
             for rendered in decoded.frames:
-                for refusal in asked:
-                    same = pixels_id(rendered.pixels) == refusal.image_id
-                    if refusal.frame == rendered.frame and same:
+                if rendered.frame not in asked:
+                    continue
+                found = pixels_id(rendered.pixels)  # once a frame: a clip has thousands
+                for refusal in asked[rendered.frame]:
+                    if refusal.image_id == found:
                         yield Waiting(refusal, path, rendered)
 
 

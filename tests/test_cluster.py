@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import stat
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,12 +18,14 @@ import pytest
 from engine import cluster
 from engine.config import Cluster, build
 from engine.errors import TriptychError
+from engine.private import take_key
 from engine.records import Image, Task
 from engine.vlm.memory import Parts
 from engine.workspace import Workspace
 from generators.proposer import Plan
 from pipelines import generate
 from pipelines.context import Context
+from tests.commands import KEY
 from tests.round_workspace import make_image
 from tests.test_select import row
 
@@ -30,6 +34,8 @@ from tests.test_select import row
 def local_ray() -> Iterator[None]:
     """A Ray of this process, with its environment put back afterwards."""
     before = dict(os.environ)
+    os.environ["TRIPTYCH_KEY"] = KEY
+    take_key()
     cluster.start(Cluster(cpus=1))
     yield
     cluster.stop()
@@ -59,6 +65,26 @@ def test_a_finished_shard_does_not_wait_for_the_next(local_ray: None, tmp_path: 
         assert rows == shards[name]
         (tmp_path / name).touch()
     assert {path.name for path in tmp_path.iterdir()} == set(shards)
+
+
+def test_workers_and_their_files_are_the_owners_alone(local_ray: None) -> None:
+    """Ray opens its own temporary folder to everyone, so it lies in one that is closed."""
+
+    def make() -> cluster.Worker:
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            umask = os.umask(0o077)
+            return [{"umask": umask, "temporary": tempfile.gettempdir(), "env": dict(os.environ)}]
+
+        return work
+
+    ((_, (found,)),) = cluster.map_shards(make, {}, {"a": [{"row": 1}]})
+    folder = Path(os.environ["TMPDIR"])
+    assert (found["umask"], found["temporary"]) == (0o077, str(folder))
+    assert KEY not in found["env"].values()
+    assert (folder / "ray" / "session_latest").exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    cluster.stop()
+    assert not folder.exists()
 
 
 def test_more_than_this_machine_has_is_refused_at_once(local_ray: None) -> None:

@@ -17,8 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from engine.errors import TriptychError
 from engine.records import Image, Task, Withdrawal, content_id
 from engine.workspace import Workspace
+from pipelines.export import export
+from pipelines.progress import Display
 from tests.round_workspace import commit, make_image, make_triplet
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +176,7 @@ def place(tmp_path: Path) -> Path:
     """A workspace with an expert's row on each of six images, some in every split."""
     images = [make_image(i, f"g{i}", ("train", "val", "test")[i % 3]) for i in range(6)]
     task = Task.make("CT", "disease", "easy", "choice", "step")
-    config = {"licence": "cc-by-4.0", "name": "demo"}
+    config = {"licence": "cc-by-4.0", "name": "demo", "source": {"path": None, "public": False}}
     with Workspace.writing(tmp_path / "w", "demo", config) as workspace:
         rows = [make_triplet(image, "expert", task, 0, 0) for image in images]
         commit(workspace, "expert", 0, {}, images, rows)
@@ -253,6 +256,56 @@ def test_private_is_not_taken_for_a_public_repository(hub: Hub, place: Path) -> 
     done = pushed(place, hub.url, "us/demo", "--private")
     assert (done.returncode, hub.files("us/demo")) == (2, {})
     assert "us/demo is public" in done.stderr
+
+
+def test_public_is_not_taken_for_a_private_repository(hub: Hub, place: Path) -> None:
+    hub.repos["us/demo"] = {"private": True, "files": {}, "tags": {}, "log": []}
+    done = pushed(place, hub.url, "us/demo", "--public")
+    assert (done.returncode, hub.files("us/demo")) == (2, {})
+    assert "us/demo is private" in done.stderr
+    assert pushed(place, hub.url, "us/demo").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "must_say"),
+    [
+        ({"path": None, "public": False}, False),
+        ({"path": "/published", "public": True}, False),
+        ({"path": "/hospital", "public": False}, True),
+        ({}, True),  # where the pictures came from is not known
+    ],
+)
+def test_who_may_see_a_hospitals_pictures_has_to_be_said(
+    place: Path, source: dict[str, Any], must_say: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from_(source, place)
+    with Workspace.maintaining(place) as workspace:
+        if must_say:
+            with pytest.raises(TriptychError, match="say --private, or --public"):
+                export(workspace, Display(), "us/demo", None, True)
+        else:
+            export(workspace, Display(), "us/demo", None, True)
+            assert "as a public dataset" in capsys.readouterr().out
+        for private, seen in ((True, "a private dataset"), (False, "a public dataset")):
+            export(workspace, Display(), "us/demo", private, True)
+            assert seen in capsys.readouterr().out
+
+
+def test_a_hospitals_pictures_are_not_published_by_default(hub: Hub, place: Path) -> None:
+    from_({"path": "/hospital", "public": False}, place)
+    done = pushed(place, hub.url, "us/demo")
+    assert (done.returncode, hub.repos) == (2, {})
+    assert not (place / "dataset").exists()
+    assert "neither drawn here nor published" in done.stderr
+
+
+def from_(source: dict[str, Any], place: Path) -> None:
+    """Have a workspace's pictures come from this source."""
+    path = place / "workspace.json"
+    said = json.loads(path.read_text())
+    said["config"] = {k: v for k, v in said["config"].items() if k != "source"}
+    said["config"] |= {"source": source} if source else {}
+    path.write_text(json.dumps(said))
 
 
 @pytest.mark.parametrize(

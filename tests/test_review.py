@@ -15,7 +15,7 @@ from pydicom import Dataset
 from engine.config import build
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import hidden_path
-from engine.imaging.ingest import Rules, ingest_file
+from engine.imaging.ingest import Rules, ingest_file, pixels_id
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.text import text_lines
 from engine.records import Image, Refusal, Review
@@ -120,6 +120,25 @@ def test_review_shows_what_waits_and_decisions_are_recorded(waiting: Path) -> No
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\+00:00", r["decided"]) for r in recorded)
     released = next(i for i in place.read(Image) if i.id == one)
     assert "released by a reviewer" in released.deidentification
+
+
+def test_review_hashes_a_frame_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame against each refusal of its file would be frames squared: a minute for a clip."""
+    folder, frames = tmp_path / "studies", 12
+    folder.mkdir()
+    clip = np.stack([np.roll(ramp(), 131 * k) for k in range(frames)])
+    save(grey(clip, Modality="US"), folder / "clip")
+    ingested(folder, tmp_path / "run", "source.frames=all")
+    hashed: list[str] = []
+
+    def counted(pixels: np.ndarray) -> str:
+        hashed.append(pixels_id(pixels))
+        return hashed[-1]
+
+    monkeypatch.setattr("pipelines.review.pixels_id", counted)
+    shown = command("ingest", "--review", "-w", tmp_path / "run")
+    assert f"{frames} to decide" in shown.stdout
+    assert len(hashed) == len(set(hashed)) == frames
 
 
 def test_a_released_image_stays_with_its_patient(waiting: Path) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -216,70 +211,6 @@ def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match="cannot load model") as refused:
         open_vlm(str(tmp_path / "no-such-folder"))
     assert "\n" not in str(refused.value)
-
-
-class _Completions(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server of one answer, which keeps what it was asked."""
-
-    seen: ClassVar[list[dict[str, Any]]] = []
-    refuses: ClassVar[dict[str, list[int]]] = {}  # by model, the codes of its next answers
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append(body)
-        if codes := self.refuses.get(body["model"]):
-            self.send_error(codes.pop(0), explain="no such model here")
-            return
-        choice = {
-            "message": {"content": "<answer>no</answer>"},
-            "logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1.5}]},
-        }
-        reply = json.dumps({"choices": [choice] * body["n"]}).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(reply)
-
-    def log_message(self, *arguments: object) -> None:
-        """Nothing: the test's output stays readable."""
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Completions)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}/v1"
-    http.shutdown()
-
-
-def test_an_endpoint_gives_texts_and_log_probabilities(server: str) -> None:
-    samples = open_vlm("any", "endpoint", server).generate(requests(2), Sampling(2, 1.0, 9))
-    assert [len(s) for s in samples] == [2, 2]
-    assert samples[0][0].text == "<answer>no</answer>"
-    assert samples[0][0].logprob == pytest.approx(-1.0)
-    image, text = _Completions.seen[-1]["messages"][0]["content"]
-    assert image["image_url"]["url"].startswith("data:image/png;base64,")
-    assert "cyst" in text["text"]
-
-
-def test_a_busy_endpoint_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.vlm.endpoint.WAITS_S", (0, 0))
-    _Completions.refuses["busy"] = [429, 503]
-    samples = open_vlm("busy", "endpoint", server).generate(requests(1), Sampling())
-    assert samples[0][0].text == "<answer>no</answer>"
-    _Completions.refuses["busy"] = [503, 503, 503]
-    with pytest.raises(TriptychError, match="answers 503"):
-        open_vlm("busy", "endpoint", server).generate(requests(1), Sampling())
-
-
-def test_what_an_endpoint_refuses_is_told(server: str) -> None:
-    _Completions.refuses["none"] = [404]
-    with pytest.raises(TriptychError, match=r"answers 404.*no such model here"):
-        open_vlm("none", "endpoint", server).generate(requests(1), Sampling())
-
-
-def test_an_endpoint_that_is_not_there_is_one_clear_line() -> None:
-    with pytest.raises(TriptychError, match="does not answer"):
-        open_vlm("any", "endpoint", "http://127.0.0.1:9/v1").generate(requests(1), Sampling())
 
 
 LONG_BATCH = """

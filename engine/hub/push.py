@@ -62,11 +62,12 @@ def release(folder: Path, repo: str) -> Release:
     return Release(repo, said["version"], said["identifier"], sizes)
 
 
-def push(folder: Path, repo: str, private: bool = False) -> tuple[Release, list[str]]:
+def push(folder: Path, repo: str, private: bool | None = None) -> tuple[Release, list[str]]:
     """Upload an export; returns what was published and the tags of other versions on the Hub.
 
-    Makes the repository where there is none. Raises TriptychError, one line, where the token, the
-    repository or the network does not let it.
+    Makes the repository where there is none; `private` None takes it as it is, and makes it public.
+    Raises TriptychError, one line, where the token, the repository or the network does not let it,
+    or the repository is seen by others than said.
     """
     from huggingface_hub import HfApi, get_token
 
@@ -76,8 +77,9 @@ def push(folder: Path, repo: str, private: bool = False) -> tuple[Release, list[
     api = HfApi()
     with _said_plainly(repo, api.endpoint):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
-        if private and not api.dataset_info(repo).private:
-            raise TriptychError(f"{repo} is public: make it private first, or leave out --private")
+        if private is not None and api.dataset_info(repo).private is not private:
+            is_now, said = ("public", "private") if private else ("private", "public")
+            raise TriptychError(f"{repo} is {is_now}: make it {said} first, or say --{is_now}")
         title, _, description = what.message.partition("\n\n")
         api.upload_folder(
             repo_id=repo,

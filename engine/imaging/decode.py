@@ -43,6 +43,8 @@ LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
 MAX_TEXT = 1 << 20
 MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
 AHEAD = 16  # files in flight a worker: a slow one at the head leaves the others busy
+# Where libraries lie, and how file names are encoded.
+PASSED_ON = {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}
 SPARE = 1 << 16  # bytes read beyond what was asked for, so that a short reply takes one turn
 # One thread a codec: workers are what runs in parallel. glibc keeps freed memory for the next file
 # from the start, as far as it would learn to (mallopt(3)): pages asked for anew cost more.
@@ -156,7 +158,7 @@ class Decoder:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "engine.imaging.child", str(self.memory)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-            env=os.environ | ENVIRONMENT,
+            env=_environment(),
         )  # fmt: skip
         assert self._child.stdout is not None
         fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # fewer turns for large frames
@@ -291,6 +293,16 @@ class Decoders:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to start, and none of the keys and tokens that this process may hold."""
+    needed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith("PYTHON")
+    }
+    return needed | ENVIRONMENT
 
 
 def chosen_frames(rule: str, count: int) -> range:

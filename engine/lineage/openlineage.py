@@ -10,10 +10,8 @@ made of the stage's fingerprint: a stage that is taken up after an interruption 
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine.errors import TriptychError
+from engine.private import address_told, bearer
 from engine.records import TYPES_BY_TABLE, content_id, schema_of
 from engine.workspace import Stage, Workspace, utc
 
@@ -148,24 +148,33 @@ class Emitter:
         if self._url:
             try:
                 self._post(self._url, line)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except TriptychError as error:
                 self._warn(
-                    f"OpenLineage endpoint {self._url}: {error}; not tried again in this run"
+                    f"OpenLineage endpoint {address_told(self._url)}: {error}; not tried again in "
+                    "this run"
                 )
                 self._url = None
 
     @staticmethod
     def _post(url: str, body: bytes) -> None:
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get("OPENLINEAGE_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(url, body, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=SECONDS):
-            pass
+        """Raises TriptychError where the server does not take it. No redirect is followed: the key
+        is for the server that was named."""
+        import httpx
+
+        _, headers = bearer("OPENLINEAGE_API_KEY")
+        headers = headers | {"Content-Type": "application/json"}
+        try:
+            reply = httpx.post(url, content=body, headers=headers, timeout=SECONDS)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TriptychError(str(error) or type(error).__name__) from None
+        if not reply.is_success:
+            raise TriptychError(f"answers {reply.status_code} {reply.reason_phrase}")
 
 
 def _endpoint(url: str | None) -> str | None:
     """A server's URL with the path that OpenLineage's clients post to, unless it has one."""
-    if url and urlsplit(url).path in ("", "/"):
-        return url.rstrip("/") + PATH
-    return url
+    try:
+        bare = bool(url) and urlsplit(url).path in ("", "/")
+    except ValueError:
+        bare = False  # it is no address, which the first event finds
+    return str(url).rstrip("/") + PATH if bare else url

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import TriptychError
+from engine.errors import TriptychError, printable
 from engine.lineage.ledger import INDEXED, Ledger
 
 if TYPE_CHECKING:
@@ -341,8 +341,9 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
                 head = next(iter(row.items()))
                 rest = {k: v for k, v in row.items() if k != head[0]}
                 # Text, not markup: a model may have written [brackets].
-                _grow(branch.add(Text(f"{head[0]} {head[1]}")), rest)
+                _grow(branch.add(Text(printable(f"{head[0]} {head[1]}"))), rest)
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             shown = f"{shown:.4g}" if isinstance(shown, float) else shown
-            tree.add(label.append(f" {'none' if shown in ('', None) else shown}", style="default"))
+            shown = printable(f" {'none' if shown in ('', None) else shown}")
+            tree.add(label.append(shown, style="default"))

@@ -45,11 +45,12 @@ class Sampling:
 class Sample:
     """A sampled text, the mean log-probability of its tokens (at temperature 1), their number.
 
-    `problem` says why there is no text: one request that cannot be answered ends no batch.
+    `logprob` is None where it is not known. `problem` says why there is no text: one request that
+    cannot be answered ends no batch.
     """
 
     text: str
-    logprob: float
+    logprob: float | None
     tokens: int
     problem: str | None = None
 

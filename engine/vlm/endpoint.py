@@ -1,95 +1,174 @@
-"""The protocol on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted model)."""
+"""The protocol on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted model).
+
+What passes (a reset, a time-out, 408, 429, 5xx) is tried again, as late as Retry-After asks. What
+a server refuses of one request is a sample with a problem; what it would refuse of any ends the
+run. Where a batch does not tell the two apart, one small question more does.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from http.client import HTTPException
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
 from typing import Any
+
+import httpx
+import stamina
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
+from engine.private import address_told, bearer
 from engine.vlm import Request, Sample, Sampling
-from engine.vlm.inputs import plain, within_budget
+from engine.vlm.replies import Refused, body_of, parts_of, read_choices, read_reply
 
-TIMEOUT_S = 300
-BUSY = {429, 500, 502, 503, 504}
-WAITS_S = (1, 2, 4, 8, 16)  # before each further try where a server is busy
 CONCURRENT = 16
+TIMEOUT = httpx.Timeout(300, connect=10)
+TRIES, TRYING_S = 5, 900.0  # of one request, the first try included
+FIRST_WAIT_S, LAST_WAIT_S = 1.0, 8.0  # between tries; doubled each time
+LONGEST_WAIT_S = 120.0  # that Retry-After may ask for; a server that asks for more ends the run
+FUTILE = 2  # replies without a usable choice before a request is given up
+# stamina would tell of each retry in the terminal that shows the progress.
+stamina.instrumentation.set_on_retry_hooks(())
 
 
 class EndpointVLM:
-    """Chat completions over HTTP; the key is read from OPENAI_API_KEY, if it is set."""
+    """Chat completions over HTTP; the key is read from OPENAI_API_KEY, if it is set.
+
+    Redirects are not followed, so the key goes to the configured address and to no other.
+    """
 
     def __init__(self, model: str, url: str | None, max_pixels: int = MAX_PIXELS) -> None:
         if not url:
             raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
-        self.model = model
-        self.max_pixels = max_pixels
-        self.url = url.rstrip("/") + "/chat/completions"
+        self.model, self.max_pixels = model, max_pixels
+        self.url, self.name = _address(url)
+        self.key, headers = bearer("OPENAI_API_KEY")
+        self.client = httpx.Client(
+            headers=headers,
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=CONCURRENT),
+        )
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
+        """As the protocol says; a log-probability that the server does not give is None.
+
+        Raises TriptychError where the server does not answer or refuses whatever it is asked.
+        """
         with ThreadPoolExecutor(CONCURRENT) as pool:
-            return list(pool.map(lambda request: self._one(request, sampling), requests))
+            answers = list(pool.map(partial(self._one, sampling), requests))
+        failed = [answer for answer in answers if isinstance(answer, Refused)]
+        if len(failed) == len(answers) or any(error.passing for error in failed):
+            self._check_that_it_answers(requests, sampling, failed)
+        return [
+            [_problem(str(answer))] if isinstance(answer, Refused) else answer for answer in answers
+        ]
 
-    def _one(self, request: Request, sampling: Sampling) -> list[Sample]:
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": _content(request, self.max_pixels)}],
-            "n": sampling.n,
-            "temperature": sampling.temperature,
-            "max_tokens": sampling.max_tokens,
-            "seed": sampling.seed,
-            "logprobs": True,
-        }
-        answer = self._post(body)
-        return [_sample(choice) for choice in answer["choices"]]
+    def _check_that_it_answers(
+        self, requests: Sequence[Request], sampling: Sampling, failed: list[Refused]
+    ) -> None:
+        """Raise what failed, unless a small question of the same kind is answered."""
+        if not failed:
+            return
+        png = _grey() if any(request.png for request in requests) else None
+        probe = self._one(replace(sampling, n=1), Request(png, "Say yes."), tries=1)
+        if isinstance(probe, Refused):
+            raise TriptychError(str(next((e for e in failed if e.passing), failed[0])))
 
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        key = os.environ.get("OPENAI_API_KEY", "")
-        headers = {"Content-Type": "application/json"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        call = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-        waits = iter(WAITS_S)
-        while True:
+    def _one(
+        self, sampling: Sampling, request: Request, tries: int = TRIES
+    ) -> list[Sample] | Refused:
+        """All samples of a request, or why there is none.
+
+        A server that gives fewer is asked for the rest, with other seeds; what it never gives is
+        a sample with a problem. One that refuses `n` or log-probabilities is asked without.
+        """
+        samples: list[Sample] = []
+        try:
+            parts = parts_of(request, self.max_pixels)
+        except Refused as error:
+            return error
+        at_once, logprobs, futile, why = sampling.n, True, 0, ""
+        while len(samples) < sampling.n and futile < FUTILE:
+            missing = min(sampling.n - len(samples), at_once)
+            rest = replace(sampling, n=missing, seed=sampling.seed + len(samples) + futile)
             try:
-                with urllib.request.urlopen(call, timeout=TIMEOUT_S) as reply:
-                    return dict(json.load(reply))
-            except urllib.error.HTTPError as error:
-                wait = next(waits, None) if error.code in BUSY else None
-                if wait is None:
-                    raise TriptychError(
-                        f"endpoint {self.url} answers {error.code} {error.reason}: {_said(error)}"
-                    ) from None
-                time.sleep(wait)
-            except (OSError, HTTPException, ValueError) as error:
-                raise TriptychError(f"endpoint {self.url} does not answer: {error}") from None
+                said = self._post(body_of(self.model, parts, rest, logprobs), tries)
+                found, why = read_choices(said)
+                why = f"{self.name} {why}"
+            except Refused as error:
+                if error.passing:
+                    return error
+                if logprobs and "logprob" in str(error):
+                    logprobs = False
+                    continue
+                if missing > 1:
+                    at_once = 1
+                    continue
+                found, why, futile = [], str(error), FUTILE
+            samples += found
+            futile += not found
+        if not samples:
+            return Refused(why)
+        missed = [] if len(samples) >= sampling.n else [_problem(why)]
+        return samples[: sampling.n] + missed
+
+    def _post(self, body: dict[str, Any], tries: int) -> dict[str, Any]:
+        """The server's answer. Raises Refused, or TriptychError where that holds for all."""
+        tried = stamina.retry_context(
+            on=_again, attempts=tries, timeout=TRYING_S, wait_initial=FIRST_WAIT_S,
+            wait_max=LAST_WAIT_S, wait_jitter=FIRST_WAIT_S,
+        )  # fmt: skip
+        try:
+            for attempt in tried:
+                with attempt:
+                    return self._post_once(body)
+        except Refused as error:
+            if error.status == 429:  # no fault of this request: it is asked again in a later run
+                raise TriptychError(str(error)) from None
+            raise
+        raise AssertionError("an attempt returns or raises")
+
+    def _post_once(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            reply = self.client.post(self.url, json=body)
+        except httpx.TransportError as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise Refused(f"{self.name} does not answer: {why}", passing=True) from None
+        except httpx.HTTPError as error:  # a body that cannot be decompressed
+            raise Refused(f"{self.name} answers what cannot be read: {error}") from None
+        return read_reply(reply, self.name, self.key)
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    """What a refusal says beside its code, where it can be read."""
-    with suppress(OSError, HTTPException):
-        return " ".join(error.read(500).decode(errors="replace").split())
-    return ""
+def _again(error: Exception) -> bool | float:
+    """Whether to try again, and after how many seconds where the server says so."""
+    if not (isinstance(error, Refused) and error.passing):
+        return False
+    if error.wait_s is None:
+        return True
+    return error.wait_s if error.wait_s <= LONGEST_WAIT_S else False
 
 
-def _content(request: Request, max_pixels: int) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    if request.png is not None:
-        data = base64.b64encode(within_budget(request.png, max_pixels)).decode()
-        parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
-    return [*parts, {"type": "text", "text": plain(request.text)}]
+def _address(url: str) -> tuple[httpx.URL, str]:
+    """Where to post, and how errors name it: without a password that the address may hold."""
+    try:
+        address = httpx.URL(url.rstrip("/") + "/chat/completions")
+    except httpx.InvalidURL:
+        address = httpx.URL()
+    if address.scheme not in ("http", "https") or not address.host:
+        raise TriptychError("generator.url is no address of a server: write http://HOST:PORT/v1")
+    return address, f"endpoint {address_told(str(address))}"
 
 
-def _sample(choice: dict[str, Any]) -> Sample:
-    tokens = ((choice.get("logprobs") or {}).get("content")) or []
-    mean = sum(t["logprob"] for t in tokens) / len(tokens) if tokens else 0.0
-    return Sample((choice["message"]["content"] or "").strip(), mean, len(tokens))
+def _problem(why: str) -> Sample:
+    return Sample("", None, 0, problem=why)
+
+
+def _grey() -> bytes:
+    import PIL.Image
+
+    out = BytesIO()
+    PIL.Image.new("L", (64, 64), 128).save(out, "PNG")
+    return out.getvalue()
