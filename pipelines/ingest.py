@@ -9,6 +9,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
+from engine.lineage.chain import file_hash
 from engine.records import Image, Model, Refusal, Review, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
@@ -27,6 +29,7 @@ from pipelines.context import Context
 SHARD = 200
 KEY_BYTES = 16
 REPORT = "ingest-report.csv"
+DRAWN = "SHA256SUMS"  # what was drawn, in the form of sha256sum
 MAKE_KEY = "make one with `(umask 077; openssl rand -hex 32 > FILE)`, away from the workspace"
 
 
@@ -74,10 +77,12 @@ def check_source(config: Config, root: Path) -> None:
     secret_key(config.source, config.seed, root)
 
 
-def draw_phantoms(context: Context, folder: Path) -> None:
-    """Write the configured phantoms as DICOM; those already there are not drawn again.
+def draw_phantoms(context: Context, folder: Path) -> dict[str, str]:
+    """Write the configured phantoms as DICOM; returns the SHA-256 of each by its path below.
 
-    Masks go beside the folder, into segmentations/, so that they are not taken for images.
+    folder/SHA256SUMS says what was drawn here; what stands there unchanged is not drawn again, and
+    any other file is no phantom. Masks go beside the folder, into segmentations/, so that they are
+    not taken for images.
     """
     source = context.config.source
     counts: list[tuple[str, int]] = list(source.phantoms.items())
@@ -86,10 +91,30 @@ def draw_phantoms(context: Context, folder: Path) -> None:
     if masks and find_spec("highdicom") is None:
         raise TriptychError("source.segmentations needs highdicom: pip install 'triptych[seg]'")
     seed, difficulty = context.config.seed, source.difficulty
-    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks)
-    for number, _ in enumerate(done, 1):
-        if number % 20 == 0:
-            context.display.advance(number, total, "phantoms")
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _drawn_before(folder)
+    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks, drawn)
+    with (folder / DRAWN).open("a", encoding="utf-8") as sums:
+        for number, path in enumerate(done, 1):
+            name = path.relative_to(folder).as_posix()
+            if name not in drawn:
+                drawn[name] = file_hash(path)
+                print(f"{drawn[name]}  {name}", file=sums, flush=True)
+            if number % 20 == 0:
+                context.display.advance(number, total, "phantoms")
+    return drawn
+
+
+def _drawn_before(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS names of the folder and is still as it was drawn; a torn line is none."""
+    sums = folder / DRAWN
+    lines = sums.read_text("utf-8", "replace").splitlines() if sums.is_file() else []
+    said = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+    return {
+        name: digest
+        for name, digest in said.items()
+        if (folder / name).is_file() and file_hash(folder / name) == digest
+    }
 
 
 def table_of(config: Config, folder: Path) -> dict[str, Entry]:
@@ -121,8 +146,9 @@ def ingest(context: Context, stage: Stage) -> None:
     config, workspace = context.config, context.workspace
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     if config.source.path is None:
-        draw_phantoms(context, folder)
-    files = list_files(folder)[: config.source.limit]
+        rules = replace(rules, drawn=draw_phantoms(context, folder))
+    files = [folder / name for name in sorted(rules.drawn)] or list_files(folder)
+    files = files[: config.source.limit]
     found, refusals = read_files(context, folder, files, rules)
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, dict(shares), lines=table_lines(rules))

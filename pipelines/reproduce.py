@@ -72,6 +72,8 @@ def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
         if config.source.path is None:
             _draw(config, folder, before.source)
         path = _found(folder, before.source, rules)
+        if config.source.path is None:
+            rules = replace(rules, drawn={before.source: file_hash(path)})
         with Decoder() as decoder:
             decoded = decoder.decode(path, rules.frames, rules.key)
         made = [image_of(item, folder, path, rules) for item in decoded.frames]

@@ -63,8 +63,6 @@ class Rendered:
     facts: dict[str, Any] = field(default_factory=dict)
     group: str = ""
     quarantine: str | None = None
-    synthetic: bool = False
-    phantom: bool = False
 
 
 @dataclass(frozen=True, slots=True)

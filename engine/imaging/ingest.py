@@ -25,6 +25,7 @@ from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
 from engine.imaging.text import text_lines
+from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
 NOT_PICTURES = frozenset((".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".parquet", ".yaml"))
@@ -38,7 +39,8 @@ class Rules:
     """How files are read. `key` makes every hash; `frames` is "middle", "every:n" or "all".
 
     `table` is what is known of files by their path; `include` are flags that do not keep an image
-    out; `public` images are searched for no text.
+    out; `public` images are searched for no text. `drawn` is what this workspace drew: SHA-256 by
+    path. Nothing else is a phantom, whatever its header says.
     """
 
     key: bytes
@@ -47,6 +49,7 @@ class Rules:
     keep_paths: bool = False
     public: bool = False
     include: frozenset[str] = frozenset()
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, path: str) -> str:
         """How a relative path is written in rows and reports; bytes that are no text as \\udcXX."""
@@ -154,6 +157,7 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     entry = rules.table.get(relative, Entry())
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
+    drawn = relative in rules.drawn and rules.drawn[relative] == file_hash(path)
     searched = "not searched for printed text" if rules.public else "no printed text found"
     return Image(
         id=pixels_id(item.pixels),
@@ -167,8 +171,8 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
         source=rules.name(relative),
         rendering=canonical(item.rendering | {"facts": item.facts}),
         deidentification=f"{PROFILE}; {searched}",
-        is_synthetic=item.synthetic,
-        truth=_truth(path) if item.phantom else None,
+        is_synthetic=drawn,
+        truth=_truth(path) if drawn else None,
         patient=_patient(item, relative, rules, entry),
         labels=entry.labels,
         report=entry.report,
