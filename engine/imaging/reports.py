@@ -1,27 +1,44 @@
-"""Free text beside images: de-identified by a keep-list of words, or refused.
+"""Free text from outside (reports, labels, questions and answers): a keep-list of words.
 
 The approach is Philter's (Norgeot et al. 2020, npj Digital Medicine 3:57): what is not known to be
-harmless is masked. A word stays if it is in a vocabulary of medical and everyday words and is not
-written like a name; a number stays if it is short and no part of a date, time or id. Everything
-else becomes `___`. The text is refused where too much of it is masked to mean anything, or where it
-has no lower case, so that names cannot be told by their capitals.
+harmless is masked. A word stays if it is in a vocabulary of medical and everyday words and does not
+stand where a name stands; a number stays if it is short, no part of a date, time or id, and no age
+over 89 (45 CFR 164.514(b)(2)(i)(C)). Everything else becomes `___`. The text is refused where too
+much of it is masked to mean anything, or where it has no lower case, so that names cannot be told
+by their capitals.
 
-The vocabulary is the words of DICOM's coded concepts (PS3.16, from pydicom) and `words.txt`.
-A lower-case name that is also a word ("seen by brown") is not recognised.
+The vocabulary is the words of DICOM's coded concepts (PS3.16, from pydicom) and `words.txt`, less
+those that are names and nothing else: `surnames.txt` are the 20,005 most frequent of the US census
+of 2000, `given_names.txt` those of 1990, both by frequency and in the public domain. A vocabulary
+word that is also a frequent name (Brown, Young, Small) is masked when written with a capital,
+unless it begins a sentence and stands before a noun ("Small effusion"). A lower-case name that is
+also a word is known only where people are named ("seen by brown", "patient: brown").
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 MASK = "___"
 MOST_MASKED = 0.3  # share of words; above it a text is refused
+FEW = 6  # words; a text of no more may be written as a label is
+AGES = range(90, 131)  # whole numbers that may be an age over 89
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’./:,@_][^\W_]+)*|\s+|.", re.DOTALL)
 _NUMBER = re.compile(r"\d{1,3}(\.\d{1,2})?")
 _SIZES = re.compile(r"\d{1,3}(\.\d)?(x\d{1,3}(\.\d)?){0,2}(mm|cm|ml|cc|hu|mg|kg|%)?", re.I)
+_LEVEL = re.compile(r"[CTLS]\d{1,2}")  # a vertebra, T1, T2
+_WRITTEN = frozenset("kV kVp mA mAs mL dL mGy mSv mmHg MHz kHz Hz".split())  # units
+_POSSESSIVE = re.compile(r"['’]s$")
+_SEQUENCES = frozenset(("T1", "T2", "FLAIR", "DWI", "ADC"))
+_UNIT = re.compile(
+    r"[\s-]*(%|°|x|×|mm|cm|ml|cc|hu|mg|kg|kvp?|mas?|ms|bpm|beats|mmhg|degrees?|percent|hounsfield)"
+    r"(?![a-z])",
+    re.I,
+)
 _TITLES = frozenset(
     ("dr", "mr", "mrs", "ms", "prof", "professor", "doctor", "md", "nurse", "sister")
 )
@@ -31,16 +48,42 @@ _MONTHS = frozenset(
     "saturday sunday".split()
 )
 _PARTICLES = frozenset("al bin da de del della den der di dos du el la le ten ter van von".split())
-# Words of the vocabulary that are also common family or given names: masked when capitalised.
-_NAMES = frozenset(
-    "art bell black brown bush cook cross day field fields fisher forest fox glass grace grant "
-    "gray green grey hall hand hands head hill hope joy king lane law little long love major "
-    "marks may miller mark moss myers noble page palmer park parks peak pike porter power price "
-    "ray reed rice rich rose sharp short small snow sparks stone strong summers temple walker "
-    "wall ward waters weaver webb wells white wood woods wright young bacon baker barber berry "
-    "bird block bond bone booth branch bridges brook burns case chase church clay drew english "
-    "flood frank garden gene guy house hunter iris jack jean june april august lance lee lily "
-    "marsh nick norm pat pearl root rusty singer sky skin sue will winter".split()
+# Words that begin a sentence far more often than they name somebody.
+_FUNCTION = frozenset(
+    "a all an and any are as at be by can do each for from he her his how if in is it its male "
+    "man many no not of on one or overall see she so still such that the then there these they "
+    "this to was way we what when where which will with you".split()
+)
+# Words of reports that few are called by.
+_RATHER = frozenset(
+    "arch blood body bone bones border brain child cuff days eye finger grade height knee layer "
+    "line lines loop loss lower lung male marrow mass matter organ plate pons port risk severe "
+    "stage stem surface vessels weight".split()
+)
+# What follows a person who begins a sentence, and does not follow an adjective.
+_VERBS = frozenset(
+    "after again alone also am are arrived asked before began but came can comes complained "
+    "complains coughs could denied denies described did does during feels felt gave goes got "
+    "had has have is later lives may might must needed needs never noted notes now performed "
+    "presented presents read reads received reported reports requested returned reviewed said "
+    "saw says seen should showed shows signed since stated states takes today took underwent "
+    "until wants was went were who whose will works would wrote".split()
+)
+# Before a colon, or before `by`: what is said next is who.
+_PEOPLE = frozenset(
+    "attending author by cc clinician consultant dictated dictator doctor from name nurse "
+    "operator patient physician provider radiologist reader referrer reporter resident reviewer "
+    "signed sonographer surgeon technician technologist to transcriptionist".split()
+)
+_ACTS = frozenset(
+    "approved authorised authorized checked dictated discussed done drawn examined finalised "
+    "finalized interpreted performed read reported requested reviewed said seen sent signed "
+    "supervised transcribed verified written".split()
+)
+# Capitals that are names too, and mean a unit, a chamber, a view, an operation or a plane here.
+_ACRONYMS = frozenset(("ap", "co", "hu", "la", "mi", "pa", "peg", "sax", "us"))
+_WHO = re.compile(  # what ends where a person is named, or one word after it
+    rf"(?:\b(?:{'|'.join(_PEOPLE)})\s*:|\b(?:{'|'.join(_ACTS)})\s+by\b)\W*(?:[^\W\d_]+\W+)?$", re.I
 )
 
 
@@ -53,16 +96,47 @@ class Cleaned:
     reason: str = ""
 
 
+def _words(name: str) -> list[str]:
+    return resources.files("engine.imaging").joinpath(name).read_text("utf-8").split()
+
+
+@cache
+def names() -> tuple[frozenset[str], frozenset[str]]:
+    """Names in lower case: all that are listed, and those that are not rather a word."""
+    listed = frozenset(_words("surnames.txt") + _words("given_names.txt"))
+    return listed, listed - _FUNCTION - _RATHER
+
+
 @cache
 def vocabulary() -> frozenset[str]:
-    """Lower-case words that may stay."""
+    """Lower-case words that may stay; a name is among them where it is also written small."""
+    coded = " ".join(name for name, _ in _concepts())
+    found = {w.lower() for w in re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", coded)}
+    ours = frozenset(_words("words.txt"))
+    return frozenset(found - (names()[0] - _said(str.islower))) | ours
+
+
+@cache
+def _acronyms() -> frozenset[str]:
+    coded = frozenset(w.lower() for w in _said(str.isupper) if len(w) <= 4)
+    return coded - names()[0] | _ACRONYMS
+
+
+def _said(written: Callable[[str], bool]) -> set[str]:
+    """The words of the coded concepts' meanings that are written so."""
+    said = " ".join(meaning for _, meaning in _concepts())
+    return {word for word in re.findall("[A-Za-z]{2,}", said) if written(word)}
+
+
+def _concepts() -> Iterator[tuple[str, str]]:
+    """Name and meaning of DICOM's coded concepts; of animals' breeds, which are places, none."""
     from pydicom.sr import _concepts_dict
 
-    concepts = _concepts_dict.concepts
-    names = " ".join(name for scheme in concepts.values() for name in scheme)
-    coded = re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", names)
-    ours = resources.files("engine.imaging").joinpath("words.txt").read_text("utf-8").split()
-    return frozenset(word.lower() for word in [*coded, *ours])
+    for scheme in _concepts_dict.concepts.values():
+        for name, codes in scheme.items():
+            for meaning, _ in codes.values():
+                if not name.endswith("Breed"):
+                    yield name, meaning
 
 
 def clean_text(text: str) -> Cleaned:
@@ -81,46 +155,105 @@ def clean_text(text: str) -> Cleaned:
     return Cleaned("".join(kept), masked)
 
 
+def harmless(text: str) -> bool:
+    """Whether a question, an answer or an option may stay as it is: nothing of it is masked."""
+    few = len(text.split()) <= FEW
+    return (few and harmless_label(text)) or clean_text(text).text == " ".join(text.split())
+
+
 def harmless_label(value: str) -> bool:
     """Whether a label may stay as it is: a short number, or words of the vocabulary in any case."""
     if _NUMBER.fullmatch(value.lstrip("-")):
-        return True
+        return not _age(value, "")
     parts = [p for p in re.split(r"[\W_]+", value) if p]
-    short = all((p.isdigit() and len(p) <= 2) or p.lower() in vocabulary() for p in parts)
-    names = any(p[:1].isupper() and p.lower() in _NAMES | _MONTHS | _TITLES for p in parts)
-    return bool(parts) and short and not names and not re.search(r"\d\W\d", value)
+    short = all((p.isdigit() and len(p) <= 2) or _known(p) for p in parts)
+    capitals = names()[1] | _MONTHS | _TITLES
+    named = any(p[:1].isupper() and p.lower() in capitals for p in parts) and value not in ("MR",)
+    titled = len(parts) > 1 and any(p.lower() in _TITLES for p in parts)
+    aged = _spelled_age(value.lower()) or any(
+        _age(m[0], value[m.end() :]) for m in re.finditer(r"\d+", value)
+    )
+    told = named or titled or aged or any(_WHO.search(value[: m.start()]) for m in _ends(value))
+    return bool(parts) and short and not told and not re.search(r"\d\W\d", value)
+
+
+def _ends(value: str) -> list[re.Match[str]]:
+    return list(re.finditer(r"\b[^\W\d_]", value))
+
+
+def _known(word: str) -> bool:
+    return word.lower() in vocabulary() or (word.isupper() and word.lower() in _acronyms())
 
 
 def _kept(tokens: list[str], place: int) -> str:
     token = tokens[place]
     if not token[0].isalnum():
         return token if token.isascii() else MASK
-    before = [t for t in tokens[:place] if t[0].isalnum()][-1:]
-    if before and before[0].lower() in _TITLES:
+    before = [p for p in range(place) if tokens[p][0].isalnum()][-1:]
+    if before and _title(tokens, before[0]):
         return MASK
+    if (
+        _LEVEL.fullmatch(token)
+        or token in _WRITTEN
+        or (token == "MR" and not _title(tokens, place))
+    ):
+        return token
     if any(c.isdigit() for c in token):
         return token if _measure(tokens, place) else MASK
-    return token if all(_harmless(part, tokens, place) for part in re.split(r"\W", token)) else MASK
+    parts = re.split(r"\W", _POSSESSIVE.sub("", token))
+    return token if all(_harmless(part, tokens, place) for part in parts) else MASK
+
+
+def _title(tokens: list[str], place: int) -> bool:
+    """Whether a title is before a name; MR before a small word is the modality."""
+    after = [t for t in tokens[place + 1 :] if t[0].isalnum()][:1]
+    modality = tokens[place] == "MR" and (not after or after[0].islower() or after[0] in _SEQUENCES)
+    return tokens[place].lower() in _TITLES and not modality
 
 
 def _measure(tokens: list[str], place: int) -> bool:
-    """A short number or size that does not stand beside a month or next to another number."""
+    """A short number or size: not beside a month, next to another number, or maybe an age."""
     beside = [t.lower() for t in tokens[max(0, place - 3) : place + 4] if t[0].isalnum()]
     next_to = tokens[max(0, place - 2) : place] + tokens[place + 1 : place + 3]
     part_of_more = any(c.isdigit() for t in next_to for c in t)
     fits = _NUMBER.fullmatch(tokens[place]) or _SIZES.fullmatch(tokens[place])
-    return bool(fits) and not part_of_more and not any(word in _MONTHS for word in beside)
+    old = _age(tokens[place], "".join(tokens[place + 1 : place + 4]))
+    return bool(fits) and not old and not part_of_more and not any(w in _MONTHS for w in beside)
+
+
+def _age(number: str, after: str) -> bool:
+    """Whether a number may be an age over 89: it is as high, and no unit follows."""
+    whole = re.fullmatch(r"(\d{2,3})(\.\d+)?", number)
+    return bool(whole) and int(whole[1]) in AGES and not _UNIT.match(after)
+
+
+def _spelled_age(lower: str) -> bool:
+    return "ninet" in lower
 
 
 def _harmless(word: str, tokens: list[str], place: int) -> bool:
     lower = word.lower()
-    if lower in _MONTHS | _TITLES | _PARTICLES or lower not in vocabulary():
+    listed, frequent = names()
+    if lower in _MONTHS | _TITLES | _PARTICLES or _spelled_age(lower) or not _known(word):
+        return False
+    named = lower in listed and not (word.islower() and lower in _FUNCTION)
+    if named and _WHO.search("".join(tokens[max(0, place - 8) : place])):
         return False
     if word.islower():
         return True
-    if word.isupper() and 2 <= len(word) <= 4 and lower not in _NAMES:
+    if word.isupper() and 2 <= len(word) <= 4 and (lower not in listed or lower in _acronyms()):
         return True  # CT, PA, COPD
-    return _starts_sentence(tokens, place) and lower not in _NAMES
+    if not _starts_sentence(tokens, place):
+        return False
+    adjective = word == tokens[place] and not word.isupper() and _before_noun(tokens, place)
+    return lower not in frequent or adjective
+
+
+def _before_noun(tokens: list[str], place: int) -> bool:
+    """Whether a lower-case word follows that is none of those that follow a person."""
+    space, word = [*tokens[place + 1 : place + 3], "", ""][:2]
+    told = word in _VERBS or word in _FUNCTION or word.endswith("ed")
+    return space == " " and word.islower() and word in vocabulary() and not told
 
 
 def _starts_sentence(tokens: list[str], place: int) -> bool:
