@@ -14,11 +14,12 @@ import numpy as np
 
 from engine.answers import normalise, render_completion, render_question
 from engine.errors import TriptychError
-from engine.hub.benchmarks import Question, load_vqa_rad
+from engine.hub.benchmarks import Question
 from engine.records import Image, Preference, Task, Triplet, content_id
 from generators import questions as bank
 from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
 from pipelines.context import Context
+from pipelines.gold import gold_questions
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 
 Exemplar = tuple[Triplet, Task]
@@ -189,7 +190,7 @@ class GoldExpert:
         self.config = context.config
         self.images = {i.id: i for i in context.images()}
         self.questions: dict[str, list[Question]] = defaultdict(list)
-        for question in load_vqa_rad(Path(context.config.source.path or ".")):
+        for question in gold_questions(context.config.source):
             self.questions[question.image].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)

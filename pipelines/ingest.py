@@ -25,6 +25,8 @@ from engine.records import Image, Model, Refusal, Review, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
+from pipelines.gold import REPORT as QUESTIONS
+from pipelines.gold import report_questions
 
 SHARD = 200
 KEY_BYTES = 16
@@ -161,6 +163,9 @@ def ingest(context: Context, stage: Stage) -> None:
     stage.write(Model, unique(context.outside_models()))
     stage.metrics = metrics(len(files), images, refusals, rules)
     stage.metrics["table"] = table_metrics(rules, folder, images)
+    if config.expert.kind == "vqa-rad":
+        left_out = report_questions(config.source, rules, workspace.root)
+        stage.metrics["questions refused"] = left_out
     for line in told(stage.metrics, workspace.root):
         context.display.say(f"  {line}")
 
@@ -242,6 +247,11 @@ def told(counts: dict[str, object], root: Path) -> list[str]:
     if joined:
         lines.append(
             f"{joined} patients joined to others that have the same or nearly the same image"
+        )
+    if counts.get("questions refused"):
+        lines.append(
+            f"{counts['questions refused']} questions left out, which may name somebody: see "
+            f"{root / QUESTIONS}"
         )
     table = counts["table"]
     assert isinstance(table, dict)

@@ -7,6 +7,7 @@ from engine.lineage import withdraw as asking
 from engine.lineage.redaction import Rule, redact
 from engine.records import Image, Refusal, Review, Withdrawal, content_id
 from engine.workspace import Workspace, utc
+from pipelines.gold import REPORT as QUESTIONS
 
 
 def withdraw(
@@ -72,4 +73,4 @@ def files_of(taken: list[Image]) -> list[str]:
     drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json")]
     drawn += [f"segmentations/{s}" for s in sorted(sources)]
     exports = [f".{FOLDER}.partial", f".{FOLDER}.old"]  # of an export that was cut short
-    return [*drawn, *exports, "report", "quarantine", "ingest-report.csv"]
+    return [*drawn, *exports, "report", "quarantine", "ingest-report.csv", QUESTIONS]

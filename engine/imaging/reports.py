@@ -30,8 +30,10 @@ AGES = range(90, 131)  # whole numbers that may be an age over 89
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’./:,@_][^\W_]+)*|\s+|.", re.DOTALL)
 _NUMBER = re.compile(r"\d{1,3}(\.\d{1,2})?")
 _SIZES = re.compile(r"\d{1,3}(\.\d)?(x\d{1,3}(\.\d)?){0,2}(mm|cm|ml|cc|hu|mg|kg|%)?", re.I)
+_ORDINAL = re.compile(r"1st|2nd|3rd|\d{1,2}th")
 _LEVEL = re.compile(r"[CTLS]\d{1,2}")  # a vertebra, T1, T2
 _WRITTEN = frozenset("kV kVp mA mAs mL dL mGy mSv mmHg MHz kHz Hz".split())  # units
+_COMPOUND = re.compile(r"[A-Z][a-z]+(-[a-z]+)+")
 _POSSESSIVE = re.compile(r"['’]s$")
 _SEQUENCES = frozenset(("T1", "T2", "FLAIR", "DWI", "ADC"))
 _UNIT = re.compile(
@@ -166,15 +168,20 @@ def harmless_label(value: str) -> bool:
     if _NUMBER.fullmatch(value.lstrip("-")):
         return not _age(value, "")
     parts = [p for p in re.split(r"[\W_]+", value) if p]
-    short = all((p.isdigit() and len(p) <= 2) or _known(p) for p in parts)
-    capitals = names()[1] | _MONTHS | _TITLES
-    named = any(p[:1].isupper() and p.lower() in capitals for p in parts) and value not in ("MR",)
-    titled = len(parts) > 1 and any(p.lower() in _TITLES for p in parts)
+    known = all(_known(p) or _ORDINAL.fullmatch(p) or (p.isdigit() and len(p) <= 2) for p in parts)
+    named = any(_named(p) for p in parts) or any(_title(parts, n) for n in range(len(parts)))
     aged = _spelled_age(value.lower()) or any(
         _age(m[0], value[m.end() :]) for m in re.finditer(r"\d+", value)
     )
-    told = named or titled or aged or any(_WHO.search(value[: m.start()]) for m in _ends(value))
-    return bool(parts) and short and not told and not re.search(r"\d\W\d", value)
+    told = any(_WHO.search(value[: m.start()]) for m in _ends(value))
+    return bool(parts) and known and not (named or aged or told or re.search(r"\d\W\d", value))
+
+
+def _named(word: str) -> bool:
+    """Whether a word of a label is a name, or part of a date: one with a capital."""
+    lower = word.lower()
+    acronym = word.isupper() and lower in _acronyms()
+    return word[0].isupper() and not acronym and (lower in names()[1] or lower in _MONTHS)
 
 
 def _ends(value: str) -> list[re.Match[str]]:
@@ -182,7 +189,8 @@ def _ends(value: str) -> list[re.Match[str]]:
 
 
 def _known(word: str) -> bool:
-    return word.lower() in vocabulary() or (word.isupper() and word.lower() in _acronyms())
+    acronym = word.isupper() and word.lower() in _acronyms()
+    return acronym or word.lower() in vocabulary() or bool(_LEVEL.fullmatch(word)) or word == "MR"
 
 
 def _kept(tokens: list[str], place: int) -> str:
@@ -193,7 +201,8 @@ def _kept(tokens: list[str], place: int) -> str:
     if before and _title(tokens, before[0]):
         return MASK
     if (
-        _LEVEL.fullmatch(token)
+        (token in ("L", "R") and _before_noun(tokens, place))
+        or _LEVEL.fullmatch(token)
         or token in _WRITTEN
         or (token == "MR" and not _title(tokens, place))
     ):
@@ -201,13 +210,16 @@ def _kept(tokens: list[str], place: int) -> str:
     if any(c.isdigit() for c in token):
         return token if _measure(tokens, place) else MASK
     parts = re.split(r"\W", _POSSESSIVE.sub("", token))
+    if _COMPOUND.fullmatch(token) and _starts_sentence(tokens, place):
+        parts = token.lower().split("-")  # Ring-enhancing
     return token if all(_harmless(part, tokens, place) for part in parts) else MASK
 
 
 def _title(tokens: list[str], place: int) -> bool:
     """Whether a title is before a name; MR before a small word is the modality."""
     after = [t for t in tokens[place + 1 :] if t[0].isalnum()][:1]
-    modality = tokens[place] == "MR" and (not after or after[0].islower() or after[0] in _SEQUENCES)
+    small = not after or after[0].islower() or after[0] in _SEQUENCES
+    modality = tokens[place] == "MR" and small
     return tokens[place].lower() in _TITLES and not modality
 
 
@@ -216,7 +228,7 @@ def _measure(tokens: list[str], place: int) -> bool:
     beside = [t.lower() for t in tokens[max(0, place - 3) : place + 4] if t[0].isalnum()]
     next_to = tokens[max(0, place - 2) : place] + tokens[place + 1 : place + 3]
     part_of_more = any(c.isdigit() for t in next_to for c in t)
-    fits = _NUMBER.fullmatch(tokens[place]) or _SIZES.fullmatch(tokens[place])
+    fits = any(form.fullmatch(tokens[place]) for form in (_NUMBER, _SIZES, _ORDINAL))
     old = _age(tokens[place], "".join(tokens[place + 1 : place + 4]))
     return bool(fits) and not old and not part_of_more and not any(w in _MONTHS for w in beside)
 
