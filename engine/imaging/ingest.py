@@ -23,15 +23,15 @@ from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import PROFILE, group_key, hidden_path
 from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.ocr import installed, printed_text
 from engine.imaging.table import Entry
-from engine.imaging.text import text_lines
 from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
 NOT_PICTURES = frozenset((".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".parquet", ".yaml"))
+SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")
 MIN_SIDE, MAX_ASPECT = 16, 20.0
 MAX_TRUTH_BYTES = 1 << 20
-TEXT_FOUND = "printed text detected"
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,8 @@ def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     flags = {flag: detail for flag, detail in _flags(item) if flag not in rules.include}
     if flags:
         return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
-    found = item.quarantine
-    if found is None and not rules.public and text_lines(item.pixels):
-        found = TEXT_FOUND
-    if found is None or rules.public:
+    found = None if rules.public else item.quarantine or printed_text(item.pixels)
+    if found is None:
         return None
     return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
 
@@ -158,7 +156,7 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
     drawn = relative in rules.drawn and rules.drawn[relative] == file_hash(path)
-    searched = "not searched for printed text" if rules.public else "no printed text found"
+    searched = "not searched for printed text" if rules.public else SEARCHED[installed()]
     return Image(
         id=pixels_id(item.pixels),
         png=to_png(item.pixels),
