@@ -49,7 +49,7 @@ def stamped(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def of_kind(pixels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """The picture with a stamp of one of the KINDS; for large print it is drawn four times as large.
+    """The picture with a stamp of one of the KINDS; for large print it is made four times as large.
 
     A faint ink differs by 30 grey levels from what is under it, any other by 90 or more.
     """
@@ -158,7 +158,7 @@ def main() -> None:
 
 
 def measured(name: str, images: list[np.ndarray], find: Finder) -> dict[str, object]:
-    """How often a stamp is found, how often a picture without one is, and the cost of the latter."""
+    """How often a stamp is found, how often a picture without one, and what the latter costs."""
     rng = np.random.default_rng(0)
     hits = [find(stamped(image, rng)) for image in images]
     started = time.process_time()

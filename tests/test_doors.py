@@ -12,6 +12,7 @@ import PIL.PngImagePlugin
 import pytest
 
 from engine.config import Config
+from engine.errors import TriptychError
 from engine.hub.export import export
 from engine.records import Image, Triplet
 from engine.workspace import Workspace
@@ -66,6 +67,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Config.model_validate({"name": "own", "source": source, "expert": expert})
     with Workspace.writing(root / "run", config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
+        with pytest.raises(TriptychError, match=r"all 4 images wait for review: .*--release"):
+            run_stage(Context(place, config), "seed", 0, seed.seed, [("ingest", 0)], {})
         assert review.decide(config, place, ["all"], [], "R") == (4, 0)
         run_stage(Context(place, config), "seed", 0, seed.seed, [("ingest", 0)], {})
         export(place, root / "run" / "dataset", "own")

@@ -145,7 +145,12 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
         if request.get("clean"):
             from engine.imaging.clean import clean_file  # scipy: not needed to render
 
-            send(out, {"shape": None}, clean_file(path, key))
+            def searched(frame: int) -> None:  # the next frame has as much time
+                send(out, {"searched": frame})
+                out.flush()
+                signal.alarm(request["seconds"])
+
+            send(out, {"shape": None}, clean_file(path, key, searched))
         else:
             _send_frames(open_file(path, request["frames"], key), out)
     except BrokenPipeError:

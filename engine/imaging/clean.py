@@ -7,6 +7,7 @@ behind the pixels or inside a compressed stream, because all of these are writte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ from engine.imaging.deidentify import (
 )
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
+from engine.imaging.ocr import printed_text
 from engine.imaging.reader import read_dicom, read_file
 from engine.imaging.render import PALETTE, check_header, frame_count, photometric, render
-from engine.imaging.text import text_lines
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -55,15 +56,18 @@ METHOD = [  # (0012,0063), LO: at most 64 characters a value
 ]
 
 
-def clean_file(path: Path, key: bytes) -> bytes:
-    """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text."""
+def clean_file(path: Path, key: bytes, searched: Callable[[int], None]) -> bytes:
+    """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text.
+
+    `searched` is told the number of each frame in which no text was found.
+    """
     dataset = read_dicom(read_file(path))
     check_header(dataset, frame_count(dataset))
     reason = quarantine_reason(dataset)
-    if reason is None and any(
-        text_lines(render(dataset, frame)[0]) for frame in range(frame_count(dataset))
-    ):
-        reason = "printed text detected"
+    frames = iter(range(frame_count(dataset)))
+    while reason is None and (frame := next(frames, None)) is not None:
+        reason = printed_text(render(dataset, frame)[0])
+        searched(frame)
     if reason is not None:
         raise ImagingError(Reason.QUARANTINED, reason)
     out = BytesIO()

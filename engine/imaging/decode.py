@@ -42,6 +42,7 @@ START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts af
 LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
 MAX_TEXT = 1 << 20
 MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
+MAX_SEARCHED = 100_000  # frames of a file that are searched for text
 AHEAD = 16  # files in flight a worker: a slow one at the head leaves the others busy
 SPARE = 1 << 16  # bytes read beyond what was asked for, so that a short reply takes one turn
 # One thread a codec: workers are what runs in parallel. glibc keeps freed memory for the next file
@@ -170,10 +171,15 @@ class Decoder:
             raise ImagingError(Reason.CRASHED) from error
 
     def _cleaned(self, replies: Replies, deadline: float) -> bytes:
-        message, data = replies.receive(deadline, MAX_REPLY)
-        if "reason" in message:
-            raise ImagingError(message["reason"], message.get("detail", ""))
-        return data.tobytes()
+        """The file; each frame that was searched for text gives the next one as much time."""
+        for _ in range(MAX_SEARCHED):
+            message, data = replies.receive(deadline, MAX_REPLY)
+            if "reason" in message:
+                raise ImagingError(message["reason"], message.get("detail", ""))
+            if "searched" not in message:
+                return data.tobytes()
+            deadline = time.monotonic() + self.timeout_s
+        raise ImagingError(Reason.CRASHED)
 
     def _decoded(self, replies: Replies, deadline: float) -> Decoded:
         decoded = Decoded([], {})

@@ -18,12 +18,12 @@ import numpy as np
 import PIL.Image
 
 from engine.errors import TriptychError
+from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import PROFILE, group_key, hidden_path
 from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
-from engine.imaging.ocr import installed, printed_text
 from engine.imaging.table import Entry
 from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
@@ -129,7 +129,7 @@ def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     flags = {flag: detail for flag, detail in _flags(item) if flag not in rules.include}
     if flags:
         return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
-    found = None if rules.public else item.quarantine or printed_text(item.pixels)
+    found = None if rules.public else item.quarantine or ocr.printed_text(item.pixels)
     if found is None:
         return None
     return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
@@ -156,7 +156,7 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
     drawn = relative in rules.drawn and rules.drawn[relative] == file_hash(path)
-    searched = "not searched for printed text" if rules.public else SEARCHED[installed()]
+    searched = "not searched for printed text" if rules.public else SEARCHED[ocr.installed()]
     return Image(
         id=pixels_id(item.pixels),
         png=to_png(item.pixels),

@@ -23,6 +23,7 @@ HEIGHTS = (5, 48)  # of a character, in pixels
 LINE = 4  # characters in a row that make a line
 SPREADS = (24, 64, 4)  # grey levels by which pixels of print may differ from its ink
 SPIKES, SPIKE = 2, 30  # how many inks are looked for, and pixels that make one
+APART = 2.0  # heights between two characters of a line
 EQUAL = 10  # grey levels by which the characters of a line may differ at their brightest
 
 
@@ -137,7 +138,7 @@ def _line_from(first: Character, characters: list[Character]) -> list[Character]
     for other in characters:
         last = line[-1]
         height = last[3] - last[1]
-        if other[0] - last[2] > 1.5 * height:
+        if other[0] - last[2] > APART * height:
             break
         level = abs(other[3] - last[3]) <= max(1, 0.2 * height)
         alike = 0.65 <= (other[3] - other[1]) / height <= 1.55
