@@ -21,7 +21,7 @@ from engine.errors import TriptychError
 from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
-from engine.imaging.deidentify import PROFILE, group_key, hidden_path
+from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
 from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
@@ -129,10 +129,17 @@ def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     flags = {flag: detail for flag, detail in _flags(item) if flag not in rules.include}
     if flags:
         return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
-    found = None if rules.public else item.quarantine or ocr.printed_text(item.pixels)
+    found = None if rules.public else _waits(item)
     if found is None:
         return None
     return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
+
+
+def _waits(item: Rendered) -> str | None:
+    """Why a person has to look: what the header says, else print; without a header, print first."""
+    if item.quarantine in (None, NO_HEADER):
+        return ocr.printed_text(item.pixels) or item.quarantine
+    return item.quarantine
 
 
 def _flags(item: Rendered) -> Iterable[tuple[str, str]]:
