@@ -20,7 +20,7 @@ from generators.phantoms.base import GENERATOR
 from generators.phantoms.dicom import write_cohort
 from pipelines import ingest, review, seed
 from pipelines.context import Context, run_stage
-from tests.commands import KEY, ingested, report_of
+from tests.commands import KEY, command, ingested, report_of
 from tests.test_deidentify import LETTERS, everything, survivors
 from tests.test_imaging import grey, ramp, save
 
@@ -115,6 +115,32 @@ def test_a_file_that_calls_itself_synthetic_exports_no_name(tmp_path: Path) -> N
     (image,) = Workspace.existing(tmp_path / "run").read(Image)
     assert (image.is_synthetic, image.truth) == (False, None)
     assert image.source == f"{LETTERS}.dcm"  # kept because `paths: keep` says so; never exported
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "NIfTI"])
+def test_what_a_picture_says_beside_its_pixels_is_not_read(kind: str, tmp_path: Path) -> None:
+    picture = PIL.Image.fromarray((ramp() % 251).astype(np.uint8))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if kind == "NIfTI":
+        nibabel = pytest.importorskip("nibabel")
+        volume = nibabel.Nifti1Image(np.asarray(picture)[..., None], np.eye(4))
+        for field in ("descrip", "aux_file", "intent_name", "db_name"):
+            volume.header[field] = f"{LETTERS}"
+        (folder / f"{LETTERS}.nii").write_bytes(volume.to_bytes())
+    elif kind == "TIFF":
+        tags = {270: f"{LETTERS} 1", 315: f"{LETTERS} 2", 305: f"{LETTERS} 3"}
+        picture.save(folder / f"{LETTERS}.tif", tiffinfo=tags)
+    else:
+        notes = PIL.PngImagePlugin.PngInfo()
+        notes.add_itxt("Author", f"{LETTERS} note", zip=True)
+        picture.save(folder / f"{LETTERS}.png", pnginfo=notes)
+    said = ingested(folder, tmp_path / "run", "expert.kind=none")
+    done = command("ingest", "-w", tmp_path / "run", "--release", "all", "--by", "R")
+    assert "1 released" in done.stdout, done.stderr
+    left = {w: f for w, text in everything(tmp_path / "run") if (f := survivors(text))}
+    assert left == {}
+    assert survivors(done.stdout + said) == []
 
 
 def drawing(root: Path) -> list[Image]:

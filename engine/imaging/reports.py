@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 MASK = "___"
 MOST_MASKED = 0.3  # share of words; above it a text is refused
@@ -134,7 +135,8 @@ def _concepts() -> Iterator[tuple[str, str]]:
     """Name and meaning of DICOM's coded concepts; of animals' breeds, which are places, none."""
     from pydicom.sr import _concepts_dict
 
-    for scheme in _concepts_dict.concepts.values():
+    schemes: dict[str, Any] = _concepts_dict.concepts
+    for scheme in schemes.values():
         for name, codes in scheme.items():
             for meaning, _ in codes.values():
                 if not name.endswith("Breed"):
@@ -236,7 +238,7 @@ def _measure(tokens: list[str], place: int) -> bool:
 def _age(number: str, after: str) -> bool:
     """Whether a number may be an age over 89: it is as high, and no unit follows."""
     whole = re.fullmatch(r"(\d{2,3})(\.\d+)?", number)
-    return bool(whole) and int(whole[1]) in AGES and not _UNIT.match(after)
+    return whole is not None and int(whole[1]) in AGES and not _UNIT.match(after)
 
 
 def _spelled_age(lower: str) -> bool:

@@ -234,8 +234,9 @@ def write_cohort(
 ) -> Iterator[Path]:
     """Write `counts[kind]` phantoms as folder/<kind>/NNNN.dcm and yield every path.
 
-    Files already there are kept: all, or those named in `kept` as <kind>/NNNN.dcm. An image depends on `seed`, its kind and its number only, so a
-    cohort can grow. One patient in five has two images, which tests that splits go by patient.
+    Files already there are kept: all, or those named in `kept` as <kind>/NNNN.dcm. An image depends
+    on `seed`, its kind and its number only, so a cohort can grow. One patient in five has two
+    images, which tests that splits go by patient.
     With `segmentations` the mask of every finding is written there too, as a DICOM SEG object.
     """
     for kind, count in counts.items():
