@@ -2,7 +2,7 @@
 
     python -m benchmarks.free_text [--data ../shared/data] [--reports FILE]
 
-Names: of the census's lists that `engine.imaging.reports` reads, and of `held_out_names.txt`: 2,000
+Names: of the census's lists that `engine.imaging.lexicon` reads, and of `held_out_names.txt`: 2,000
 surnames and given names of 60 countries, drawn at random (seed 11) from those of Faker 40.63 (MIT)
 that are on neither list. Nothing was tuned on the second kind. Each is put into every sentence; it
 is found where the text that is kept does not have it. Ages are 90 to 115. Words that must stay: of
@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.hub.benchmarks import load_vqa_rad
-from engine.imaging.reports import MASK, clean_text, harmless, harmless_label, names, vocabulary
+from engine.imaging.lexicon import names, vocabulary
+from engine.imaging.reports import MASK, clean_text, harmless, harmless_label
 from generators.phantoms import MODULES, draw
 from generators.questions import describe
 

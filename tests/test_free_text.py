@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.imaging.reports import MASK, clean_text, harmless, harmless_label, names, vocabulary
+from engine.imaging.lexicon import names, vocabulary
+from engine.imaging.reports import MASK, clean_text, harmless, harmless_label
 
 HELD_OUT = Path("benchmarks/held_out_names.txt").read_text("utf-8").split()
 REST = " The lungs are clear and the heart is normal in size."

@@ -7,10 +7,7 @@ over 89 (45 CFR 164.514(b)(2)(i)(C)). Everything else becomes `___`. The text is
 much of it is masked to mean anything, or where it has no lower case, so that names cannot be told
 by their capitals.
 
-The vocabulary is the words of DICOM's coded concepts (PS3.16, from pydicom) and `words.txt`, less
-those that are names and nothing else: `surnames.txt` are the 20,005 most frequent of the US census
-of 2000, `given_names.txt` those of 1990, both by frequency and in the public domain. A vocabulary
-word that is also a frequent name (Brown, Young, Small) is masked when written with a capital,
+A word of the vocabulary that is also a name (Brown, Young, Small) is masked when it has a capital,
 unless it begins a sentence and stands before a noun ("Small effusion"). A lower-case name that is
 also a word is known only where people are named ("seen by brown", "patient: brown").
 """
@@ -18,11 +15,20 @@ also a word is known only where people are named ("seen by brown", "patient: bro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any
+
+from engine.imaging.lexicon import (
+    ACTS,
+    FUNCTION,
+    MONTHS,
+    PARTICLES,
+    PEOPLE,
+    TITLES,
+    VERBS,
+    acronyms,
+    names,
+    vocabulary,
+)
 
 MASK = "___"
 MOST_MASKED = 0.3  # share of words; above it a text is refused
@@ -42,51 +48,8 @@ _UNIT = re.compile(
     r"(?![a-z])",
     re.I,
 )
-_TITLES = frozenset(
-    ("dr", "mr", "mrs", "ms", "prof", "professor", "doctor", "md", "nurse", "sister")
-)
-_MONTHS = frozenset(
-    "january february march april may june july august september october november december "
-    "jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday "
-    "saturday sunday".split()
-)
-_PARTICLES = frozenset("al bin da de del della den der di dos du el la le ten ter van von".split())
-# Words that begin a sentence far more often than they name somebody.
-_FUNCTION = frozenset(
-    "a all an and any are as at be by can do each for from he her his how if in is it its male "
-    "man many no not of on one or overall see she so still such that the then there these they "
-    "this to was way we what when where which will with you".split()
-)
-# Words of reports that few are called by.
-_RATHER = frozenset(
-    "arch blood body bone bones border brain child cuff days eye finger grade height knee layer "
-    "line lines loop loss lower lung male marrow mass matter organ plate pons port risk severe "
-    "stage stem surface vessels weight".split()
-)
-# What follows a person who begins a sentence, and does not follow an adjective.
-_VERBS = frozenset(
-    "after again alone also am are arrived asked before began but came can comes complained "
-    "complains coughs could denied denies described did does during feels felt gave goes got "
-    "had has have is later lives may might must needed needs never noted notes now performed "
-    "presented presents read reads received reported reports requested returned reviewed said "
-    "saw says seen should showed shows signed since stated states takes today took underwent "
-    "until wants was went were who whose will works would wrote".split()
-)
-# Before a colon, or before `by`: what is said next is who.
-_PEOPLE = frozenset(
-    "attending author by cc clinician consultant dictated dictator doctor from name nurse "
-    "operator patient physician provider radiologist reader referrer reporter resident reviewer "
-    "signed sonographer surgeon technician technologist to transcriptionist".split()
-)
-_ACTS = frozenset(
-    "approved authorised authorized checked dictated discussed done drawn examined finalised "
-    "finalized interpreted performed read reported requested reviewed said seen sent signed "
-    "supervised transcribed verified written".split()
-)
-# Capitals that are names too, and mean a unit, a chamber, a view, an operation or a plane here.
-_ACRONYMS = frozenset(("ap", "co", "hu", "la", "mi", "pa", "peg", "sax", "us"))
 _WHO = re.compile(  # what ends where a person is named, or one word after it
-    rf"(?:\b(?:{'|'.join(_PEOPLE)})\s*:|\b(?:{'|'.join(_ACTS)})\s+by\b)\W*(?:[^\W\d_]+\W+)?$", re.I
+    rf"(?:\b(?:{'|'.join(PEOPLE)})\s*:|\b(?:{'|'.join(ACTS)})\s+by\b)\W*(?:[^\W\d_]+\W+)?$", re.I
 )
 
 
@@ -97,50 +60,6 @@ class Cleaned:
     text: str | None
     masked: int = 0
     reason: str = ""
-
-
-def _words(name: str) -> list[str]:
-    return resources.files("engine.imaging").joinpath(name).read_text("utf-8").split()
-
-
-@cache
-def names() -> tuple[frozenset[str], frozenset[str]]:
-    """Names in lower case: all that are listed, and those that are not rather a word."""
-    listed = frozenset(_words("surnames.txt") + _words("given_names.txt"))
-    return listed, listed - _FUNCTION - _RATHER
-
-
-@cache
-def vocabulary() -> frozenset[str]:
-    """Lower-case words that may stay; a name is among them where it is also written small."""
-    coded = " ".join(name for name, _ in _concepts())
-    found = {w.lower() for w in re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", coded)}
-    ours = frozenset(_words("words.txt"))
-    return frozenset(found - (names()[0] - _said(str.islower))) | ours
-
-
-@cache
-def _acronyms() -> frozenset[str]:
-    coded = frozenset(w.lower() for w in _said(str.isupper) if len(w) <= 4)
-    return coded - names()[0] | _ACRONYMS
-
-
-def _said(written: Callable[[str], bool]) -> set[str]:
-    """The words of the coded concepts' meanings that are written so."""
-    said = " ".join(meaning for _, meaning in _concepts())
-    return {word for word in re.findall("[A-Za-z]{2,}", said) if written(word)}
-
-
-def _concepts() -> Iterator[tuple[str, str]]:
-    """Name and meaning of DICOM's coded concepts; of animals' breeds, which are places, none."""
-    from pydicom.sr import _concepts_dict
-
-    schemes: dict[str, Any] = _concepts_dict.concepts
-    for scheme in schemes.values():
-        for name, codes in scheme.items():
-            for meaning, _ in codes.values():
-                if not name.endswith("Breed"):
-                    yield name, meaning
 
 
 def clean_text(text: str) -> Cleaned:
@@ -182,8 +101,8 @@ def harmless_label(value: str) -> bool:
 def _named(word: str) -> bool:
     """Whether a word of a label is a name, or part of a date: one with a capital."""
     lower = word.lower()
-    acronym = word.isupper() and lower in _acronyms()
-    return word[0].isupper() and not acronym and (lower in names()[1] or lower in _MONTHS)
+    acronym = word.isupper() and lower in acronyms()
+    return word[0].isupper() and not acronym and (lower in names()[1] or lower in MONTHS)
 
 
 def _ends(value: str) -> list[re.Match[str]]:
@@ -191,7 +110,7 @@ def _ends(value: str) -> list[re.Match[str]]:
 
 
 def _known(word: str) -> bool:
-    acronym = word.isupper() and word.lower() in _acronyms()
+    acronym = word.isupper() and word.lower() in acronyms()
     return acronym or word.lower() in vocabulary() or bool(_LEVEL.fullmatch(word)) or word == "MR"
 
 
@@ -199,8 +118,8 @@ def _kept(tokens: list[str], place: int) -> str:
     token = tokens[place]
     if not token[0].isalnum():
         return token if token.isascii() else MASK
-    before = [p for p in range(place) if tokens[p][0].isalnum()][-1:]
-    if before and _title(tokens, before[0]):
+    before = next((p for p in range(place - 1, -1, -1) if tokens[p][0].isalnum()), None)
+    if before is not None and _title(tokens, before):
         return MASK
     if (
         (token in ("L", "R") and _before_noun(tokens, place))
@@ -219,10 +138,10 @@ def _kept(tokens: list[str], place: int) -> str:
 
 def _title(tokens: list[str], place: int) -> bool:
     """Whether a title is before a name; MR before a small word is the modality."""
-    after = [t for t in tokens[place + 1 :] if t[0].isalnum()][:1]
-    small = not after or after[0].islower() or after[0] in _SEQUENCES
-    modality = tokens[place] == "MR" and small
-    return tokens[place].lower() in _TITLES and not modality
+    if tokens[place].lower() not in TITLES:
+        return False
+    after = next((t for t in tokens[place + 1 :] if t[0].isalnum()), "mr")
+    return tokens[place] != "MR" or not (after.islower() or after in _SEQUENCES)
 
 
 def _measure(tokens: list[str], place: int) -> bool:
@@ -232,7 +151,7 @@ def _measure(tokens: list[str], place: int) -> bool:
     part_of_more = any(c.isdigit() for t in next_to for c in t)
     fits = any(form.fullmatch(tokens[place]) for form in (_NUMBER, _SIZES, _ORDINAL))
     old = _age(tokens[place], "".join(tokens[place + 1 : place + 4]))
-    return bool(fits) and not old and not part_of_more and not any(w in _MONTHS for w in beside)
+    return bool(fits) and not old and not part_of_more and not any(w in MONTHS for w in beside)
 
 
 def _age(number: str, after: str) -> bool:
@@ -247,29 +166,29 @@ def _spelled_age(lower: str) -> bool:
 
 def _harmless(word: str, tokens: list[str], place: int) -> bool:
     lower = word.lower()
-    listed, frequent = names()
-    if lower in _MONTHS | _TITLES | _PARTICLES or _spelled_age(lower) or not _known(word):
+    listed, people = names()
+    if lower in MONTHS | TITLES | PARTICLES or _spelled_age(lower) or not _known(word):
         return False
-    named = lower in listed and not (word.islower() and lower in _FUNCTION)
+    named = lower in listed and not (word.islower() and lower in FUNCTION)
     if named and _WHO.search("".join(tokens[max(0, place - 8) : place])):
         return False
     if word.islower():
         return True
-    if word.isupper() and 2 <= len(word) <= 4 and (lower not in listed or lower in _acronyms()):
+    if word.isupper() and 2 <= len(word) <= 4 and (lower not in listed or lower in acronyms()):
         return True  # CT, PA, COPD
     if not _starts_sentence(tokens, place):
         return False
     adjective = word == tokens[place] and not word.isupper() and _before_noun(tokens, place)
-    return lower not in frequent or adjective
+    return lower not in people or adjective
 
 
 def _before_noun(tokens: list[str], place: int) -> bool:
     """Whether a lower-case word follows that is none of those that follow a person."""
     space, word = [*tokens[place + 1 : place + 3], "", ""][:2]
-    told = word in _VERBS or word in _FUNCTION or word.endswith("ed")
+    told = word in VERBS or word in FUNCTION or word.endswith("ed")
     return space == " " and word.islower() and word in vocabulary() and not told
 
 
 def _starts_sentence(tokens: list[str], place: int) -> bool:
-    before = "".join(tokens[:place]).rstrip()
-    return not before or before[-1] in ".:;!?\n"
+    before = next((tokens[p] for p in range(place - 1, -1, -1) if not tokens[p].isspace()), ".")
+    return before[-1] in ".:;!?"
