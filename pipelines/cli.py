@@ -93,7 +93,8 @@ def ingest(
         bool, typer.Option("--review", help="Show what is quarantined in the workspace.")
     ] = False,
     release: Annotated[
-        list[str] | None, typer.Option(help="Release this image (id or `all`); repeatable.")
+        list[str] | None,
+        typer.Option(help="Release this image (id, `all`, or `clear`); repeatable."),
     ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(help="Drop this image (id or `all`); repeatable.")

@@ -7,14 +7,13 @@ images for training; `held_out` is where test questions come from.
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from engine.answers import is_valid, render_completion, render_question
 from engine.errors import TriptychError
-from engine.hub.benchmarks import Question, load_vqa_rad
+from engine.hub.benchmarks import Question
 from engine.records import Image, Preference, Task, Triplet, content_id, unique
 from engine.spelling import normalise, normalise_question
 from generators import questions as bank
@@ -28,6 +27,7 @@ from generators.expert import (
     write_rows,
 )
 from pipelines.context import Context
+from pipelines.gold import read_gold
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 
 Exemplar = tuple[Triplet, Task]
@@ -207,7 +207,7 @@ class GoldExpert:
         self.config = context.config
         self.images = {i.id: i for i in context.images()}
         self.questions: dict[str, list[Question]] = defaultdict(list)
-        for question in load_vqa_rad(Path(context.config.source.path or ".")):
+        for question in read_gold(context.config.source).questions:
             self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)

@@ -15,20 +15,23 @@ from pathlib import Path
 
 from engine.config import Config, Source
 from engine.errors import TriptychError
-from engine.hub.benchmarks import Benchmark, LeftOut, read_vqa_rad
+from engine.hub.benchmarks import Benchmark, LeftOut
 from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
 from engine.imaging.duplicates import joined
 from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
+from engine.lineage.chain import file_hash
 from engine.private import KEY, MAKE_KEY, key_of_environment, key_of_file
 from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
+from pipelines.gold import read_gold
 
 SHARD = 200
 REPORT = "ingest-report.csv"
+DRAWN = "SHA256SUMS"  # what was drawn, in the form of sha256sum
 
 
 def source_folder(config: Config, root: Path) -> Path:
@@ -72,10 +75,12 @@ def check_source(config: Config, root: Path) -> None:
     secret_key(config.source, config.seed, root)
 
 
-def draw_phantoms(context: Context, folder: Path) -> None:
-    """Write the configured phantoms as DICOM; those already there are not drawn again.
+def draw_phantoms(context: Context, folder: Path) -> dict[str, str]:
+    """Write the configured phantoms as DICOM; returns the SHA-256 of each by its path below.
 
-    Masks go beside the folder, into segmentations/, so that they are not taken for images.
+    folder/SHA256SUMS says what was drawn here; what stands there unchanged is not drawn again, and
+    any other file is no phantom. Masks go beside the folder, into segmentations/, so that they are
+    not taken for images.
     """
     source = context.config.source
     counts: list[tuple[str, int]] = list(source.phantoms.items())
@@ -84,16 +89,36 @@ def draw_phantoms(context: Context, folder: Path) -> None:
     if masks and find_spec("highdicom") is None:
         raise TriptychError("source.segmentations needs highdicom: pip install 'triptych[seg]'")
     seed, difficulty = context.config.seed, source.difficulty
-    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks)
-    for number, _ in enumerate(done, 1):
-        if number % 20 == 0:
-            context.display.advance(number, total, "phantoms")
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _drawn_before(folder)
+    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks, drawn)
+    with (folder / DRAWN).open("a", encoding="utf-8") as sums:
+        for number, path in enumerate(done, 1):
+            name = path.relative_to(folder).as_posix()
+            if name not in drawn:
+                drawn[name] = file_hash(path)
+                print(f"{drawn[name]}  {name}", file=sums, flush=True)
+            if number % 20 == 0:
+                context.display.advance(number, total, "phantoms")
+    return drawn
+
+
+def _drawn_before(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS names of the folder and is still as it was drawn; a torn line is none."""
+    sums = folder / DRAWN
+    lines = sums.read_text("utf-8", "replace").splitlines() if sums.is_file() else []
+    said = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+    return {
+        name: digest
+        for name, digest in said.items()
+        if (folder / name).is_file() and file_hash(folder / name) == digest
+    }
 
 
 def table_of(config: Config, folder: Path) -> dict[str, Entry]:
     """What is known of the files by their paths: a benchmark's own, else the table beside them."""
     if config.expert.kind == "vqa-rad":
-        return _asked_about(read_vqa_rad(folder))
+        return _asked_about(read_gold(config.source))
     path = find_table(folder, config.source.table) if config.source.path else None
     return read_table(path, config.source.labels) if path else {}
 
@@ -172,8 +197,8 @@ def ingest(context: Context, stage: Stage) -> None:
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     outside = context.outside_models()  # first: a model that nobody knows is told before the work
     if config.source.path is None:
-        draw_phantoms(context, folder)
-    files = list_files(folder) if config.source.path else sorted(folder.rglob("*.dcm"))
+        rules = replace(rules, drawn=draw_phantoms(context, folder))
+    files = [folder / name for name in sorted(rules.drawn)] or list_files(folder)
     files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
     if left:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
@@ -181,7 +206,7 @@ def ingest(context: Context, stage: Stage) -> None:
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
-    gold = read_vqa_rad(folder) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
+    gold = read_gold(config.source) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
     apart = _gold_refusals(gold, rules, images)
     write_report(workspace.root / REPORT, images, refusals + apart)
     _refuse_nothing(folder, files, images, refusals)

@@ -23,8 +23,9 @@ from engine.config import Config
 from engine.errors import TriptychError
 from engine.hub.export import export
 from engine.imaging.decode import Decoder
+from engine.imaging.deidentify import PROFILE
 from engine.imaging.ingest import Rules, image_of, list_files
-from engine.lineage.chain import links, shard_hashes
+from engine.lineage.chain import file_hash, links, shard_hashes
 from engine.lineage.files import hashes_of
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
@@ -32,7 +33,6 @@ from engine.workspace import Workspace
 from generators.expert import EXPERT
 from pipelines.context import Context, config_of
 from pipelines.ingest import rules_of
-from pipelines.review import RELEASED
 
 
 def reproduce(workspace: Workspace, row: str) -> dict[str, Any]:
@@ -73,11 +73,14 @@ def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
         if config.source.path is None:
             _draw(config, folder, before.source)
         path = _found(folder, before.source, rules)
+        if config.source.path is None:
+            rules = replace(rules, drawn={before.source: file_hash(path)})
         with Decoder() as decoder:
             decoded = decoder.decode(path, rules.frames, rules.key)
         made = [image_of(item, folder, path, rules) for item in decoded.frames]
     after = next((i for i in made if i.id == row_id), None)
-    if after and before.deidentification.endswith(RELEASED):
+    if after and before.deidentification.startswith(f"{PROFILE};"):
+        # Whoever looked then, a person or RapidOCR, does not look again.
         after = replace(after, deidentification=before.deidentification)
     return _told(_bare(before), _bare(after) if after else None)
 

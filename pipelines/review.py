@@ -25,7 +25,7 @@ from rich.table import Table
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder, Rendered
-from engine.imaging.deidentify import PROFILE, key_id
+from engine.imaging.deidentify import NO_HEADER, PROFILE, key_id
 from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import Rules, image_of, list_files, pixels_id, settle
 from engine.records import Image, Refusal, Review, content_id
@@ -34,6 +34,7 @@ from pipelines.ingest import REPORT, rules_of, source_folder, table_lines, write
 from pipelines.progress import plain
 
 FOLDER = "quarantine"
+ALL, CLEAR = "all", "clear"  # all that wait; those that only lack a header: no print was found
 RELEASED = "released by a reviewer"
 THUMBNAIL = 384  # pixels on the longer side
 
@@ -74,6 +75,7 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
         table.add_row(short, plain(modality), size, plain(reason), plain(place))
         rows.append({"id": short, "file": f"{refusal.image_id}.png", "modality": modality,
                      "size": size, "reason": reason, "place": place})  # fmt: skip
+    rows.sort(key=lambda row: row["reason"] == NO_HEADER)  # what may carry print comes first
     page = folder / "index.html"
     page.write_text(_page(rows, workspace.root), encoding="utf-8")
     return page, table
@@ -82,7 +84,7 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
 def decide(
     config: Config, workspace: Workspace, release: list[str], drop: list[str], by: str
 ) -> tuple[int, int]:
-    """Record decisions on images named by their ids' beginnings ("all" for all that wait).
+    """Record decisions on images named by their ids' beginnings, by ALL or by CLEAR.
 
     Returns how many were released and dropped. Raises TriptychError for an id that waits for no
     decision, a picture that has changed since, or a release that would part a group.
@@ -110,10 +112,12 @@ def decide(
 
 
 def _named(words: list[str], waiting: list[Refusal]) -> list[Refusal]:
-    if "all" in words:
+    if ALL in words:
         return waiting
-    found = []
+    found = [r for r in waiting if CLEAR in words and r.reason.endswith(NO_HEADER)]
     for word in words:
+        if word == CLEAR:
+            continue
         matches = [r for r in waiting if r.image_id.startswith(word)]
         if len(matches) != 1:
             what = "no image" if not matches else f"{len(matches)} images"

@@ -9,6 +9,7 @@ from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.expertise import expert_images, open_expert, own_tasks
 from pipelines.generate import generator_of, run_proposer, write_tasks
+from pipelines.review import pending
 from pipelines.sft import seed_triplets
 
 ALL = 10**6  # rows an image: every question that a benchmark has
@@ -16,6 +17,7 @@ ALL = 10**6  # rows an image: every question that a benchmark has
 
 def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
+    _check_reviewed(context)
     expert = open_expert(context)
     images, _ = expert_images(context)
     number = context.config.expert.rows_per_image
@@ -26,6 +28,18 @@ def seed(context: Context, stage: Stage) -> None:
     stage.write(Task, unique([task for _, task in rows]))
     check_disjoint(context)
     stage.metrics = {"rows": len(rows), "images": len(images)}
+
+
+def _check_reviewed(context: Context) -> None:
+    """Raise TriptychError where no image can be used before somebody has looked at them."""
+    waiting = [] if context.images() else pending(context.workspace)
+    if waiting:
+        root = context.workspace.root
+        raise TriptychError(
+            f"all {len(waiting)} images wait for review: look at them (`triptych ingest --review "
+            f"-w {root}`), release those that name nobody (`triptych ingest -w {root} --release "
+            "ID --by NAME`; ID may be `all`), then run again"
+        )
 
 
 def check_disjoint(context: Context) -> None:

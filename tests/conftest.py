@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from engine.hub.export import export
+from engine.imaging import ocr
 from engine.workspace import Workspace
 
 # A busy machine is no defect, and every machine tries the same cases;
@@ -62,6 +64,24 @@ def triptych(
         timeout=timeout,
         check=False,
     )
+
+
+READS = ocr.installed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _our_own_detector_alone() -> Iterator[None]:
+    """RapidOCR takes a second an image, so that only tests with `rapidocr` look with it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ocr, "installed", lambda: False)
+        yield
+
+
+@pytest.fixture
+def rapidocr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RapidOCR looks too, as wherever it is installed."""
+    pytest.importorskip("rapidocr")
+    monkeypatch.setattr(ocr, "installed", READS)
 
 
 @pytest.fixture(scope="session")

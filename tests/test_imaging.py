@@ -21,13 +21,14 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from engine.errors import TriptychError
-from engine.imaging.child import MAX_BAD, OURS
+from engine.imaging.child import MAX_BAD
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, split_of_group
 from engine.imaging.render import render
 from engine.imaging.table import Entry
+from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal
 from generators.phantoms import draw, to_display
 from generators.phantoms.base import GENERATOR
@@ -371,7 +372,7 @@ def test_values_that_are_not_finite_are_black_flagged_and_used_where_asked_for(
     assert [(r.frame, r.status, r.reason) for r in refusals] == [
         (0, "flagged", "degenerate: values that are not finite")
     ]
-    (image,) = ingest(decoder, path, include=frozenset({"nan"}))[0]
+    (image,) = ingest(decoder, path, include=frozenset({"nan"}), public=True)[0]
     assert json.loads(image.rendering)["not_finite"] == 64
     shown, finite = pixels_of(image), np.ones((64, 64), bool)
     finite[:8, :8] = False
@@ -428,7 +429,7 @@ def test_text_of_a_picture_file_does_not_reach_the_row(decoder: Decoder, tmp_pat
     exif[0x010E] = CANARY
     picture = PIL.Image.fromarray((ramp() % 256).astype(np.uint8))
     picture.save(tmp_path / "one.jpg", exif=exif, comment=CANARY)
-    images, _ = ingest(decoder, tmp_path / "one.jpg")
+    images, _ = ingest(decoder, tmp_path / "one.jpg", public=True)
     assert CANARY not in str(images[0].to_dict())
 
 
@@ -455,16 +456,49 @@ def test_pictures_that_may_carry_text_are_quarantined(decoder: Decoder, tmp_path
     assert [r.reason for r in refusals] == ["quarantined: burned-in annotation"]
 
 
+def test_a_face_or_a_label_that_the_header_speaks_of_is_quarantined() -> None:
+    clear = {"BurnedInAnnotation": "NO"}
+    for said in ("YES", "Y", "yes ", ["NO", "YES"]):
+        for keyword in ("RecognizableVisualFeatures", "SpecimenLabelInImage"):
+            assert quarantine_reason(grey(ramp(), **clear, **{keyword: said})) is not None
+    for said in ("NO", "no ", ""):
+        ds = grey(ramp(), **clear, RecognizableVisualFeatures=said, SpecimenLabelInImage=said)
+        assert quarantine_reason(ds) is None
+    label = grey(ramp(), **clear, ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
+    assert quarantine_reason(label) == "a slide's label"
+    photograph = grey(ramp(), **clear, Modality="XC")
+    assert quarantine_reason(photograph) == "recognisable features not ruled out"
+    photograph.RecognizableVisualFeatures = "NO"
+    assert quarantine_reason(photograph) is None
+    assert quarantine_reason(grey(ramp(), BurnedInAnnotation="Y")) == "burned-in annotation"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "NIfTI"])
+def test_a_picture_without_a_header_waits_unless_it_is_public(
+    kind: str, decoder: Decoder, tmp_path: Path
+) -> None:
+    pixels = (ramp() // 17).astype(np.uint8)
+    if kind == "NIfTI":
+        nibabel = pytest.importorskip("nibabel")
+        (tmp_path / "x").write_bytes(nibabel.Nifti1Image(pixels[..., None], np.eye(4)).to_bytes())
+    else:
+        PIL.Image.fromarray(pixels).save(tmp_path / "x", kind)
+    images, (refusal,) = ingest(decoder, tmp_path / "x")
+    assert (images, refusal.status) == ([], "quarantined")
+    assert "no header" in refusal.reason
+    assert len(ingest(decoder, tmp_path / "x", public=True)[0]) == 1
+
+
 # Ingest
 
 
 def test_labels_say_what_a_picture_is_and_whose(decoder: Decoder, tmp_path: Path) -> None:
     PIL.Image.fromarray((ramp() % 251).astype(np.uint8)).save(tmp_path / "a.jpg")
     table = {"a.jpg": Entry(modality="MR", anatomy="head", patient="P7")}
-    image = ingest(decoder, tmp_path / "a.jpg", table=table)[0][0]
+    image = ingest(decoder, tmp_path / "a.jpg", table=table, public=True)[0][0]
     assert (image.modality, image.anatomy) == ("MR", "head")
     assert image.patient == group_key("patient:P7", KEY)
-    plain = ingest(decoder, tmp_path / "a.jpg")[0][0]
+    plain = ingest(decoder, tmp_path / "a.jpg", public=True)[0][0]
     assert (plain.modality, plain.anatomy, plain.id) == ("other", "unknown", image.id)
     assert plain.patient == group_key("file:a.jpg", KEY)
 
@@ -512,7 +546,8 @@ def test_a_phantom_comes_back_as_it_is_displayed(
         phantom = draw(kind, seed, 64)
         path = tmp_path / f"{seed}.dcm"
         write_dicom(phantom, path, "0001", 0)
-        image = ingest(decoder, path)[0][0]
+        drawn = {path.name: file_hash(path)}
+        image = ingest(decoder, path, drawn=drawn, public=True)[0][0]
         assert (pixels_of(image) == to_display(phantom)).all()
         truth = phantom.truth
         assert (image.modality, image.anatomy) == (truth.modality, truth.anatomy)
@@ -531,17 +566,19 @@ def test_a_phantom_file_says_that_it_is_one(kind: str, tmp_path: Path) -> None:
     assert ds.SyntheticData == "YES"
     assert ds.BurnedInAnnotation == "NO"
     assert str(ds.PatientName) == "PHANTOM^0001"
-    assert ds.Manufacturer == GENERATOR == OURS
+    assert ds.Manufacturer == GENERATOR
     purpose = ds.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0]
     assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109100", "DCM")
 
 
-def test_a_sidecar_is_no_truth_of_a_file_that_is_not_a_phantom(
-    decoder: Decoder, tmp_path: Path
+@pytest.mark.parametrize("drawn", [{}, {"real.dcm": "0" * 64}])
+def test_a_header_that_says_synthetic_makes_no_phantom(
+    decoder: Decoder, tmp_path: Path, drawn: dict[str, str]
 ) -> None:
-    path = save(grey(ramp()), tmp_path / "real.dcm")
+    said = {"SyntheticData": "YES", "Manufacturer": GENERATOR}
+    path = save(grey(ramp(), **said), tmp_path / "real.dcm")
     (tmp_path / "real.dcm.truth.json").write_text('{"finding": "none"}')
-    image = ingest(decoder, path)[0][0]
+    image = ingest(decoder, path, drawn=drawn)[0][0]
     assert (image.truth, image.is_synthetic) == (None, False)
 
 

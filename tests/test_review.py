@@ -188,6 +188,33 @@ def test_another_key_or_a_changed_file_cannot_be_released(waiting: Path) -> None
     assert Workspace.existing(waiting).read(Review) == []
 
 
+def test_pictures_without_a_header_are_released_together_but_those_with_print(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        pixels = to_display(draw("MR", number, 256))
+        PIL.Image.fromarray(printed(pixels) if not number else pixels).save(
+            tmp_path / "in" / f"{number}.png"
+        )
+    save(grey(ramp(), Modality="US"), tmp_path / "in" / "us")
+    ingested(tmp_path / "in", tmp_path / "run", "source.paths=keep")
+    reasons = {r["path"]: r["reason"] for r in report_of(tmp_path / "run")}
+    assert "printed text" in reasons["0.png"]
+    assert "no header" in reasons["1.png"]
+    shown = command("ingest", "--review", "-w", tmp_path / "run")
+    assert shown.returncode == 0, shown.stderr
+    page = (tmp_path / "run" / "quarantine" / "index.html").read_text()
+    assert page.index("0.png") < page.index("1.png")
+    assert page.index("text not ruled out") < page.index("1.png")
+    done = command("ingest", "-w", tmp_path / "run", "--release", "clear", "--by", "R")
+    assert "2 released" in done.stdout, done.stderr
+    decided = {r["path"]: r["status"] for r in report_of(tmp_path / "run")}
+    assert decided == {
+        "0.png": "quarantined", "1.png": "released", "2.png": "released", "us": "quarantined",
+    }  # fmt: skip
+
+
 # The report and flags
 
 

@@ -13,8 +13,8 @@ from engine.errors import TriptychError
 from engine.imaging.table import read_table
 from engine.records import Image
 from engine.workspace import Workspace
-from tests.commands import ingested, refused
-from tests.test_imaging import ramp
+from tests.commands import command, ingested, refused
+from tests.test_imaging import grey, ramp, save
 
 
 def table(tmp_path: Path, text: str, name: str = "labels.csv") -> Path:
@@ -36,6 +36,8 @@ def test_a_table_gives_labels_reports_patients_and_splits(tmp_path: Path) -> Non
         "deep/9.png,P3,,,,,\n",
     )
     said = ingested(tmp_path, tmp_path / "run", "source.labels=[finding]")
+    done = command("ingest", "-w", tmp_path / "run", "--release", "all", "--by", "R")
+    assert "4 released" in done.stdout, done.stderr
     assert "1 without file, 1 reports refused, 1 labels refused" in " ".join(said.split())
     images = Workspace.existing(tmp_path / "run").read(Image)
     found = {i.labels: i for i in images}
@@ -74,9 +76,8 @@ def test_json_lines_and_tabs_are_read_too(tmp_path: Path) -> None:
 
 def test_a_split_that_would_part_a_patient_is_refused_by_line(tmp_path: Path) -> None:
     for number in range(2):
-        pixels = ((ramp() * (number + 3)) % 251).astype(np.uint8)
-        PIL.Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    table(tmp_path, "path,patient,split\n0.png,P1,train\n1.png,P1,test\n")
+        save(grey(np.roll(ramp(), 900 * number)), tmp_path / f"{number}.dcm")
+    table(tmp_path, "path,patient,split\n0.dcm,P1,train\n1.dcm,P1,test\n")
     message = refused(tmp_path, tmp_path / "run")
     assert "line 2" in message
     assert "line 3" in message

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,13 @@ def load_vqa_rad(folder: Path) -> list[Question]:
     return read_vqa_rad(folder).questions
 
 
-def read_vqa_rad(folder: Path) -> Benchmark:
+def read_vqa_rad(folder: Path, may_enter: Callable[[str], bool] | None = None) -> Benchmark:
     """VQA-RAD's own JSON (`*.json` beside `images/`), one row a question.
 
     Patients are MedPix cases (`image_case_url`). Left out are rows whose image, patient, question
-    or answer is no text or cannot be gold (`engine.gold`), and rows that answer one question about
-    one image differently. Raises TriptychError where the file is no list or no row can be used.
+    or answer is no text or cannot be gold (`engine.gold`), rows that answer one question about
+    one image differently, and where `may_enter` is given rows with a text that may not.
+    Raises TriptychError where the file is no list or no row can be used.
     """
     found = sorted(folder.glob("*.json"))
     if len(found) != 1:
@@ -84,7 +85,7 @@ def read_vqa_rad(folder: Path) -> Benchmark:
         raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: {error}") from None
     if not isinstance(rows, list):
         raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: it must be a list of rows")
-    read = [_vqa_rad(row) for row in rows]
+    read = [_allowed(_vqa_rad(row), may_enter) for row in rows]
     reasons = _contradictions(read) | {n: r for n, r in enumerate(read) if isinstance(r, str)}
     left_out = [
         LeftOut(f"{found[0].name}#/{n}", reasons[n], *(_named(rows[n], k) for k in NAMES))
@@ -95,6 +96,15 @@ def read_vqa_rad(folder: Path) -> Benchmark:
         first = f": {left_out[0].place}: {left_out[0].reason}" if left_out else ""
         raise TriptychError(f"{found[0]} has no row that can be used{first}")
     return Benchmark([shown for row in rows if (shown := _shown(row))], used, left_out)
+
+
+def _allowed(read: Question | str, may_enter: Callable[[str], bool] | None) -> Question | str:
+    """A question as it was read, or which of its texts may not enter."""
+    if may_enter is None or isinstance(read, str):
+        return read
+    told = {"question": (read.question,), "answer": (read.answer, *read.options)}
+    wrong = [name for name, texts in told.items() if not all(map(may_enter, texts))]
+    return f"{wrong[0]} has words or numbers that are not known to be harmless" if wrong else read
 
 
 def _named(row: object, field: str) -> str:

@@ -26,7 +26,7 @@ import pydicom.config
 from pydicom import Dataset
 
 from engine.imaging.decode import LENGTHS, SPARE, chosen_frames
-from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
+from engine.imaging.deidentify import NO_HEADER, group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
 from engine.imaging.layout import frame_count
@@ -36,7 +36,6 @@ from engine.imaging.reader import executable_preamble, read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, check_kind, check_size, render_frame
 
-OURS = "triptych-phantoms"  # the manufacturer that phantom files name
 MAX_BAD = 1000  # frames refused one by one; a file with more of them is refused
 
 
@@ -71,13 +70,7 @@ def _open_dicom(data: bytes, rule: str, key: bytes) -> Opened:
     check_kind(top)
     chosen = chosen_frames(rule, frame_count(top))
     check_header(top, len(chosen))
-    synthetic = top.get("SyntheticData") == "YES"
-    about = {
-        "group": group_key(top, key),
-        "quarantine": quarantine_reason(top),
-        "synthetic": synthetic,
-        "phantom": synthetic and top.get("Manufacturer") == OURS,
-    }
+    about = {"group": group_key(top, key), "quarantine": quarantine_reason(top)}
     return chosen, partial(_dicom_frame, dataset, top, about, flag)
 
 
@@ -100,12 +93,14 @@ def _open_volume(data: bytes, rule: str) -> Opened:
 
 def _slice(volume: Volume, index: int) -> Frame:
     pixels, choices = render_slice(volume, index)
-    return pixels, {"rendering": choices | {"frame": index, "frames": volume.slices}}
+    place = {"frame": index, "frames": volume.slices}
+    return pixels, {"rendering": choices | place, "quarantine": NO_HEADER}
 
 
 def _page(picture: PIL.Image.Image, found: list[int], frame: int) -> Frame:
     pixels, choices = render_picture(picture, found[frame])
-    return pixels, {"rendering": choices | {"frame": frame, "frames": len(found)}}
+    place = {"frame": frame, "frames": len(found)}
+    return pixels, {"rendering": choices | place, "quarantine": NO_HEADER}
 
 
 def _send_frames(opened: Opened, out: BinaryIO) -> None:
@@ -153,7 +148,12 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
         if request.get("clean"):
             from engine.imaging.clean import clean_file  # scipy: not needed to render
 
-            send(out, {"shape": None}, clean_file(path, key))
+            def searched(frame: int) -> None:  # the next frame has as much time
+                send(out, {"searched": frame})
+                out.flush()
+                signal.alarm(request["seconds"])
+
+            send(out, {"shape": None}, clean_file(path, key, searched))
         else:
             _send_frames(open_file(path, request["frames"], key), out)
     except BrokenPipeError:

@@ -10,6 +10,7 @@ it looks different: what the list leaves out may have decided grey levels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
@@ -37,10 +38,10 @@ from engine.imaging.deidentify import (
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten, items
 from engine.imaging.layout import PALETTE, frame_count, photometric
+from engine.imaging.ocr import printed_text
 from engine.imaging.reader import read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, padding_range, render
-from engine.imaging.text import text_lines
 from engine.imaging.values import is_empty, numbers, words
 from engine.imaging.voi import Window, file_windows
 
@@ -77,8 +78,11 @@ METHOD = [  # (0012,0063), LO: at most 64 characters a value
 ]
 
 
-def clean_file(path: Path, key: bytes) -> bytes:
-    """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text."""
+def clean_file(path: Path, key: bytes, searched: Callable[[int], None]) -> bytes:
+    """A DICOM file's cleaned form. Raises ImagingError where it is none, or may carry text.
+
+    `searched` is told the number of each frame in which no text was found.
+    """
     data, kind = read_file(path)
     if kind != "DICOM":
         raise ImagingError(Reason.UNSUPPORTED, f"{kind}: only DICOM files are written again")
@@ -86,10 +90,10 @@ def clean_file(path: Path, key: bytes) -> bytes:
     top = FrameHeader(dataset)
     check_header(top, frame_count(top))
     reason = quarantine_reason(dataset)
-    if reason is None and any(
-        text_lines(render(dataset, frame)[0]) for frame in range(frame_count(dataset))
-    ):
-        reason = "printed text detected"
+    frames = iter(range(frame_count(dataset)))
+    while reason is None and (frame := next(frames, None)) is not None:
+        reason = printed_text(render(dataset, frame)[0])
+        searched(frame)
     if reason is not None:
         raise ImagingError(Reason.QUARANTINED, reason)
     return copy_of(dataset, key)

@@ -42,6 +42,7 @@ START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts af
 LENGTHS = struct.Struct(">IQ")  # of a message's JSON and of its pixels
 MAX_TEXT = 1 << 20
 MAX_REPLY = 1 << 29  # bytes of pixels that one file may give
+MAX_SEARCHED = 100_000  # frames of a file that are searched for text
 AHEAD = 16  # files in flight a worker: a slow one at the head leaves the others busy
 # Where libraries lie, and how file names are encoded.
 PASSED_ON = {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}
@@ -65,8 +66,6 @@ class Rendered:
     facts: dict[str, Any] = field(default_factory=dict)
     group: str = ""
     quarantine: str | None = None
-    synthetic: bool = False
-    phantom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +173,15 @@ class Decoder:
             raise ImagingError(Reason.CRASHED) from error
 
     def _cleaned(self, replies: Replies, deadline: float) -> bytes:
-        message, data = replies.receive(deadline, MAX_REPLY)
-        if "reason" in message:
-            raise ImagingError(message["reason"], message.get("detail", ""))
-        return data.tobytes()
+        """The file; each frame that was searched for text gives the next one as much time."""
+        for _ in range(MAX_SEARCHED):
+            message, data = replies.receive(deadline, MAX_REPLY)
+            if "reason" in message:
+                raise ImagingError(message["reason"], message.get("detail", ""))
+            if "searched" not in message:
+                return data.tobytes()
+            deadline = time.monotonic() + self.timeout_s
+        raise ImagingError(Reason.CRASHED)
 
     def _decoded(self, replies: Replies, deadline: float) -> Decoded:
         decoded = Decoded([], {})

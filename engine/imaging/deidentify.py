@@ -64,6 +64,8 @@ TEXT_CLASSES = tuple(
     _STORAGE + tail for tail in ("7", "6.1", "6.2", "3.1", "12.1", "77.1.1", "77.1.1.1")
 )
 TEXT_FAMILIES = (_STORAGE + "7.",)
+PHOTOGRAPHS = frozenset((_STORAGE + "77.1.4", _STORAGE + "77.1.4.1"))  # external camera
+NO_HEADER = "no header says what the picture shows"  # PNG, JPEG, TIFF, NIfTI
 
 
 def safe_facts(header: Header) -> dict[str, Any]:
@@ -137,15 +139,36 @@ def hidden_uid(uid: object, key: bytes) -> str:
 
 
 def quarantine_reason(header: Header) -> str | None:
-    """Why a picture may carry burned-in text (C.7.6.1.1.3), or None where it may be used."""
-    said = str(header.get("BurnedInAnnotation") or "").strip().upper()
-    if said == "NO":
-        return None
-    if said == "YES":
-        return "burned-in annotation"
+    """Why a picture may name or show who it is of, or None where it may be used.
+
+    By what the header says of burned-in text and of features by which a person can be recognised
+    (C.7.6.1.1.3, PS3.15 E.3.2), of a specimen's label (C.8.12.4), and, where it says nothing, by
+    the kind of picture. A value that is neither YES nor NO counts as YES.
+    """
+    face, label = _said(header, "RecognizableVisualFeatures"), _said(header, "SpecimenLabelInImage")
+    burned = _said(header, "BurnedInAnnotation")
+    kinds = _words(header, "ImageType")
     modality = str(header.get("Modality") or "").strip().upper()
     sop_class = str(header.get("SOPClassUID") or "")
-    by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
-    if modality in TEXT_MODALITIES or by_class:
-        return "text not ruled out"
-    return None
+    if face or (face is None and (modality == "XC" or sop_class in PHOTOGRAPHS)):
+        return "recognisable features" if face else "recognisable features not ruled out"
+    if label or (label is None and not kinds.isdisjoint(("LABEL", "OVERVIEW"))):
+        return "a slide's label"
+    if burned is None:
+        by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
+        return "text not ruled out" if modality in TEXT_MODALITIES or by_class else None
+    return "burned-in annotation" if burned else None
+
+
+def _said(header: Header, keyword: str) -> bool | None:
+    """What a YES or NO attribute says, None where it is absent or empty."""
+    words = _words(header, keyword)
+    return words != {"NO"} if words else None
+
+
+def _words(header: Header, keyword: str) -> set[str]:
+    """The words of an attribute with one value or several, in upper case."""
+    value = header.get(keyword)
+    many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
+    words = (str(word or "").strip().upper() for word in (value if many else [value]))
+    return {word for word in words if word}

@@ -20,19 +20,20 @@ import numpy as np
 import PIL.Image
 
 from engine.errors import TriptychError
+from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
-from engine.imaging.deidentify import PROFILE, group_key, hidden_path
+from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
 from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
-from engine.imaging.text import text_lines
+from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
+SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")
 MIN_SIDE, MAX_ASPECT = 16, 20.0
 TRUTH = ".truth.json"  # the sidecar of a phantom
 MAX_TRUTH_BYTES = 1 << 20
-TEXT_FOUND = "printed text detected"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Rules:
 
     `table` is what is known of files by their path; `include` are flags that do not keep an image
     out; `public` images are searched for no text. `beside` says what the files are that belong to
-    the images, by their path.
+    the images, by their path. `drawn` is what this workspace drew: SHA-256 by path. Nothing else is
+    a phantom, whatever its header says.
     """
 
     key: bytes
@@ -51,6 +53,7 @@ class Rules:
     public: bool = False
     include: frozenset[str] = frozenset()
     beside: Mapping[str, str] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, path: str) -> str:
         """How a relative path is written in rows and reports; bytes that are no text as \\udcXX."""
@@ -144,12 +147,17 @@ def _kept_out(item: Rendered, rules: Rules) -> tuple[str, str] | None:
     flags = {flag: detail for flag, detail in _flags(item) if flag not in rules.include}
     if flags:
         return "flagged", str(ImagingError(Reason.DEGENERATE, next(iter(flags.values()))))
-    found = item.quarantine
-    if found is None and not rules.public and text_lines(item.pixels):
-        found = TEXT_FOUND
-    if found is None or rules.public:
+    found = None if rules.public else _waits(item)
+    if found is None:
         return None
     return "quarantined", str(ImagingError(Reason.QUARANTINED, found))
+
+
+def _waits(item: Rendered) -> str | None:
+    """Why a person has to look: what the header says, else print; without a header, print first."""
+    if item.quarantine in (None, NO_HEADER):
+        return ocr.printed_text(item.pixels) or item.quarantine
+    return item.quarantine
 
 
 def _flags(item: Rendered) -> Iterable[tuple[str, str]]:
@@ -172,7 +180,8 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     entry = rules.table.get(relative, Entry())
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
-    searched = "not searched for printed text" if rules.public else "no printed text found"
+    drawn = relative in rules.drawn and rules.drawn[relative] == file_hash(path)
+    searched = "not searched for printed text" if rules.public else SEARCHED[ocr.installed()]
     return Image(
         id=pixels_id(item.pixels),
         png=to_png(item.pixels),
@@ -185,8 +194,8 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
         source=rules.name(relative),
         rendering=canonical(item.rendering | {"facts": item.facts}),
         deidentification=f"{PROFILE}; {searched}",
-        is_synthetic=item.synthetic,
-        truth=_truth(path) if item.phantom else None,
+        is_synthetic=drawn,
+        truth=_truth(path) if drawn else None,
         patient=_patient(item, relative, rules, entry),
         labels=entry.labels,
         report=entry.report,

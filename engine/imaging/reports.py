@@ -1,46 +1,55 @@
-"""Free text beside images: de-identified by a keep-list of words, or refused.
+"""Free text from outside (reports, labels, questions and answers): a keep-list of words.
 
 The approach is Philter's (Norgeot et al. 2020, npj Digital Medicine 3:57): what is not known to be
-harmless is masked. A word stays if it is in a vocabulary of medical and everyday words and is not
-written like a name; a number stays if it is short and no part of a date, time or id. Everything
-else becomes `___`. The text is refused where too much of it is masked to mean anything, or where it
-has no lower case, so that names cannot be told by their capitals.
+harmless is masked. A word stays if it is in a vocabulary of medical and everyday words and does not
+stand where a name stands; a number stays if it is short, no part of a date, time or id, and no age
+over 89 (45 CFR 164.514(b)(2)(i)(C)). Everything else becomes `___`. The text is refused where too
+much of it is masked to mean anything, or where it has no lower case, so that names cannot be told
+by their capitals.
 
-The vocabulary is the words of DICOM's coded concepts (PS3.16, from pydicom) and `words.txt`.
-A lower-case name that is also a word ("seen by brown") is not recognised.
+A word of the vocabulary that is also a name (Brown, Young, Small) is masked when it has a capital,
+unless it begins a sentence and stands before a noun ("Small effusion"). A lower-case name that is
+also a word is known only where people are named ("seen by brown", "patient: brown").
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+
+from engine.imaging.lexicon import (
+    ACTS,
+    FUNCTION,
+    MONTHS,
+    PARTICLES,
+    PEOPLE,
+    TITLES,
+    VERBS,
+    acronyms,
+    names,
+    vocabulary,
+)
 
 MASK = "___"
 MOST_MASKED = 0.3  # share of words; above it a text is refused
+FEW = 6  # words; a text of no more may be written as a label is
+AGES = range(90, 131)  # whole numbers that may be an age over 89
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’./:,@_][^\W_]+)*|\s+|.", re.DOTALL)
 _NUMBER = re.compile(r"\d{1,3}(\.\d{1,2})?")
 _SIZES = re.compile(r"\d{1,3}(\.\d)?(x\d{1,3}(\.\d)?){0,2}(mm|cm|ml|cc|hu|mg|kg|%)?", re.I)
-_TITLES = frozenset(
-    ("dr", "mr", "mrs", "ms", "prof", "professor", "doctor", "md", "nurse", "sister")
+_ORDINAL = re.compile(r"1st|2nd|3rd|\d{1,2}th")
+_LEVEL = re.compile(r"[CTLS]\d{1,2}")  # a vertebra, T1, T2
+_WRITTEN = frozenset("kV kVp mA mAs mL dL mGy mSv mmHg MHz kHz Hz".split())  # units
+_COMPOUND = re.compile(r"[A-Z][a-z]+(-[a-z]+)+")
+_POSSESSIVE = re.compile(r"['’]s$")
+_SEQUENCES = frozenset(("T1", "T2", "FLAIR", "DWI", "ADC"))
+_UNIT = re.compile(
+    r"[\s-]*(%|°|x|×|mm|cm|ml|cc|hu|mg|kg|kvp?|mas?|ms|bpm|beats|mmhg|degrees?|percent|hounsfield)"
+    r"(?![a-z])",
+    re.I,
 )
-_MONTHS = frozenset(
-    "january february march april may june july august september october november december "
-    "jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday "
-    "saturday sunday".split()
-)
-_PARTICLES = frozenset("al bin da de del della den der di dos du el la le ten ter van von".split())
-# Words of the vocabulary that are also common family or given names: masked when capitalised.
-_NAMES = frozenset(
-    "art bell black brown bush cook cross day field fields fisher forest fox glass grace grant "
-    "gray green grey hall hand hands head hill hope joy king lane law little long love major "
-    "marks may miller mark moss myers noble page palmer park parks peak pike porter power price "
-    "ray reed rice rich rose sharp short small snow sparks stone strong summers temple walker "
-    "wall ward waters weaver webb wells white wood woods wright young bacon baker barber berry "
-    "bird block bond bone booth branch bridges brook burns case chase church clay drew english "
-    "flood frank garden gene guy house hunter iris jack jean june april august lance lee lily "
-    "marsh nick norm pat pearl root rusty singer sky skin sue will winter".split()
+_WHO = re.compile(  # what ends where a person is named, or one word after it
+    rf"(?:\b(?:{'|'.join(PEOPLE)})\s*:|\b(?:{'|'.join(ACTS)})\s+by\b)\W*(?:[^\W\d_]+\W+)?$", re.I
 )
 
 
@@ -51,18 +60,6 @@ class Cleaned:
     text: str | None
     masked: int = 0
     reason: str = ""
-
-
-@cache
-def vocabulary() -> frozenset[str]:
-    """Lower-case words that may stay."""
-    from pydicom.sr import _concepts_dict
-
-    concepts = _concepts_dict.concepts
-    names = " ".join(name for scheme in concepts.values() for name in scheme)
-    coded = re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", names)
-    ours = resources.files("engine.imaging").joinpath("words.txt").read_text("utf-8").split()
-    return frozenset(word.lower() for word in [*coded, *ours])
 
 
 def clean_text(text: str) -> Cleaned:
@@ -81,48 +78,117 @@ def clean_text(text: str) -> Cleaned:
     return Cleaned("".join(kept), masked)
 
 
+def harmless(text: str) -> bool:
+    """Whether a question, an answer or an option may stay as it is: nothing of it is masked."""
+    few = len(text.split()) <= FEW
+    return (few and harmless_label(text)) or clean_text(text).text == " ".join(text.split())
+
+
 def harmless_label(value: str) -> bool:
     """Whether a label may stay as it is: a short number, or words of the vocabulary in any case."""
     if _NUMBER.fullmatch(value.lstrip("-")):
-        return True
+        return not _age(value, "")
     parts = [p for p in re.split(r"[\W_]+", value) if p]
-    short = all((p.isdigit() and len(p) <= 2) or p.lower() in vocabulary() for p in parts)
-    names = any(p[:1].isupper() and p.lower() in _NAMES | _MONTHS | _TITLES for p in parts)
-    return bool(parts) and short and not names and not re.search(r"\d\W\d", value)
+    known = all(_known(p) or _ORDINAL.fullmatch(p) or (p.isdigit() and len(p) <= 2) for p in parts)
+    named = any(_named(p) for p in parts) or any(_title(parts, n) for n in range(len(parts)))
+    aged = _spelled_age(value.lower()) or any(
+        _age(m[0], value[m.end() :]) for m in re.finditer(r"\d+", value)
+    )
+    told = any(_WHO.search(value[: m.start()]) for m in _ends(value))
+    return bool(parts) and known and not (named or aged or told or re.search(r"\d\W\d", value))
+
+
+def _named(word: str) -> bool:
+    """Whether a word of a label is a name, or part of a date: one with a capital."""
+    lower = word.lower()
+    acronym = word.isupper() and lower in acronyms()
+    return word[0].isupper() and not acronym and (lower in names()[1] or lower in MONTHS)
+
+
+def _ends(value: str) -> list[re.Match[str]]:
+    return list(re.finditer(r"\b[^\W\d_]", value))
+
+
+def _known(word: str) -> bool:
+    acronym = word.isupper() and word.lower() in acronyms()
+    return acronym or word.lower() in vocabulary() or bool(_LEVEL.fullmatch(word)) or word == "MR"
 
 
 def _kept(tokens: list[str], place: int) -> str:
     token = tokens[place]
     if not token[0].isalnum():
         return token if token.isascii() else MASK
-    before = [t for t in tokens[:place] if t[0].isalnum()][-1:]
-    if before and before[0].lower() in _TITLES:
+    before = next((p for p in range(place - 1, -1, -1) if tokens[p][0].isalnum()), None)
+    if before is not None and _title(tokens, before):
         return MASK
+    if (
+        (token in ("L", "R") and _before_noun(tokens, place))
+        or _LEVEL.fullmatch(token)
+        or token in _WRITTEN
+        or (token == "MR" and not _title(tokens, place))
+    ):
+        return token
     if any(c.isdigit() for c in token):
         return token if _measure(tokens, place) else MASK
-    return token if all(_harmless(part, tokens, place) for part in re.split(r"\W", token)) else MASK
+    parts = re.split(r"\W", _POSSESSIVE.sub("", token))
+    if _COMPOUND.fullmatch(token) and _starts_sentence(tokens, place):
+        parts = token.lower().split("-")  # Ring-enhancing
+    return token if all(_harmless(part, tokens, place) for part in parts) else MASK
+
+
+def _title(tokens: list[str], place: int) -> bool:
+    """Whether a title is before a name; MR before a small word is the modality."""
+    if tokens[place].lower() not in TITLES:
+        return False
+    after = next((t for t in tokens[place + 1 :] if t[0].isalnum()), "mr")
+    return tokens[place] != "MR" or not (after.islower() or after in _SEQUENCES)
 
 
 def _measure(tokens: list[str], place: int) -> bool:
-    """A short number or size that does not stand beside a month or next to another number."""
+    """A short number or size: not beside a month, next to another number, or maybe an age."""
     beside = [t.lower() for t in tokens[max(0, place - 3) : place + 4] if t[0].isalnum()]
     next_to = tokens[max(0, place - 2) : place] + tokens[place + 1 : place + 3]
     part_of_more = any(c.isdigit() for t in next_to for c in t)
-    fits = _NUMBER.fullmatch(tokens[place]) or _SIZES.fullmatch(tokens[place])
-    return bool(fits) and not part_of_more and not any(word in _MONTHS for word in beside)
+    fits = any(form.fullmatch(tokens[place]) for form in (_NUMBER, _SIZES, _ORDINAL))
+    old = _age(tokens[place], "".join(tokens[place + 1 : place + 4]))
+    return bool(fits) and not old and not part_of_more and not any(w in MONTHS for w in beside)
+
+
+def _age(number: str, after: str) -> bool:
+    """Whether a number may be an age over 89: it is as high, and no unit follows."""
+    whole = re.fullmatch(r"(\d{2,3})(\.\d+)?", number)
+    return whole is not None and int(whole[1]) in AGES and not _UNIT.match(after)
+
+
+def _spelled_age(lower: str) -> bool:
+    return "ninet" in lower
 
 
 def _harmless(word: str, tokens: list[str], place: int) -> bool:
     lower = word.lower()
-    if lower in _MONTHS | _TITLES | _PARTICLES or lower not in vocabulary():
+    listed, people = names()
+    if lower in MONTHS | TITLES | PARTICLES or _spelled_age(lower) or not _known(word):
+        return False
+    named = lower in listed and not (word.islower() and lower in FUNCTION)
+    if named and _WHO.search("".join(tokens[max(0, place - 8) : place])):
         return False
     if word.islower():
         return True
-    if word.isupper() and 2 <= len(word) <= 4 and lower not in _NAMES:
+    if word.isupper() and 2 <= len(word) <= 4 and (lower not in listed or lower in acronyms()):
         return True  # CT, PA, COPD
-    return _starts_sentence(tokens, place) and lower not in _NAMES
+    if not _starts_sentence(tokens, place):
+        return False
+    adjective = word == tokens[place] and not word.isupper() and _before_noun(tokens, place)
+    return lower not in people or adjective
+
+
+def _before_noun(tokens: list[str], place: int) -> bool:
+    """Whether a lower-case word follows that is none of those that follow a person."""
+    space, word = [*tokens[place + 1 : place + 3], "", ""][:2]
+    told = word in VERBS or word in FUNCTION or word.endswith("ed")
+    return space == " " and word.islower() and word in vocabulary() and not told
 
 
 def _starts_sentence(tokens: list[str], place: int) -> bool:
-    before = "".join(tokens[:place]).rstrip()
-    return not before or before[-1] in ".:;!?\n"
+    before = next((tokens[p] for p in range(place - 1, -1, -1) if not tokens[p].isspace()), ".")
+    return before[-1] in ".:;!?"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +230,13 @@ def write_cohort(
     seed: int,
     difficulty: float,
     segmentations: Path | None = None,
+    kept: Container[str] | None = None,
 ) -> Iterator[Path]:
     """Write `counts[kind]` phantoms as folder/<kind>/NNNN.dcm and yield every path.
 
-    Files already there are kept. An image depends on `seed`, its kind and its number only, so a
-    cohort can grow. One patient in five has two images, which tests that splits go by patient.
+    Files already there are kept: all, or those named in `kept` as <kind>/NNNN.dcm. An image depends
+    on `seed`, its kind and its number only, so a cohort can grow. One patient in five has two
+    images, which tests that splits go by patient.
     With `segmentations` the mask of every finding is written there too, as a DICOM SEG object.
     """
     for kind, count in counts.items():
@@ -242,9 +244,10 @@ def write_cohort(
         for number in range(count):
             path = folder / kind / f"{number:04d}.dcm"
             mask = segmentations and segmentations / kind / path.name
-            if not path.exists() or (mask and not mask.exists()):
+            there = path.exists() and (kept is None or f"{kind}/{path.name}" in kept)
+            if not there or (mask and not mask.exists()):
                 phantom = draw(kind, phantom_seed(seed, kind, number), size, difficulty)
-                if not path.exists():
+                if not there:
                     write_dicom(phantom, path, patient_of(number), seed)
                 if mask and phantom.mask.any():
                     write_segmentation(phantom, dcmread(path), mask)
