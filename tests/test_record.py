@@ -523,3 +523,15 @@ def test_a_withdrawal_whose_list_of_files_was_cut_stops_with_one_line(
     listed.write_bytes(whole)
     assert command("lineage", "rebuild", "-w", copy.root).returncode == 0
     assert problems(copy) == set()
+
+
+def test_rows_in_another_order_are_the_same_rows_though_no_index_leads_to_them(
+    copy: Workspace, tmp_path: Path
+) -> None:
+    written_over(
+        copy,
+        "CREATE TEMP TABLE held AS FROM triplets; DELETE FROM triplets; "
+        "INSERT INTO triplets FROM held ORDER BY id DESC",
+    )
+    assert export(copy, tmp_path / "dataset", "demo")["train"] > 0
+    assert problems(copy) == {"the ledger contradicts itself"}

@@ -20,7 +20,16 @@ from engine.errors import TriptychError
 from engine.lineage import chain
 from engine.lineage.chain import number_of
 from engine.lineage.files import check_hash
-from engine.lineage.ledger import INDEXED, SUMMARIES, Ledger, create, lines_of, rows_of, summarise
+from engine.lineage.ledger import (
+    INDEXED,
+    SUMMARIES,
+    Ledger,
+    columns_of,
+    create,
+    lines_of,
+    rows_of,
+    summarise,
+)
 from engine.records import ROW_TYPES, Row
 from engine.workspace import Workspace
 
@@ -175,15 +184,27 @@ def _columns(path: Path) -> frozenset[str]:
 def _others(db: duckdb.DuckDBPyConnection, row_type: type[Row], block: list[Path]) -> int:
     """How many rows the ledger has of the block's stages that are not in its shards.
 
-    Both have equally many, so that none means that they have the same.
+    Both have equally many, so that none means that they have the same. Rows were loaded in the
+    shards' order: compared one by one they are nearly always equal, which takes a sixth of the time
+    of comparing them as sets.
     """
     stages = sorted({number_of(path.parent.name) for path in block})
-    (found,) = db.execute(
-        f"SELECT count(*) FROM (SELECT * FROM {row_type.table} WHERE sequence BETWEEN "
-        f"{stages[0]} AND {stages[-1]} AND sequence IN ({', '.join(map(str, stages))}) "
-        f"EXCEPT ALL {rows_of(row_type, _columns(block[0]))})",
-        [list(map(str, block))],
-    ).fetchall()
+    columns = [f'"{name}"' for name in [*columns_of(row_type), "sequence"]]
+    names = ", ".join(columns)
+    loaded = (
+        f"SELECT {names} FROM {row_type.table} WHERE sequence BETWEEN {stages[0]} AND {stages[-1]} "
+        f"AND sequence IN ({', '.join(map(str, stages))})"
+    )
+    written = rows_of(row_type, _columns(block[0]))
+    differs = " OR ".join(f"l.{name} IS DISTINCT FROM w.{name}" for name in columns)
+    for rows in (
+        f"FROM ({loaded}) l POSITIONAL JOIN ({written}) w({names}) WHERE {differs}",
+        f"FROM ({loaded} EXCEPT ALL {written})",
+    ):
+        query = f"SELECT count(*) {rows}"
+        (found,) = db.execute(query, [list(map(str, block))]).fetchall()
+        if not found[0]:
+            return 0
     return int(found[0])
 
 

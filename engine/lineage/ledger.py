@@ -249,7 +249,7 @@ class Ledger:
         """
         if not self.path.exists():
             raise TriptychError(f"no ledger at {self.path}: `triptych lineage rebuild` makes it")
-        settings = {
+        settings: dict[str, str | bool | int | float | list[str]] = {
             "enable_external_access": "false",
             "python_enable_replacements": "false",
             "autoinstall_known_extensions": "false",
