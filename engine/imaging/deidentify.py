@@ -156,7 +156,8 @@ def quarantine_reason(header: Header) -> str | None:
         return "a slide's label"
     if burned is None:
         by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
-        return "text not ruled out" if modality in TEXT_MODALITIES or by_class else None
+        unsaid = modality == "" or modality in TEXT_MODALITIES
+        return "text not ruled out" if unsaid or by_class else None
     return "burned-in annotation" if burned else None
 
 
