@@ -165,6 +165,7 @@ def test_a_drawn_file_is_written_alike(
 
 def test_items_without_anything_kept_stay_in_their_place() -> None:
     ds = grey(np.stack([ramp()] * 3))
+    look: tuple[dict[str, Any], dict[str, Any]]
     look = ({"WindowCenter": "50", "WindowWidth": "40"}, {})
     ds.PerFrameFunctionalGroupsSequence = [group(({}, {})), group(({}, {})), group(look)]
     items = copied(ds).PerFrameFunctionalGroupsSequence

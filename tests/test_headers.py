@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -52,7 +54,7 @@ def shown(values: np.ndarray, centre: float = 2000, width: float = 3000) -> np.n
 def compressed(stream: bytes, syntax: str, shape: tuple[int, ...], **attributes: Any) -> Dataset:
     """A file of one codestream, with the header that is right for its array's shape, and more."""
     ds = grey(np.zeros((1, 1)), Rows=shape[0], Columns=shape[1])
-    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
     if len(shape) == 3:
         ds.SamplesPerPixel, ds.PlanarConfiguration = 3, 0
         ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
@@ -87,7 +89,11 @@ def bare(stream: bytes) -> bytes:
 
 def j2k(values: np.ndarray, bits: int, transform: bool = False) -> bytes:
     kind = 1 if values.ndim == 3 else 2
-    options = {"bits_stored": bits, "photometric_interpretation": kind, "use_mct": transform}
+    options: dict[str, Any] = {
+        "bits_stored": bits,
+        "photometric_interpretation": kind,
+        "use_mct": transform,
+    }
     return bytes(openjpeg.utils.encode_array(values, **options))
 
 
@@ -451,8 +457,6 @@ def test_a_reason_names_what_is_wrong_with_this_file(
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, decoder: Decoder) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "lost").symlink_to(tmp_path / "gone")
