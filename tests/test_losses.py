@@ -172,8 +172,8 @@ def test_a_tie_is_not_a_right_ranking(tmp_path: Path) -> None:
 
 def test_auc_is_of_the_overall_score_on_factuality_pairs_alone(tmp_path: Path) -> None:
     wrong_elsewhere = [("reasoning", "-9 -9 -9", "9 9 9"), ("relevance", "-9 -9 -9", "9 9 9")]
-    # Overall: chosen 0.8 and 2.0, rejected 1.0 and -1.0: three of four comparisons are right.
-    facts = [("factuality", "0 2 2", "1 1 1"), ("factuality", "2 2 2", "-1 -1 -1")]
+    # Overall: chosen 1.2 and 2.0, rejected 1.0 and 1.5; by factuality alone it would be 0.5.
+    facts = [("factuality", "0 3 3", "1 1 1"), ("factuality", "2 2 2", "1.5 1.5 1.5")]
     found = measured(tmp_path, wrong_elsewhere + facts)
     assert found["auc"] == 0.75
     assert found["n_holdout"] == 4
