@@ -1,26 +1,44 @@
-"""The paper's ablation in miniature: what filtering, GRPO and a second round are worth.
+"""What filtering, the judge, a second round and GRPO are worth: the paper's ablation, in miniature.
 
-    python -m benchmarks.loop --seeds 3
+    python -m benchmarks.loop            # two small seeds, at most 45 minutes; go on by the same
+    python -m benchmarks.loop --full     # three seeds at full size: the tables of docs/evidence.md
 
-For each seed one run of two rounds on phantoms, and beside it the arms that the loop does not
-need: SFT on unfiltered rows, on all that were kept in round one and in both rounds, on as many
-random rows, and on truth-labelled rows (the ceiling). The loop's own SFT sees a share of the kept
-questions and leaves the rest to GRPO. The expert seed is part of every arm but the base. The arms
-that the loop does not need take as many optimiser steps as SFT on the filtered rows of their round.
-With --judges the judge is also trained in every way that the configuration knows: read from the
-yes/no token or from fresh heads, on pairs or on tiers. With --grpo round two's SFT model is also
-trained by GRPO in other ways: on true labels, on more questions, with a KL penalty, with LoRA.
-Figures are means over seeds with their standard deviation; a seed draws new phantoms, expert rows,
-preferences and samples. Ends with one line of JSON. Runs without Ray: it measures learning, not
-machinery.
+A seed draws its own phantoms, expert rows, preferences and samples, and runs two rounds of the
+loop. Every SFT arm starts from the base and is shown the same (`benchmarks.arms`): as many steps,
+the expert's turns as often, as many turns of its own. The arms of round one, one row a question
+but for "unfiltered":
+
+    expert seed              the expert's rows alone
+    unfiltered               every row that parsed
+    random questions         a random answer to as many random questions as were filtered
+    agreement + confidence   what select keeps without a judge: votes and log-probability
+    filtered                 what select kept, with the judge
+    true labels              every answerable question with its true answer: the ceiling
+
+and "both rounds": what was kept in rounds one and two, at the same budget. GRPO starts from the
+loop's own SFT model of a round, without the guard. Beside it stands SFT of the same model on the
+same rows, for as many steps of as many questions, at SFT's rate and at GRPO's; once on the labels
+as judged, once on true labels.
+
+What counts as success was written down before the run. Of each comparison the difference in test
+accuracy is paired by seed; with three seeds or more it is met where the 95 % t-interval of its mean
+lies above zero, refuted where it lies below, and open else:
+
+    1. filtered > random questions: choosing is worth more than chance
+    2. filtered > agreement + confidence: the judge is worth more than its absence
+    3. both rounds > filtered: a second round is worth more than the first seen again
+    4. GRPO > the better of its two SFT controls, on labels as judged, in round two
+    5. GRPO > the better of its two SFT controls, on true labels
+
+What was finished stays in --keep and is used again by the same code and settings, so that a run
+that was stopped or ran out of --minutes is taken up by the same command. Ends with one line of
+JSON. Runs without Ray: it measures learning, not machinery.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,60 +48,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 
-from engine.answers import render_completion
+from benchmarks import arms
+from benchmarks.loop_report import report
 from engine.config import load
-from engine.records import Judgement, Model, Preference, Task, Triplet
+from engine.lineage.runs import code_id
+from engine.records import Judgement, Model, Preference, Triplet, content_id
 from engine.statistics import auc
-from engine.training import write_training_set
 from engine.workspace import Stage
-from generators.expert import is_true, truth_of, write_rows
-from generators.questions import answer_of
+from generators.expert import is_true
 from pipelines.context import Context, opened
-from pipelines.evaluate import arm_metrics, examine
+from pipelines.evaluate import examine
 from pipelines.expertise import held_out
-from pipelines.grpo import divided_rows, fit_policy
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.reward import fit_judge
-from pipelines.select import purity
-from pipelines.sft import (
-    fresh_triplets,
-    kept_triplets,
-    seed_triplets,
-    train_sft,
-    training_arguments,
-    turns_of,
-)
+from pipelines.sft import kept_triplets
 
-ARMS = (
-    "base",
-    "expert seed",
-    "unfiltered",
-    "random, as many",
-    "filtered",
-    "filtered, SFT's share",
-    "filtered, SFT + GRPO",
-    "round two, all",
-    "round two, SFT's share",
-    "round two, SFT + GRPO",
-    "truth-labelled",
-)
-LOOP = (
-    ("filtered, SFT's share", "filtered, SFT + GRPO"),
-    ("round two, SFT's share", "round two, SFT + GRPO"),
-)
-BEFORE_AFTER = (
-    ("unfiltered", "filtered"),
-    ("random, as many", "filtered"),
-    *LOOP,
-    ("filtered", "filtered, SFT + GRPO"),
-    ("round two, all", "round two, SFT + GRPO"),
-    ("filtered", "round two, all"),
-    ("filtered, SFT + GRPO", "round two, SFT + GRPO"),
-)
-SIZES = (
+FULL = (
     "source.phantoms={MR: 700, ultrasound: 700}",
     "source.split={train: 0.7, val: 0.06, test: 0.24}",
     "expert.images=60",
@@ -97,187 +79,179 @@ SIZES = (
     "grpo.lr=3e-5",
     "grpo.share=0.25",
     "grpo.steps=20",
+    "grpo.tolerance=1",
     "evaluate.questions=1000",
 )
-NEW_QUESTIONS = 2000
-ROUND_FIGURES = (
-    "purity_before",
-    "purity_after",
-    "purity_grpo",
-    "kept_fraction",
-    "judge_auc",
-    "judge_pairwise",
-    "triplet_auc_judge",
-    "triplet_auc_confidence",
-    "grpo_on_validation",
+SMALL = (
+    *FULL,
+    "source.phantoms={MR: 300, ultrasound: 300}",
+    "expert.preference_images=120",
+    "expert.pairs=300",
+    "generator.tasks=300",
+    "generator.samples=4",
+    "reward.refine_pairs=80",
+    "grpo.steps=12",
+    "evaluate.questions=500",
 )
+ROUNDS = 2
 
 
-def truth_labelled(context: Context, rows: list[Triplet]) -> list[Triplet]:
-    """Every answerable question of a round once, with its true answer."""
-    images = {i.id: i for i in context.images()}
-    found: dict[str, Triplet] = {}
-    for row in rows:
-        truth = truth_of(images[row.image_id])
-        gold = answer_of(truth, row.question) if truth and row.problem is None else None
-        if gold is not None and (not row.options or gold in row.options):
-            told = replace(row, answer=gold, rationale="", raw=render_completion("", gold))
-            found.setdefault(row.question_key, told)
-    return list(found.values())
+class OutOfTime(Exception):
+    """No more pieces are begun."""
 
 
-def extra_arm(
-    context: Context, rows: list[Triplet], folder: Path, turns: int | None = None
-) -> tuple[Model, int]:
-    """SFT of the base on the seed and `rows`, and how many turns that took; `turns` sets them."""
-    config = context.config
-    tasks = {t.id: t for t in context.rows(Task)}
-    data = turns_of(
-        seed_triplets(context) + rows,
-        tasks,
-        config.generator.prompts,
-        config.evaluate.style,
-        config.sft.ask_share,
-        config.seed,
-    )
-    pngs = context.pngs()
-    write_training_set(folder / "data", {t["image_id"]: pngs[t["image_id"]] for t in data}, data)
-    arguments = training_arguments(context, Stage("arm", 1, "", folder), config.sft, context.base())
-    turns = turns or len(data)
-    arguments["epochs"] = config.sft.epochs * turns / len(data)
-    train_sft(arguments)
-    model = Model(
-        id=folder.name,
-        role="sft",
-        stage="arm",
-        round=1,
-        parent_id=None,
-        path=str(folder / "weights"),
-        metrics="{}",
-    )
-    return model, turns
+class Pieces:
+    """Finished pieces of a seed, one JSON file each; a piece is made once."""
+
+    def __init__(self, folder: Path, seed: int, deadline: float) -> None:
+        self.folder, self.seed, self.deadline = folder, seed, deadline
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def check(self) -> None:
+        """Raise OutOfTime where no more may be begun."""
+        if time.time() > self.deadline:
+            raise OutOfTime
+
+    def made(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` gives, from the file where there is one."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            self.check()
+            started = time.time()
+            found = make() | {"seconds": round(time.time() - started, 1)}
+            half = path.with_suffix(".part")
+            half.write_text(json.dumps(found))
+            half.replace(path)
+            told = f"{found['accuracy']:.1%}" if "accuracy" in found else ""
+            print(f"seed {self.seed}: {name} {told} ({found['seconds']:.0f} s)", flush=True)
+        return dict(json.loads(path.read_text()))
 
 
 def run_seed(
-    seed: int, config_file: Path, overrides: list[str], root: Path, judges: bool, grpo: bool
+    seed: int, config_file: Path, settings: list[str], root: Path, deadline: float, judges: bool
 ) -> dict[str, Any]:
-    """All arms of one seed: {"accuracy": {arm: …}, "rounds": [...], "judge": {...}}."""
-    settings = [f"seed={seed}", "cluster.address=inline", "rounds=2", *overrides]
-    with opened(load(config_file, settings), root / f"seed{seed}") as context:
+    """What there is of a seed: {"arms": {name: …}, "rounds": …, "judge": …, "complete": …}."""
+    import torch
+
+    values = [f"seed={seed}", "cluster.address=inline", f"rounds={ROUNDS}", *settings]
+    pieces = Pieces(root / f"seed{seed}-pieces", seed, deadline)
+    result: dict[str, Any] = {"seed": seed, "arms": {}, "rounds": {}, "judges": {}}
+    with opened(load(config_file, values), root / f"seed{seed}") as context:
         torch.set_num_threads(context.config.cluster.threads)
-        for name in ONCE:
-            step(context, name)
-        questions = held_out(context, "test", context.config.evaluate.questions)
-
-        def score(model: Model, arm: str) -> float:
-            rows = examine(context, {arm: (model, questions)}, 1)
-            value = float(arm_metrics(rows, context)[arm]["accuracy"])
-            print(f"seed {seed}: {arm:24s} {value:.1%}", flush=True)
-            return value
-
-        accuracy = {"expert seed": score(context.model("generator"), "expert seed")}
-        judged = judge_variants(context, root / f"seed{seed}") if judges else {}
-        rounds = [run_round(context, 1)]
-        accuracy["base"] = rounds[0]["arms"]["base"]
-        parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
-        kept = kept_triplets(context, 1)
-        rng = np.random.default_rng(seed)
-        chosen = rng.choice(len(parsed), size=len(kept), replace=False)
-        random = [parsed[i] for i in sorted(chosen)]
-        arms = {
-            "filtered": kept,
-            "unfiltered": parsed,
-            "random, as many": random,
-            "truth-labelled": truth_labelled(context, parsed),
-        }
-        folder, turns = root / f"seed{seed}", None
-        for number, (arm, rows) in enumerate(arms.items()):
-            model, turns = extra_arm(context, rows, folder / f"arm{number}", turns)
-            accuracy[arm] = score(model, arm)
-        rounds.append(run_round(context, 2))
-        model, _ = extra_arm(context, kept_triplets(context, 2), folder / "arm-both")
-        accuracy["round two, all"] = score(model, "round two, all")
-        for record, (share, policy) in zip(rounds, LOOP):
-            accuracy[share] = record["arms"]["sft"]
-            accuracy[policy] = record["arms"]["policy"]
-        for record in rounds:
-            print(f"seed {seed}: {record}", flush=True)
-        commits = {(c["stage"], c["round"]): c["metrics"] for c in context.workspace.commits()}
-        share = accuracy["round two, SFT's share"]
-        return {
-            "seed": seed,
-            "accuracy": accuracy,
-            "rounds": rounds,
-            "judge": commits["reward", 0],
-            "judges": judged,
-            "grpo": grpo_variants(context, folder, share, score) if grpo else {},
-            "purity_of_random": purity(context, random),
-            "questions": len(questions),
-        }
+        try:
+            run_arms(context, pieces, result)
+            if judges:
+                judge_variants(context, pieces, result)
+            return result | {"complete": True}
+        except OutOfTime:
+            return result | {"complete": False}
 
 
-def judge_variants(context: Context, folder: Path) -> dict[str, dict[str, float]]:
-    """AUC and pairwise accuracy on the frozen pairs, by how the judge is read and trained."""
-    found = {}
-    for readout in ("token", "head"):
-        for objective in ("bradley-terry", "tiers"):
-            name = f"{readout}, {objective}"
-            section = context.config.reward.model_copy(
-                update={"readout": readout, "objective": objective}
-            )
-            config = context.config.model_copy(update={"reward": section})
-            stage = Stage("reward", 0, "", folder / name.replace(", ", "-"))
-            metrics, _ = fit_judge(
-                replace(context, config=config),
-                stage,
-                context.base(),
-                context.rows(Preference, "prefer"),
-                section.epochs,
-            )
-            found[name] = {"auc": metrics["auc"], "pairwise": metrics["pairwise"]}
-            print(f"judge, {name}: {found[name]}", flush=True)
-    return found
+def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
+    """Both rounds and every arm, in this order, into `result`."""
+    found, folder = result["arms"], pieces.folder
+    for name in ONCE:
+        pieces.check()
+        first = step(context, name)
+    keys = ("auc", "pairwise", "confidence_auc")
+    result["judge"] = {key: first["metrics"][key] for key in keys}
+    questions = held_out(context, "test", context.config.evaluate.questions)
+    result["questions"] = len(questions)
+
+    def arm(name: str, train: Callable[[Path], arms.Trained]) -> None:
+        def make() -> dict[str, Any]:
+            done = train(folder / name.replace(" ", "-"))
+            rows = examine(context, {name: (done.model, questions)}, 1)
+            return {"accuracy": float(np.mean([r.correct for r in rows]))} | done.shown()
+
+        found[name] = pieces.made(name, make)
+
+    result["rounds"]["1"] = run_round(context, pieces, 1, found)
+    parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
+    kept = kept_triplets(context, 1)
+    budget, seed = arms.Budget(context, kept), context.config.seed
+    chosen: dict[str, list[Triplet]] = {
+        "expert seed": [],
+        "unfiltered": parsed,
+        "random questions": arms.random_questions(parsed, len(kept), seed),
+        "agreement + confidence": arms.agreed(context, parsed, len(kept)),
+        "filtered": kept,
+        "true labels": arms.told_truly(context, parsed),
+    }
+    for name, rows in chosen.items():
+        arm(name, lambda out, rows=rows: arms.sft_arm(budget, rows, out))
+    controls(context, arm, 1)
+    result["rounds"]["2"] = run_round(context, pieces, 2, found)
+    both = kept_triplets(context, 2)
+    arm("both rounds", lambda out: arms.sft_arm(budget, both, out))
+    controls(context, arm, 2)
+    start, judge = model_of(context, "sft", 2), context.model("judge")
+    true = arms.told_truly(context, arms.rows_of(context, "grpo", 2))
+    arm("GRPO, true labels", lambda out: arms.grpo_arm(context, start, judge, true, out)[0])
+    controls(context, arm, 2, ", true labels", true)
 
 
-def grpo_variants(
-    context: Context, folder: Path, before: float, score: Callable[[Model, str], float]
-) -> dict[str, dict[str, Any]]:
-    """Gains in [-1, 1] over `before`, round two's SFT model, by what GRPO trains on and how.
+def controls(
+    context: Context,
+    arm: Callable[[str, Callable[[Path], arms.Trained]], None],
+    number: int,
+    labels: str = "",
+    rows: list[Triplet] | None = None,
+) -> None:
+    """SFT beside a round's GRPO: its start, its rows, its steps, at two rates."""
+    start = model_of(context, "sft", number)
+    same = rows if rows is not None else arms.rows_of(context, "grpo", number)
+    where = labels or f", round {number}"
+    for name, lr in (
+        ("SFT's rate", context.config.sft.lr),
+        ("GRPO's rate", context.config.grpo.lr),
+    ):
+        arm(
+            f"SFT on GRPO's rows{where}, {name}",
+            lambda out, lr=lr: arms.more_sft(context, start, same, out, lr),
+        )
 
-    `context` has finished round two; `score` tells a model's accuracy in [0, 1]. True labels tell
-    what the judge's mistakes cost; new questions on the training images, truly labelled too, what
-    the number of questions does.
-    """
-    start, judge = context.model("sft"), context.model("judge")
-    left = fresh_triplets(context, kept_triplets(context, 2))
-    true = truth_labelled(context, left)
-    images = context.images("train")
-    each = -(-NEW_QUESTIONS // len(images))
-    new = [row for i in images for row, _ in write_rows(i, each, ["direct"], 1, False)]
-    found: dict[str, dict[str, Any]] = {}
-    for name, rows, select, changes in (
-        ("true labels", true, True, {}),
-        ("KL 0.1, undivided questions too", left, False, {"kl": 0.1}),
-        ("LoRA of rank 8", left, True, {"lora_rank": 8, "lr": 5e-4}),
-        (f"{NEW_QUESTIONS:,} new questions, true labels", new[:NEW_QUESTIONS], True,
-         {"batch": 128, "steps": 100, "lr": 5e-5}),
-    ):  # fmt: skip
-        section = context.config.grpo.model_copy(update=changes)
-        config = context.config.model_copy(update={"grpo": section})
-        varied = replace(context, config=config)
-        chosen = divided_rows(varied, start, rows, 2) if select else rows
-        stage = Stage("grpo", 2, "", folder / f"grpo{len(found)}")
-        metrics = fit_policy(varied, stage, start, judge, chosen)
-        model = replace(start, id=name, path=str((stage.folder / "weights").resolve()))
-        found[name] = {
-            "gain": round(score(model, name) - before, 4),
-            "questions": len(chosen),
-            "purity": purity(context, chosen),
-            "reward_first": metrics["reward_first"],
-            "reward": metrics["reward"],
-        }
-        print(f"GRPO, {name}: {found[name]}", flush=True)
-    return found
+
+def model_of(context: Context, role: str, number: int) -> Model:
+    """A round's model of a role."""
+    return [m for m in context.rows(Model) if m.role == role and m.round == number][-1]
+
+
+def run_round(
+    context: Context, pieces: Pieces, number: int, found: dict[str, Any]
+) -> dict[str, Any]:
+    """One round of the loop: its figures, and its own models among the arms."""
+    metrics = {}
+    for name in ROUND:
+        pieces.check()
+        metrics[name] = step(context, name, number)["metrics"]
+    grpo, trained = context.config.grpo, metrics["grpo"]
+    rewarded, taught = (arms.rows_of(context, name, number) for name in ("grpo", "sft"))
+    visits = trained["steps"] * arms.rows_per_step(grpo) // grpo.group / max(len(rewarded), 1)
+    base, epochs = context.base(), context.config.sft.epochs
+    shown = {
+        "sft": arms.trained(context, base, metrics["sft"]["steps"], taught, epochs).shown(),
+        "policy": arms.trained(context, base, trained["steps"], rewarded, visits).shown(),
+    }
+    names = {"sft": f"loop's SFT, round {number}", "policy": f"GRPO, round {number}"}
+    for name, m in metrics["evaluate"]["arms"].items():
+        found[names.get(name, name)] = {"accuracy": m["accuracy"]} | shown.get(name, {})
+    refine, select = metrics["refine"], metrics["select"]
+    return {
+        "purity_before": select["purity_before"],
+        "purity_after": select["purity_after"],
+        "purity_grpo": trained["purity"],
+        "kept_fraction": select["kept_fraction"],
+        "judge_auc": refine.get("auc_after"),
+        "judge_accepted": refine["accepted"],
+        **triplet_auc(context, number),
+        "grpo_fresh": trained["fresh"],
+        "grpo_divided": trained["divided"],
+        "grpo_teaching": trained["teaching"],
+        "grpo_reward_first": trained["reward_first"],
+        "grpo_reward_last": trained["reward"],
+        "grpo_on_validation": round(trained["validation"] - trained["validation_before"], 4),
+    }
 
 
 def triplet_auc(context: Context, number: int) -> dict[str, float]:
@@ -292,109 +266,61 @@ def triplet_auc(context: Context, number: int) -> dict[str, float]:
     }
 
 
-def run_round(context: Context, number: int) -> dict[str, Any]:
-    """One round of the loop; its select and evaluation figures."""
-    metrics = {name: step(context, name, number)["metrics"] for name in ROUND}
-    select, trained, refine = metrics["select"], metrics["grpo"], metrics["refine"]
-    return {
-        "purity_before": select["purity_before"],
-        "purity_after": select["purity_after"],
-        "purity_grpo": trained["purity"],
-        "kept_fraction": select["kept_fraction"],
-        "judge_auc": refine.get("auc_after"),
-        "judge_pairwise": refine.get("pairwise" if refine["accepted"] else "pairwise_before"),
-        **triplet_auc(context, number),
-        "accepted": refine["accepted"],
-        "grpo_fresh": trained["fresh"],
-        "grpo_divided": trained["divided"],
-        "grpo_reward_first": trained["reward_first"],
-        "grpo_reward": trained["reward"],
-        "grpo_on_validation": round(trained["validation"] - trained["validation_before"], 4),
-        "grpo_accepted": trained["accepted"],
-        "arms": {arm: m["accuracy"] for arm, m in metrics["evaluate"]["arms"].items()},
-    }
+def judge_variants(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
+    """AUC and pairwise accuracy on the frozen pairs, by how the judge is read and trained."""
+    for readout in ("token", "head"):
+        for objective in ("bradley-terry", "tiers"):
+            changes = {"readout": readout, "objective": objective}
+            section = context.config.reward.model_copy(update=changes)
+            config = context.config.model_copy(update={"reward": section})
+            name = f"judge, {readout}, {objective}"
 
+            def make(config: Any = config, name: str = name) -> dict[str, Any]:
+                stage = Stage("reward", 0, "", pieces.folder / name.replace(" ", "-"))
+                metrics, _ = fit_judge(
+                    replace(context, config=config),
+                    stage,
+                    context.base(),
+                    context.rows(Preference, "prefer"),
+                    config.reward.epochs,
+                )
+                return {"auc": metrics["auc"], "pairwise": metrics["pairwise"]}
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation over seeds, in percent."""
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{100 * np.mean(values):5.1f} ± {100 * deviation:.1f}"
-
-
-def closed(result: dict[str, Any], arm: str) -> float:
-    """Share of the gap from unfiltered to truth-labelled data that an arm closes."""
-    accuracy = result["accuracy"]
-    gap = accuracy["truth-labelled"] - accuracy["unfiltered"]
-    return float((accuracy[arm] - accuracy["unfiltered"]) / gap) if gap else float("nan")
-
-
-def report(results: list[dict[str, Any]]) -> None:
-    """Print the tables and the line of JSON."""
-    print(
-        f"\nTest accuracy in %, {results[0]['questions']} held-out questions, "
-        f"{len(results)} seeds, mean ± standard deviation"
-    )
-    for arm in ARMS:
-        values = [r["accuracy"][arm] for r in results]
-        print(f"  {arm:24s} {spread(values)}   " + "  ".join(f"{100 * v:.1f}" for v in values))
-    print("\nFrom one arm to another in points, the same seed's")
-    for one, other in BEFORE_AFTER:
-        gains = [r["accuracy"][other] - r["accuracy"][one] for r in results]
-        told = "  ".join(f"{100 * gain:+.1f}" for gain in gains)
-        print(f"  {one:22s} -> {other:22s} {spread(gains)}   {told}")
-    print("\nGap from unfiltered to truth-labelled closed, in %")
-    for arm in ("filtered", "filtered, SFT + GRPO", "round two, all", "round two, SFT + GRPO"):
-        print(f"  {arm:24s} {spread([closed(r, arm) for r in results])}")
-    print("\nRows and judge, by round")
-    for number in (0, 1):
-        rows = [r["rounds"][number] for r in results]
-        for key in ROUND_FIGURES:
-            known = [row[key] for row in rows if row[key] is not None]
-            print(f"  round {number + 1} {key:22s} {spread(known)}")
-        accepted = sum(row["grpo_accepted"] for row in rows)
-        print(f"  round {number + 1} GRPO kept in {accepted} of {len(rows)} seeds")
-    for key in ("auc", "pairwise", "confidence_auc"):
-        known = [r["judge"][key] for r in results if r["judge"][key] is not None]
-        print(f"  first judge, {key:15s} {spread(known)}")
-    for name in results[0]["judges"]:
-        figures = [r["judges"][name] for r in results]
-        area, pairwise = (spread([f[key] for f in figures]) for key in ("auc", "pairwise"))
-        print(f"  judge, {name:22s} AUC {area}   pairwise {pairwise}")
-    for name in results[0]["grpo"]:
-        figures = [r["grpo"][name] for r in results]
-        told = "  ".join(f"{100 * f['gain']:+.1f}" for f in figures)
-        questions = "  ".join(f"{f['questions']}" for f in figures)
-        print(
-            f"  GRPO, {name:34s} {spread([f['gain'] for f in figures])}   {told}   "
-            f"questions {questions}"
-        )
-    print(json.dumps({"benchmark": "loop", "results": results}))
+            result["judges"][f"{readout}, {objective}"] = pieces.made(name, make)
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    full: Annotated[bool, typer.Option(help="The sizes of docs/evidence.md, no limit.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="How many; 2, or 3 with --full.", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin nothing after so many.")] = None,
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path("configs/demo.yaml"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value.")] = None,
-    jobs: Annotated[int, typer.Option(help="Seeds at a time; each has its share of cores.")] = 2,
+    jobs: Annotated[int | None, typer.Option(help="Seeds at a time; else all of them.")] = None,
     judges: Annotated[bool, typer.Option(help="Train the judge in the other ways too.")] = False,
-    grpo: Annotated[bool, typer.Option(help="Train by GRPO in other ways too.")] = False,
-    keep: Annotated[Path | None, typer.Option(help="Keep the workspaces here.")] = None,
+    keep: Annotated[Path, typer.Option(help="Where pieces are kept.")] = Path("runs/loop"),
 ) -> None:
-    """Run every arm for every seed and print the table."""
+    """Run every arm for every seed and print the tables."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    root = keep or Path(tempfile.mkdtemp(prefix="triptych-loop-"))
     started = time.time()
+    limit = minutes if minutes is not None else (float("inf") if full else 45)
+    sizes = [*(FULL if full else SMALL), *(overrides or [])]
+    recipe = [Path(__file__).with_name(n).read_text() for n in ("arms.py", "loop.py")]
+    root = keep / content_id(sizes, config.read_text(), code_id(), recipe)[:12]
+    number = seeds or (3 if full else 2)
+    jobs = jobs or number
     threads = max((os.cpu_count() or 1) // jobs, 1)
-    sizes = [*SIZES, f"cluster.threads={threads}", *(overrides or [])]
+    print(f"pieces are kept in {root}", flush=True)
+    work = (config, [*sizes, f"cluster.threads={threads}"], root, started + 60 * limit, judges)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        started_seeds = [
-            pool.submit(run_seed, s, config, sizes, root, judges, grpo) for s in range(seeds)
-        ]
-        results = [future.result() for future in started_seeds]
+        results = list(pool.map(run_seed, range(number), *([w] * number for w in work)))
     report(results)
-    print(f"{(time.time() - started) / 60:.0f} minutes", flush=True)
-    if keep is None:
-        shutil.rmtree(root)
+    spent = round((time.time() - started) / 60, 1)
+    done = all(r["complete"] for r in results)
+    if not done:
+        print(f"\nOut of time after {spent} minutes: the same command goes on.", flush=True)
+    print(json.dumps(
+        {"benchmark": "loop", "full": full, "complete": done, "minutes": spent, "results": results}
+    ))  # fmt: skip
 
 
 if __name__ == "__main__":

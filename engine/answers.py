@@ -8,8 +8,12 @@ option list repeated, two answer tags, and fuzzy matching that always picks some
 from __future__ import annotations
 
 import re
-import string
+import unicodedata
 from dataclasses import dataclass
+from itertools import permutations
+from string import ascii_lowercase
+
+from engine.spelling import normalise, says_something
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
@@ -17,13 +21,8 @@ _QUESTION = re.compile(
     r"\s*<question>(.*?)</question>\s*(?:<options>(.*?)</options>)?\s*", re.DOTALL
 )
 _TAG = re.compile(r"</?(?:question|options|think|answer)>")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s+\S)")  # not a last word: "type A" has none
+_NUMBERED = re.compile(r"\(?([A-Za-z])[).:]\s*(?=\S)")
 _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]+|\s|$)")
-_NUMBERS = {
-    word: str(n)
-    for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
-}
-_STRIP = str.maketrans({c: " " for c in string.punctuation if c not in ".-+%/<>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +34,12 @@ class Completion:
     problem: str | None = None
 
 
-def parse_completion(text: str) -> Completion:
+def parse_completion(text: str, options: tuple[str, ...] = ()) -> Completion:
     """Read `<think>…</think><answer>…</answer>` (the think part optional).
 
     The form is right when there is exactly one answer tag pair, it is not empty, nothing follows
-    it, nothing but the think part precedes it, and no tag is inside another.
+    it, nothing but the think part precedes it, and no tag is inside another. An answer without a
+    letter or digit is empty, but where it is an option as written: "+" of a test's "+" and "-".
     """
     text = text.strip()
     answers = _ANSWER.findall(text)
@@ -48,7 +48,7 @@ def parse_completion(text: str) -> Completion:
     if len(answers) > 1 or text.count("<answer>") != 1 or text.count("</answer>") != 1:
         return Completion("", "", "more than one answer")
     answer = answers[0].strip()
-    if not answer:
+    if not (says_something(answer) or _named(answer, options)):
         return Completion("", "", "empty answer")
     if _TAG.search(answer):
         return Completion("", "", "a tag inside the answer")
@@ -81,13 +81,16 @@ class Question:
 
 
 def parse_question(text: str) -> Question:
-    """Read `<question>…</question><options>a | b</options>` (no options: an open question)."""
+    """Read `<question>…</question><options>a | b</options>` (no options: an open question).
+
+    Options that are all numbered by their letters, as in "A. left | B. right", lose these.
+    """
     found = _QUESTION.fullmatch(text)
     if not found:
         return Question("", (), "no question tag")
     stem = found.group(1).strip()
-    options = tuple(o.strip() for o in (found.group(2) or "").split("|") if o.strip())
-    if not stem or _TAG.search(stem):
+    options = _unlettered([o.strip() for o in (found.group(2) or "").split("|") if o.strip()])
+    if not says_something(stem) or _TAG.search(stem):
         return Question("", (), "empty or nested question")
     if any(_TAG.search(o) for o in options):
         return Question(stem, (), "a tag inside the options")
@@ -95,7 +98,19 @@ def parse_question(text: str) -> Question:
         return Question(stem, options, "a single option")
     if len({normalise(o) for o in options}) < len(options):
         return Question(stem, options, "repeated options")
+    bare = [o for o in options if not says_something(o)]
+    if len(bare) == 1 or not all(map(normalise, bare)):  # "+" against "-" is a choice
+        return Question(stem, options, "an empty option")
     return Question(stem, options)
+
+
+def _unlettered(options: list[str]) -> tuple[str, ...]:
+    """Options without "A.", "B." … where each has its own before a text."""
+    found = [_NUMBERED.match(option) for option in options]
+    letters = "".join(match.group(1).lower() for match in found if match)
+    if len(letters) == len(options) and ascii_lowercase.startswith(letters):
+        return tuple(o[match.end() :] for o, match in zip(options, found) if match)
+    return tuple(options)
 
 
 def render_question(text: str, options: tuple[str, ...]) -> str:
@@ -104,40 +119,65 @@ def render_question(text: str, options: tuple[str, ...]) -> str:
     return f"<question>{text}</question>{listed}"
 
 
-def normalise(text: str) -> str:
-    """Lower case, no articles, no punctuation at word ends, number words as digits."""
-    plain = text.lower().translate(_STRIP)
-    words = [w.rstrip(".") or w for w in _ARTICLES.sub(" ", plain).split()]
-    return " ".join(_NUMBERS.get(w, w) for w in words)
-
-
 def resolve(answer: str, options: tuple[str, ...]) -> str | None:
     """The one option that `answer` names, or None.
 
     An option is named by its whole text, by its letter alone ("B", "b)", "(B)"), or by both
-    ("B. left"). Anything else names none: containing an option's text is not naming it.
+    ("B. left"). Anything else names none: containing an option's text is not naming it. A letter
+    that is also in the text of another option ("A" of "type B" and "type A") names none.
     """
-    named = [o for o in options if normalise(o) == normalise(answer)]
-    if len(named) == 1:
-        return named[0]
-    letter = _LETTER.match(answer.strip())
-    if not letter:
+    named = _named(answer, options)
+    return named[0] if len(named) == 1 else None if named else _by_letter(answer, options)
+
+
+def _named(answer: str, options: tuple[str, ...]) -> list[str]:
+    """The options whose whole text `answer` is."""
+    keep_a = _lettered(options)
+    keys = [normalise(o, keep_a) for o in options]
+    for said in (normalise(answer, keep_a), normalise(answer)):
+        if said and said in keys:
+            return [o for o, key in zip(options, keys) if key == said]
+    return []
+
+
+def _lettered(options: tuple[str, ...]) -> bool:
+    """Whether an "a" tells options apart, as a letter does: "A dissection" and "B dissection"."""
+    texts = [normalise(o, True).split() for o in options]
+    for one, other in permutations(texts, 2):
+        apart = [(a, b) for a, b in zip(one, other) if a != b] if len(one) == len(other) else []
+        if len(apart) == 1 and apart[0][0] == "a" and len(apart[0][1]) == 1:
+            return True
+    return False
+
+
+def _by_letter(answer: str, options: tuple[str, ...]) -> str | None:
+    plain = unicodedata.normalize("NFKC", answer).strip()
+    found = _LETTER.match(plain)
+    if not found:
         return None
-    place = ord(letter.group(1).lower()) - ord("a")
+    letter, rest = found.group(1).lower(), plain[found.end() :].strip()
+    place = ord(letter) - ord("a")
     if place >= len(options):
         return None
-    rest = answer.strip()[letter.end() :].strip()
-    return options[place] if not rest or normalise(rest) == normalise(options[place]) else None
+    if rest:
+        return options[place] if normalise(rest) == normalise(options[place]) else None
+    texts = [normalise(o, True).split() for o in options]
+    own = any(len(text) == 1 and len(text[0]) == 1 and text[0].isalpha() for text in texts)
+    elsewhere = any(letter in text for n, text in enumerate(texts) if n != place)
+    return None if own or elsewhere else options[place]
 
 
 def is_valid(answer: str, options: tuple[str, ...]) -> bool:
     """Whether an answer is one at all: not empty, and one of the options where there are any."""
-    return bool(normalise(answer)) and (not options or resolve(answer, options) is not None)
+    return resolve(answer, options) is not None if options else says_something(answer)
 
 
 def is_correct(answer: str, gold: str, options: tuple[str, ...] = ()) -> bool:
-    """Whether `answer` is `gold`: the same option, or the same normalised text without options."""
-    if not is_valid(answer, options) or not normalise(gold):
+    """Whether `answer` is `gold`: the same option, or the same text without options.
+
+    What the same text is, `engine.spelling` says.
+    """
+    if not is_valid(answer, options):
         return False
     if options:
         wanted = resolve(gold, options)

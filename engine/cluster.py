@@ -6,6 +6,7 @@ other. It is for debuggers, and for benchmarks of the learning rather than of th
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -18,10 +19,15 @@ from urllib.parse import urlsplit
 from engine.config import Cluster
 from engine.errors import TriptychError, printable
 from engine.private import RAY, temporary_folder
+from engine.vlm.memory import spare
 
 INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
+LOG = logging.getLogger("triptych")
+_DIED_OF = "killed, as for want of memory, or crashed"
+WAITS = 60  # for a cluster that has no room yet, or whose workers do not start: a minute each
+DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
     "RAY_DEDUP_LOGS": "1",
@@ -58,8 +64,6 @@ def start(cluster: Cluster) -> None:
     if address is not None:
         _check_address(address)
         _authenticate()
-    import logging
-
     import ray
 
     if ray.is_initialized():
@@ -171,18 +175,88 @@ def _check_room(cpus: float, gpus: float) -> None:
         print(f"triptych: {lack}: waiting for it to grow", file=sys.stderr, flush=True)
 
 
-class _ShardActor:
-    """One worker in a Ray Data actor: made once, called for each shard."""
+class _Deaths:
+    """Counts what was begun and never ended, in an actor that outlives the workers.
 
-    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any]) -> None:
-        self.worker = make(**arguments)
+    Ray's own bounds are of an actor or of a task: they would charge the shards that merely wait
+    behind the one that kills the worker.
+    """
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+
+    def begin(self, what: str) -> int:
+        """How often `what` was begun before and has not ended: each time a worker died of it."""
+        self.begun[what] = self.begun.get(what, 0) + 1
+        return self.begun[what] - 1
+
+    def end(self, what: str) -> None:
+        self.begun.pop(what, None)
+
+
+class _Notes(logging.Handler):
+    """What a worker says of its work, for the driver to say: its own output goes to a file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def drain(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class _ShardActor:
+    """One worker in a Ray Data actor: made once, called for each shard.
+
+    Ray restarts a worker that dies and hands it the same shard, to be done with fewer rows at once;
+    after `DEATHS` of them the shard is given back as failed, so that the others go on. A worker
+    that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
+    """
+
+    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
+        import ray
+
+        self.deaths, self.unmade, self.notes = deaths, "", _Notes()
+        LOG.addHandler(self.notes)
+        here = ray.get_runtime_context()
+        me = here.get_actor_id()
+        spare(int(here.was_current_actor_reconstructed))  # whichever shard it is handed first
+        if ray.get(deaths.begin.remote(me)) >= DEATHS:
+            self.unmade = f"it died {DEATHS} times while it loaded its model ({_DIED_OF})"
+            return
+        try:
+            self.worker = make(**arguments)
+        except Exception as error:
+            kind = "" if isinstance(error, TriptychError) else f"{type(error).__name__}: "
+            self.unmade = f"{kind}{_cause(error)}"
+        ray.get(deaths.end.remote(me))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import pickle
 
-        name = row["shard"]
-        rows = self.worker(name, pickle.loads(row["rows"]))
-        return {"shard": name, "rows": pickle.dumps(rows)}
+        import ray
+
+        told: dict[str, Any] = {"shard": row["shard"], "rows": b"", "notes": ""}
+        told |= {"died": False, "unmade": self.unmade}
+        if self.unmade:
+            return told
+        died = ray.get(self.deaths.begin.remote(f"shard {row['shard']}"))
+        if died >= DEATHS:
+            return told | {"died": True}
+        if died:
+            spare(died)
+            LOG.warning(
+                "triptych: a worker died on shard %s (%s): it is tried again with fewer "
+                "rows at once",
+                row["shard"],
+                _DIED_OF,
+            )
+        rows = self.worker(row["shard"], pickle.loads(row["rows"]))
+        return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
 def map_shards(
@@ -197,7 +271,8 @@ def map_shards(
 
     A shard is the unit of work and of resume. Shards come back in any order; an exception in a
     worker is raised here as TriptychError with its last line, and so are resources that a Ray of
-    this process can never have.
+    this process can never have. A shard on which a worker dies `DEATHS` times (the process, not an
+    exception) is given up: all others are yielded first, then TriptychError names it.
     """
     if not shards:
         return
@@ -209,13 +284,43 @@ def map_shards(
     _check_room(cpus, gpus)
     import pickle
 
+    given_up = []
+    for row in _in_actors(make, arguments, shards, min(actors, len(shards)), cpus, gpus):
+        for line in row["notes"].splitlines():
+            LOG.warning("%s", line)
+        if row["unmade"]:
+            raise TriptychError(f"a worker failed: {row['unmade']}")
+        if row["died"]:
+            given_up.append(row["shard"])
+        else:
+            yield row["shard"], pickle.loads(row["rows"])
+    if given_up:
+        names = ", ".join(sorted(given_up))
+        raise TriptychError(
+            f"shard {names}: the worker died {DEATHS} times on it ({_DIED_OF}); all other shards "
+            "are done: give it more memory and run the same command again"
+        )
+
+
+def _in_actors(
+    make: Callable[..., Worker],
+    arguments: dict[str, Any],
+    shards: dict[str, Rows],
+    actors: int,
+    cpus: int,
+    gpus: float,
+) -> Iterator[dict[str, Any]]:
+    """What `_ShardActor` says of each shard, as it says it."""
+    import pickle
+
     import ray
 
+    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths).remote()
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
-        fn_constructor_args=(make, arguments),
-        compute=ray.data.ActorPoolStrategy(size=min(actors, len(items))),
+        fn_constructor_args=(make, arguments, deaths),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=cpus,
         num_gpus=gpus,
     )
@@ -224,7 +329,7 @@ def map_shards(
         table: Any
         for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             (row,) = table.to_pylist()
-            yield row["shard"], pickle.loads(row["rows"])
+            yield row
     except ray.exceptions.RayError as error:
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
 
@@ -266,7 +371,16 @@ def train(
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
-        run_config=ray.train.RunConfig(storage_path=arguments["out"] + ".ray", name="train"),
+        run_config=ray.train.RunConfig(
+            storage_path=arguments["out"] + ".ray",
+            name="train",
+            # A worker that fails would fail again; a node that is taken away may do better.
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
+                max_failures=0,
+                controller_failure_limit=DEATHS if _own_ray else WAITS,
+                max_preemption_failures=DEATHS,
+            ),
+        ),
     )
     try:
         trainer.fit()
@@ -335,4 +449,5 @@ def _cause(error: BaseException) -> str:
     told, wrapped, _ = str(error).partition("\nThe above exception was the direct cause")
     inner = getattr(error, "cause", None) or error.__cause__ or error
     lines = [line for line in (told if wrapped else str(inner)).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(inner).__name__
+    own = f"{TriptychError.__module__}.{TriptychError.__name__}: "  # says enough without its name
+    return lines[-1].strip().removeprefix(own) if lines else type(inner).__name__

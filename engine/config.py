@@ -5,6 +5,8 @@ Unknown keys are refused. `--set section.key=value` overrides a value; the value
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +63,7 @@ class Source(_Section):
     def _can_be_read(self) -> Source:
         if self.table is not None and Path(self.table).is_absolute():
             raise ValueError("table must be a name inside the folder")
+        _check_shares("split", self.split)
         reserved = {"path", "patient", "split", "modality", "anatomy", "report"} & set(self.labels)
         if reserved:
             raise ValueError(f"labels: {sorted(reserved)[0]} is read anyway and is no label")
@@ -70,6 +73,12 @@ class Source(_Section):
     def keeps_paths(self) -> bool:
         """Whether file names say nothing of a patient: phantoms, published or named so."""
         return self.path is None or self.public or self.paths == "keep"
+
+
+def _check_shares(name: str, shares: Mapping[Any, float]) -> None:
+    """Raise ValueError where all are 0: the mean by no weight is no number."""
+    if not any(shares.values()):
+        raise ValueError(f"{name}: one of the shares must be above 0")
 
 
 class Expert(_Section):
@@ -89,7 +98,9 @@ class Backend(_Section):
 
     backend: Literal["transformers", "vllm", "endpoint"] = "transformers"
     url: str | None = Field(None, description="endpoint only: base URL, …/v1")
-    batch: int = Field(64, ge=1, description="requests a shard")
+    batch: int = Field(
+        64, ge=1, description="requests a shard, of which as many are run at once as memory holds"
+    )
     actors: int = Field(1, ge=1)
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64)
@@ -114,6 +125,7 @@ class Generator(Backend):
     def _a_server_knows_its_model(self) -> Generator:
         if self.backend == "endpoint" and not (self.model and self.url):
             raise ValueError("backend endpoint needs url (…/v1) and model, as the server names it")
+        _check_shares("styles", self.styles)
         return self
 
 
@@ -122,8 +134,10 @@ class Optimiser(_Section):
 
     lr: float = Field(5e-4, gt=0)
     epochs: float = Field(3, gt=0, description="GRPO goes by its steps instead")
-    batch: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)
+    batch: int = Field(32, ge=1, description="rows at once a worker")
+    accumulate: int = Field(
+        1, ge=1, description="batches a step; a run may go on with the same batch x accumulate"
+    )
     workers: int = Field(1, ge=1, description="Ray Train workers")
     gpus: float = Field(0, ge=0, description="GPUs a worker")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights")
@@ -146,6 +160,11 @@ class Reward(Optimiser):
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
     expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")
     tolerance: float = Field(0.01, ge=0, description="holdout AUC may fall by this in refinement")
+
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> Reward:
+        _check_shares("criteria", self.criteria)
+        return self
 
 
 class Select(_Section):
@@ -291,20 +310,30 @@ class Config(_Section):
 
 
 PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
+STEP = ("batch", "accumulate", "workers")  # of a training: their product is a step's rows
 
 
 def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Of a recorded configuration what decides the rows, by section.
 
-    A run may go on with other `PLACES` and with more rounds.
+    A run may go on with other `PLACES`, with more rounds, with another `evaluate.batch`, and with
+    other `STEP` of the same product, up to rounding. `generator.batch` decides: it is a shard, and
+    a shard has a seed. Inference takes smaller parts of it by itself where memory runs out.
     """
     return {
-        name: {k: v for k, v in value.items() if k not in PLACES}
-        if isinstance(value, dict)
-        else {"": value}
+        name: _deciding(name, value) if isinstance(value, dict) else {"": value}
         for name, value in recorded.items()
         if name != "rounds"
     }
+
+
+def _deciding(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    left = {k: v for k, v in values.items() if k not in PLACES}
+    if section == "evaluate":
+        left.pop("batch", None)
+    if set(STEP) <= left.keys():
+        left[" x ".join(STEP)] = math.prod(left.pop(name) for name in STEP)
+    return left
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Config:

@@ -187,17 +187,22 @@ class Preference(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model(Row):
-    """Weights in the workspace (or named from outside) and what they were made from."""
+    """Weights in the workspace (or named from outside) and what they were made from.
+
+    `known_by` files: the id is the hash of all files of the folder. commit: of a Hub repository's
+    commit, which `path` names. name: an endpoint's, and which weights answered cannot be known.
+    """
 
     table: ClassVar[str] = "models"
-    id: str  # hash of the weights
+    id: str  # hash of its files, else of what it is known by
     role: str  # base, generator, judge, sft or policy
     stage: str
     round: int
     parent_id: str | None
-    path: str  # relative to the workspace, or a folder or Hub id outside it
+    path: str  # relative to the workspace; outside it a folder, NAME@COMMIT, or a server's name
     metrics: str  # JSON
     step: int | None = None  # optimiser steps of its training; None where it is not known
+    known_by: str = "files"  # what the id is of: files, a Hub commit, or a name (weights unknown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +244,8 @@ class Evaluation(Row):
 class Refusal(Row):
     """An input that was not used, and why. `path` is relative to the source.
 
+    Of a row of gold values it is the file and the row's JSON Pointer (RFC 6901): "d.json#/3".
+
     `image_id` is what the image's id would be, where there were pixels; no more of them is kept.
     """
 
@@ -247,7 +254,7 @@ class Refusal(Row):
     path: str
     frame: int
     reason: str
-    status: str = "refused"  # or flagged, quarantined, duplicate
+    status: str = "refused"  # or flagged, quarantined, duplicate, skipped, gold
     image_id: str = ""
     patient: str = ""
 

@@ -8,6 +8,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from engine.errors import TriptychError
+
+CHANCE = 0.5  # the AUC of a score that says nothing
+
+
+def finite(values: ArrayLike, what: str) -> np.ndarray:
+    """The values as floats; raises TriptychError where one of them is NaN or infinite.
+
+    No comparison with NaN is true, so that whatever is sorted or held against a threshold by it
+    ends on either side by chance.
+    """
+    found = np.asarray(values, dtype=float)
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    if bad:
+        raise TriptychError(f"{bad} of {found.size} {what} are not finite numbers")
+    return found
+
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927), 95 % at the default z.
@@ -28,17 +45,46 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count half.
 
     The Mann–Whitney U statistic over n₊·n₋, from mid-ranks. `scores` is (N,), `labels` (N,) of
-    truth values. NaN where one of the classes is missing.
+    truth values. NaN where one of the classes is missing. Raises TriptychError where a score is not
+    finite.
     """
-    values, positive = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
-    n_positive = int(positive.sum())
-    n_negative = positive.size - n_positive
-    if n_positive == 0 or n_negative == 0:
-        return float("nan")
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2
-    u = mid_rank[inverse][positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(u / (n_positive * n_negative))
+    _, place = np.unique(finite(scores, "scores"), return_inverse=True)
+    return _weighted_auc(place, np.asarray(labels).astype(bool), np.ones(place.size))
+
+
+def _weighted_auc(place: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+    """AUC of scores given by their rank among the different scores, each row counted so often."""
+    bins = int(place.max(initial=0)) + 1
+    above = np.bincount(place, weights=weights * positive, minlength=bins)
+    below = np.bincount(place, weights=weights * ~positive, minlength=bins)
+    pairs = above.sum() * below.sum()
+    wins = above @ (np.cumsum(below) - below / 2)
+    return float(wins / pairs) if pairs else float("nan")
+
+
+def auc_interval(
+    scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, seed: int, resamples: int = 2000
+) -> tuple[float, float]:
+    """95 % percentile interval of the AUC, resampling whole groups.
+
+    Rows of one image are told apart well or badly together, so the image is what is drawn again;
+    DeLong's interval (1988) takes rows for independent. `scores`, `labels`, `groups` are (N,).
+    Where each draw agrees there is nothing to resample, and Wilson's interval of as many groups
+    stands in: two images that are right prove little. (0, 1) where one of the classes is missing:
+    nothing is excluded. Raises TriptychError where a score is not finite.
+    """
+    _, place = np.unique(finite(scores, "scores"), return_inverse=True)
+    positive = np.asarray(labels).astype(bool)
+    if positive.all() or not positive.any():
+        return 0.0, 1.0
+    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    k = int(member.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=resamples)
+    found = np.array([_weighted_auc(place, positive, counts[member]) for counts in drawn])
+    low, high = (float(v) for v in np.nanquantile(found, [0.025, 0.975]))
+    if low == high:
+        return wilson(round(low * k), k)
+    return low, high
 
 
 def cluster_bootstrap(
@@ -48,9 +94,10 @@ def cluster_bootstrap(
 
     Questions about one patient stand or fall together, so the patient is what is drawn again
     (Cameron, Gelbach & Miller 2008). `correct` is (N,) of any numbers (a paired difference works
-    too), `groups` (N,) of labels. Returns (NaN, NaN) for no rows.
+    too), `groups` (N,) of labels. Returns (NaN, NaN) for no rows. Raises TriptychError where a
+    value is not finite.
     """
-    values = np.asarray(correct, dtype=float)
+    values = finite(correct, "values")
     if values.size == 0:
         return float("nan"), float("nan")
     _, member = np.unique(np.asarray(groups), return_inverse=True)

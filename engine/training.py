@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.guards import guard, guarded
+
 
 def write_training_set(folder: Path, images: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
     """Each image once and rows that refer to it: a batch decodes only what it needs."""
@@ -74,6 +76,7 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
         "save_steps": arguments["save_steps"] or 500,
         "save_total_limit": 1,
         "logging_steps": 10,
+        "logging_nan_inf_filter": False,  # it would log earlier losses in the place of a NaN
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
@@ -85,7 +88,8 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
     """Let a trainer leave its step beside its weights, where `steps_done` reads it, and return it.
 
-    The trainer's own printing is taken off: the driver shows progress.
+    The trainer's own printing is taken off: the driver shows progress. A loss, gradient or weight
+    that is not finite ends it: `engine.guards`.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -97,6 +101,9 @@ def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
                 path.write_text(f"{state.global_step} {state.max_steps}")
 
     trainer.remove_callback(PrinterCallback)
+    watch = guard()
+    trainer.told = watch.told = arguments
+    trainer.add_callback(watch)
     trainer.add_callback(Steps())
     return trainer
 
@@ -126,7 +133,7 @@ def last_checkpoint(arguments: dict[str, Any]) -> str | None:
 
 
 def resumable(trainer_class: Any) -> Any:
-    """A Trainer class whose checkpoints load again: weights under the names they have in memory.
+    """A guarded Trainer class whose checkpoints load again: weights under their names in memory.
 
     transformers writes Qwen2.5-VL's under the Hub's names, which its own resume does not find, so
     that a training goes on from untrained weights; and it refuses tied ones of other modules.
@@ -134,7 +141,7 @@ def resumable(trainer_class: Any) -> Any:
     """
     from safetensors.torch import save_file
 
-    class Resumable(trainer_class):
+    class Resumable(guarded(trainer_class)):  # type: ignore[misc]
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             if output_dir is None or hasattr(self.model, "peft_config"):
                 super().save_model(output_dir, _internal_call)

@@ -3,7 +3,7 @@
     workspace.json            which configuration made it
     events/00003-generate-r1/ one folder a committed stage: its shards and commit.json
     work/<fingerprint>/       shards of a stage in progress, one file each, renamed when whole
-    models/<id>/              weights
+    models/<id>/              a model, named by the hash of its files
     ledger.duckdb             built from events/, never the only copy of anything
 
 A shard that exists is whole, because it was renamed into place. A stage is committed by renaming
@@ -12,7 +12,8 @@ catches up when the workspace is opened. So `kill -9` costs at most the shards i
 stage that writes none before its end has done.
 
 commit.json holds the SHA-256 of each shard and of the commit before: `engine.lineage.chain`. Only a
-withdrawal writes a committed shard again, and its commit names the old hash and the new one.
+withdrawal writes a committed shard again, and its commit names the old hash and the new one. A
+shard is used only where it has its hash: whoever reads one looks.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ import pyarrow.parquet as pq
 from engine.config import deciding
 from engine.errors import TriptychError
 from engine.lineage import chain
+from engine.lineage.files import file_hash, is_litter, read_hashed, shards_in
 from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
 
 SCHEMA_VERSION = 2
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as out:
@@ -52,9 +54,9 @@ def _replace(path: Path, data: bytes) -> None:
     _flush(path.parent)
 
 
-def _flush(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Make a file's bytes, or renames in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -81,7 +83,7 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     path = folder / f"{name}.parquet"
-    _replace(path, sink.getvalue().to_pybytes())
+    replace_file(path, sink.getvalue().to_pybytes())
     return path
 
 
@@ -99,7 +101,7 @@ class Stage:
 
     def done(self) -> set[str]:
         """Names of the shards that are already whole; a torn one is thrown away."""
-        shards = list(self.folder.glob("*.parquet"))
+        shards = shards_in(self.folder)
         for shard in shards:
             if not is_whole(shard):
                 shard.unlink()
@@ -113,8 +115,10 @@ class Stage:
 class Workspace:
     """A folder that one run at a time writes and anyone may read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, vouched: dict[Path, str | None] | None = None) -> None:
+        """`vouched` are the shards' SHA-256 where the commits alone do not tell them."""
         self.root = root
+        self.vouched = vouched
         self.events = root / "events"
         self.work = root / "work"
         self.models = root / "models"
@@ -175,7 +179,13 @@ class Workspace:
         try:
             yield
         finally:
+            self._lock = None
             lock.close()
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process has it open for writing."""
+        return self._lock is not None
 
     def _open(self) -> None:
         """Bring the record to this version, mend it, finish a withdrawal cut short, catch up."""
@@ -192,8 +202,7 @@ class Workspace:
         Each step may be run again where it was cut short. Raises TriptychError where the record is
         newer than this code.
         """
-        path = self.root / "workspace.json"
-        content = json.loads(path.read_text())
+        path, content = self.root / "workspace.json", self.described()
         if content["schema"] > SCHEMA_VERSION:
             raise TriptychError(
                 f"workspace {self.root} is of version {content['schema']}, made by a newer "
@@ -202,12 +211,12 @@ class Workspace:
         for version in range(content["schema"], SCHEMA_VERSION):
             MIGRATIONS[version](self)
             content["schema"] = version + 1
-            _replace(path, json.dumps(content, indent=1).encode())
+            replace_file(path, json.dumps(content, indent=1).encode())
 
     def _claim(self, name: str, config: dict[str, Any]) -> None:
         path = self.root / "workspace.json"
         if path.exists():
-            content = json.loads(path.read_text())
+            content = self.described()
             made_by, asked = deciding(content["config"]), deciding(config)
             changed = [
                 f"{section}.{key}".rstrip(".")
@@ -222,27 +231,41 @@ class Workspace:
                 )
             return
         content = {"name": name, "schema": SCHEMA_VERSION, "config": config}
-        _replace(path, json.dumps(content, indent=1).encode())
+        replace_file(path, json.dumps(content, indent=1).encode())
 
     def remember(self, config: dict[str, Any]) -> None:
         """Keep how a command with a configuration ran, for stages that are run one by one after it.
 
         The configuration that made the workspace stays: the chain of commits begins with it.
         """
-        path = self.root / "workspace.json"
-        content = json.loads(path.read_text())
+        path, content = self.root / "workspace.json", self.described()
         if content.get("latest") != config:
-            _replace(path, json.dumps(content | {"latest": config}, indent=1).encode())
+            replace_file(path, json.dumps(content | {"latest": config}, indent=1).encode())
+
+    def described(self) -> dict[str, Any]:
+        """What workspace.json says; raises TriptychError where it cannot be read."""
+        path = self.root / "workspace.json"
+        try:
+            content = json.loads(path.read_bytes())
+            kinds = {"name": str, "schema": int, "config": dict}
+            if all(isinstance(content[key], kind) for key, kind in kinds.items()):
+                return dict(content)
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            pass
+        raise TriptychError(
+            f"{path} is empty, cut or no workspace's: restore it from a backup, or choose another "
+            "--workspace"
+        )
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that made the workspace."""
-        return dict(json.loads((self.root / "workspace.json").read_text())["config"])
+        return dict(self.described()["config"])
 
     @property
     def latest(self) -> dict[str, Any]:
         """The same, with the places and rounds of the last command that was given one."""
-        content = json.loads((self.root / "workspace.json").read_text())
+        content = self.described()
         return dict(content.get("latest", content["config"]))
 
     def ledger(self) -> Ledger:
@@ -250,9 +273,23 @@ class Workspace:
         return self._ledger
 
     def commits(self) -> list[dict[str, Any]]:
-        """The commits in order: stage, round, fingerprint, seconds, counts and metrics."""
-        paths = sorted(self.events.glob("*/commit.json"))
-        return [json.loads(p.read_text()) | {"folder": p.parent.name} for p in paths]
+        """The commits in order: stage, round, fingerprint, seconds, counts and metrics.
+
+        Raises TriptychError where one cannot be read.
+        """
+        return [link.commit | {"folder": link.name} for link in chain.sound_links(self.events)]
+
+    def shards(self, table: str) -> Iterator[tuple[dict[str, Any], Path, str | None]]:
+        """Committed shards of a table in order: their commit, path and SHA-256.
+
+        The last is None where a shard is older than the hash chain.
+        """
+        record = chain.sound_links(self.events)
+        hashes = chain.shard_hashes(record) if self.vouched is None else self.vouched
+        for link in record:
+            for path in link.shards:
+                if path.name.startswith(f"{table}-") and hashes.get(path, "") is not None:
+                    yield link.commit, path, hashes.get(path)
 
     def committed(self, fingerprint: str) -> dict[str, Any] | None:
         """The commit with this fingerprint, if there is one."""
@@ -268,12 +305,13 @@ class Workspace:
         """Make the stage's shards part of the record, all or none."""
         for scratch in [p for p in stage.folder.iterdir() if p.is_dir()]:
             shutil.rmtree(scratch)
-        shards = sorted(stage.folder.glob("*.parquet"))
+        shards = shards_in(stage.folder)
         rows: dict[str, int] = {}
         for shard in shards:
             table = shard.stem.rpartition("-")[0]
             rows[table] = rows.get(table, 0) + pq.read_metadata(shard).num_rows
-        sequence = len(list(self.events.iterdir()))
+        before = chain.event_folders(self.events)
+        sequence = chain.number_of(before[-1].name) + 1 if before else 0
         commit = {
             "sequence": sequence,
             "stage": stage.name,
@@ -285,12 +323,12 @@ class Workspace:
             "rows": rows,
             "metrics": stage.metrics,
             "schema": SCHEMA_VERSION,
-            "shards": {shard.name: chain.file_hash(shard) for shard in shards},
+            "shards": {shard.name: file_hash(shard) for shard in shards},
             "previous": chain.head(self),
         }
         if stage.redactions:
             commit["redactions"] = stage.redactions
-        _replace(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
+        replace_file(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
         target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
         stage.folder.rename(target)
         _flush(self.events)
@@ -301,26 +339,38 @@ class Workspace:
     def read(
         self, row_type: type[Row], stage: str | None = None, round: int | None = None
     ) -> list[Any]:
-        """Committed rows of a type, in the order written, of one stage or round where named."""
+        """Committed rows of a type, in the order written, of one stage or round where named.
+
+        Raises TriptychError where a shard is not the one that was committed.
+        """
         rows: list[Any] = []
-        for commit in self.commits():
-            if stage not in (None, commit["stage"]) or round not in (None, commit["round"]):
-                continue
-            folder = self.events / commit["folder"]
-            for shard in sorted(folder.glob(f"{row_type.table}-*.parquet")):
-                rows += from_arrow(row_type, pq.read_table(shard))
+        for commit, shard, digest in self.shards(row_type.table):
+            if stage in (None, commit["stage"]) and round in (None, commit["round"]):
+                rows += from_arrow(row_type, read_hashed(shard, digest))
         return rows
 
     def add_model(self, source: Path) -> tuple[str, Path]:
-        """Move saved weights under models/, named by their hash; returns (id, folder)."""
-        from engine.vlm.weights import weights_id
+        """Move a saved model under models/, named by its hash; returns (id, folder).
 
-        model_id = weights_id(source)
+        It is on disk before anything names it. A folder of that name that holds something else (a
+        copy that was cut short, weights that were changed) gives way.
+        """
+        from engine.vlm.weights import folder_id
+
+        for path in [p for p in source.rglob("*") if is_litter(p)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        model_id = folder_id(source)
         target = self.models / model_id
-        if target.exists():
+        same = target.exists() and folder_id(target) == model_id
+        kept = target if same else source
+        for path in [*kept.rglob("*"), kept]:
+            _flush(path)
+        if same:
             shutil.rmtree(source)
         else:
+            shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
+        _flush(self.models)
         return model_id, target
 
 
@@ -334,11 +384,10 @@ def _record_hashes(workspace: Workspace) -> None:
     if any("previous" in link.commit for link in record):
         return
     for link in record:
-        shards = sorted(link.folder.glob("*.parquet"))
-        hashes = {"schema": 1, "shards": {s.name: chain.file_hash(s) for s in shards}}
+        hashes = {"schema": 1, "shards": {s.name: file_hash(s) for s in shards_in(link.folder)}}
         data = json.dumps(link.commit | hashes, indent=1).encode()
         if link.commit and "shards" not in link.commit:
-            _replace(link.folder / "commit.json", data)
+            replace_file(link.folder / "commit.json", data)
 
 
 MIGRATIONS: dict[int, Callable[[Workspace], None]] = {1: _record_hashes}

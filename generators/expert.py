@@ -12,6 +12,7 @@ from generators import questions as bank
 from generators.phantoms.base import Truth
 
 EXPERT = "expert"
+NOT_STATED = "not stated"  # the difficulty of a question that nobody asked for in one
 
 
 def truth_of(image: Image) -> Truth | None:
@@ -43,18 +44,29 @@ def reasons_truly(image: Image, triplet: Triplet) -> bool:
 
 
 def expert_row(
-    image: Image, qa: bank.QA, style: str, seed: int, number: int, asked: str | None = None
+    image: Image,
+    qa: bank.QA,
+    style: str,
+    seed: int,
+    number: int,
+    asked: dict[str, str] | None = None,
 ) -> tuple[Triplet, Task]:
     """A row as an expert would write it: question, options, reasoning in a style, true answer.
 
-    `asked` is the question type that was asked for, where the image had nothing to ask of it.
+    `asked` holds the question type and the difficulty that were asked for; without it they are
+    what the question shows: its own type, and a difficulty where its options tell one.
     """
     truth = truth_of(image)
     assert truth is not None
     rng = np.random.default_rng([seed, number, int(image.id[:8], 16)])
     rationale = bank.rationale(truth, style, rng)
-    kind = asked or qa.question_type
-    task = Task.make(image.modality, kind, "medium", qa.answer_format, style)
+    task = Task.make(
+        image.modality,
+        asked["question_type"] if asked else qa.question_type,
+        asked["difficulty"] if asked else bank.difficulty_of(qa) or NOT_STATED,
+        qa.answer_format,
+        style,
+    )
     raw = render_question(qa.question, qa.options) + render_completion(rationale, qa.answer)
     row = Triplet(
         id=content_id("triplet", image.id, EXPERT, task.id, seed, number, raw),
@@ -80,8 +92,9 @@ def write_rows(
 ) -> list[tuple[Triplet, Task]]:
     """`number` different expert rows about one image, one a question.
 
-    With `as_asked` a row stands under the type that was asked for, also where the image (a normal
-    one asked for a grade) made the expert write another: so a generator learns not to invent.
+    With `as_asked` a row stands under the type and the difficulty that were asked for, also where
+    the image (a normal one asked for a grade) made the expert write another: so a generator learns
+    not to invent.
     """
     truth = truth_of(image)
     assert truth is not None
@@ -90,8 +103,7 @@ def write_rows(
     for attempt in range(number * 8):
         asked, qa = bank.compose_any(truth, rng)
         style = styles[attempt % len(styles)]
-        kind = asked["question_type"] if as_asked else None
-        row = expert_row(image, qa, style, seed, len(rows), kind)
+        row = expert_row(image, qa, style, seed, len(rows), asked if as_asked else None)
         rows.setdefault(qa.question, row)
         if len(rows) == number:
             break

@@ -7,6 +7,7 @@ not parse gives a row with its reason; nothing raises.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -50,7 +51,10 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
 
     Answered questions come first, in the order of the pairs, then the failed ones.
     """
-    asks = [Request(i.png, ask_prompt(plan.prompts, _task_fields(t))) for i, t in pairs]
+    asks = [
+        Request(image.png, ask_prompt(plan.prompts, _task_fields(task)), seed=k)
+        for k, (image, task) in enumerate(pairs)
+    ]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
     questions = [_question(sample) for sample in asked]
@@ -59,7 +63,7 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     for k in good:
         (image, task), question = pairs[k], questions[k]
         text = answer_prompt(plan.prompts, question.text, question.options, task.prompt_style)
-        requests.append(Request(image.png, text))
+        requests.append(Request(image.png, text, seed=k))
     sampling = Sampling(plan.samples, plan.temperature, plan.max_tokens, plan.seed + 1)
     answered = [
         _answered(plan, pairs[k], questions[k], asked[k].text, sample, number)
@@ -88,7 +92,7 @@ def _answered(
     sample: Sample,
     number: int,
 ) -> Triplet:
-    parsed = parse_completion(sample.text)
+    parsed = parse_completion(sample.text, question.options)
     problem = sample.problem or parsed.problem
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"
@@ -120,6 +124,8 @@ def _triplet(
     rationale: str = "",
     problem: str | None,
 ) -> Triplet:
+    if logprob is not None and not math.isfinite(logprob):
+        logprob, problem = 0.0, problem or "log-probability: not a finite number"
     prompt_hash = prompt_of(plan.prompts, task).id
     parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
     return Triplet(

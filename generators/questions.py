@@ -388,6 +388,15 @@ def options_for(
     return tuple(options)
 
 
+def difficulty_of(qa: QA) -> str | None:
+    """The difficulty that a question's number of options tells; None where it tells none.
+
+    Yes or no is two options in any case, and an open question has none to count.
+    """
+    told = {n: name for name, n in _OPTIONS_BY_DIFFICULTY.items()}
+    return told.get(len(qa.options)) if qa.answer_format == "choice" else None
+
+
 def wrong_answer(truth: Truth, qa: QA, rng: np.random.Generator) -> str:
     """A plausible wrong answer of the right type."""
     pool = [

@@ -23,22 +23,9 @@ from engine.records import (
     Triplet,
     content_id,
 )
-from engine.vlm.weights import weights_id
+from engine.vlm.weights import is_commit, known_id, located, outside_model
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
-
-
-def outside_model(role: str, path: str) -> Model:
-    """A folder or Hub id that no stage of this workspace trained."""
-    return Model(
-        id=weights_id(path),
-        role=role,
-        stage=role,
-        round=0,
-        parent_id=None,
-        path=path,
-        metrics="{}",
-    )
 
 
 @dataclass
@@ -75,24 +62,47 @@ class Context:
         return trained[-1] if trained else self.base()
 
     def base(self) -> Model:
-        return outside_model("base", self.config.base_model())
+        return self.outside("base", self.config.base_model())
+
+    def outside(self, role: str, named: str) -> Model:
+        """A model that no stage makes, by the folder, Hub id or server's name that is configured.
+
+        A Hub id stands for the commit that the record has of it, once it has one.
+        """
+        if role == "generator" and self.config.generator.backend == "endpoint":
+            return outside_model(role, named, endpoint=True)
+        if not Path(named).is_dir():
+            models = self.workspace.read(Model)
+            known = [m for m in models if m.known_by == "commit" and _stands_for(m.path, named)]
+            for model in sorted(known, key=lambda m: m.role != role)[:1]:
+                return replace(model, role=role, stage=role)
+        return outside_model(role, named)
 
     def path_of(self, model: Model) -> str:
-        """Where a model's weights are: in the workspace, or a folder or Hub id outside."""
+        """Where a model's weights are: in the workspace, or a folder or Hub id outside.
+
+        Raises TriptychError where they are no longer those of the record.
+        """
         inside = self.workspace.root / model.path
+        if model.path == f"models/{model.id}":
+            if not inside.is_dir() or known_id(inside) != model.id:
+                state = "were changed" if inside.is_dir() else "are gone"
+                raise TriptychError(
+                    f"weights of the {model.role} in {inside} {state}: restore them from a backup"
+                )
         return str(inside.resolve()) if inside.is_dir() else model.path
 
     def outside_models(self) -> list[Model]:
         """Models that no stage makes: the base, and what the configuration names beside it.
 
-        Their paths are as configured, so that the record names no machine.
+        Paths of folders are as configured, so that the record names no machine.
         """
-        config = self.config
+        config, base = self.config, self.base()
         named = {"generator": config.generator.model, "judge": config.reward.model}
         return [
-            replace(self.base(), path=config.model),
+            replace(base, path=config.model) if base.known_by == "files" else base,
             # A judge that starts from "generator" starts from the tuned one, which a stage makes.
-            *(outside_model(role, m) for role, m in named.items() if m not in (None, "generator")),
+            *(self.outside(role, m) for role, m in named.items() if m and m != "generator"),
         ]
 
     def run(self) -> Run:
@@ -171,6 +181,12 @@ class Context:
             url = self.config.lineage.openlineage_url
             self._emitter = Emitter(self.workspace, self.config.name, url, self.display.warn)
         return self._emitter
+
+
+def _stands_for(path: str, named: str) -> bool:
+    """Whether a recorded NAME@COMMIT may be what a configured NAME or NAME@REVISION stands for."""
+    (name, commit), (wanted, revision) = located(path), located(named)
+    return name == wanted and (revision == commit or not is_commit(revision))
 
 
 Body = Callable[[Context, Stage], None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,8 @@ def make_examinees(
                 gpus=section["gpus"],
                 max_pixels=max_pixels,
             )
-        replies = opened[arm].generate([Request(r["png"], r["text"]) for r in rows], sampling)
+        requests = [Request(r["png"], r["text"], seed=r["key"]) for r in rows]
+        replies = opened[arm].generate(requests, sampling)
         return [
             {"key": r["key"], "texts": [sample.text for sample in reply]}
             for r, reply in zip(rows, replies)
@@ -63,7 +66,7 @@ def marked(
     text: str,
 ) -> Evaluation:
     """One scored answer. An answer that does not parse or names no option is wrong."""
-    parsed = parse_completion(text)
+    parsed = parse_completion(text, question.options)
     valid = parsed.problem is None and is_valid(parsed.answer, question.options)
     return Evaluation(
         id=content_id("evaluation", model.id, question.id, arm, round),
@@ -83,16 +86,27 @@ def marked(
     )
 
 
+Replies = dict[tuple[str, int], list[str]]  # by arm and the number of the question
+
+
 def ask(
-    context: Context, arms: dict[str, tuple[Model, list[Triplet]]], sampling: Sampling
+    context: Context,
+    arms: dict[str, tuple[Model, list[Triplet]]],
+    sampling: Sampling,
+    kept: Path | None = None,
 ) -> dict[str, list[list[str]]]:
-    """Each arm's model asked its questions on Ray Data: by arm, the replies to each question."""
+    """Each arm's model asked its questions on Ray Data: by arm, the replies to each question.
+
+    What is answered is written to the folder `kept`, and not asked again where it is there.
+    """
     section, config = context.config.evaluate, context.config
     pngs = context.pngs()
+    replies = _read_replies(kept)
     shards: dict[str, cluster.Rows] = {}
     for arm, (_, questions) in arms.items():
-        for low in range(0, len(questions), section.batch):
-            shards[f"{arm}/{low:06d}"] = [
+        left = [(n, q) for n, q in enumerate(questions) if (arm, n) not in replies]
+        for low in range(0, len(left), section.batch):
+            shards[f"{arm}/{left[low][0]:06d}"] = [
                 {
                     "key": number,
                     "png": pngs[q.image_id],
@@ -100,7 +114,7 @@ def ask(
                         config.generator.prompts, q.question, q.options, section.style
                     ),
                 }
-                for number, q in enumerate(questions[low : low + section.batch], low)
+                for number, q in left[low : low + section.batch]
             ]
     arguments = {
         "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
@@ -109,7 +123,6 @@ def ask(
         "threads": config.cluster.threads,
         "max_pixels": config.max_pixels,
     }
-    replies: dict[tuple[str, int], list[str]] = {}
     total = sum(len(questions) for _, questions in arms.values())
     # A vLLM engine does not give its memory back, so there each arm has workers of its own.
     together = [list(arms)] if section.backend == "transformers" else [[arm] for arm in arms]
@@ -118,7 +131,9 @@ def ask(
         for shard, answered in cluster.map_shards(
             make_examinees, arguments, mine, section.actors, config.cluster.threads, section.gpus
         ):
-            replies |= {(shard.partition("/")[0], r["key"]): list(r["texts"]) for r in answered}
+            arm = shard.partition("/")[0]
+            replies |= {(arm, r["key"]): list(r["texts"]) for r in answered}
+            _keep_replies(kept, shard, {r["key"]: list(r["texts"]) for r in answered})
             context.display.advance(len(replies), total, "questions")
     return {
         arm: [replies[arm, n] for n in range(len(questions))]
@@ -126,13 +141,35 @@ def ask(
     }
 
 
+def _read_replies(folder: Path | None) -> Replies:
+    """The replies that an interrupted try left."""
+    paths = sorted(folder.glob("*/*.json")) if folder else []
+    return {
+        (path.parent.name, int(key)): texts
+        for path in paths
+        for key, texts in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def _keep_replies(folder: Path | None, shard: str, replies: dict[int, list[str]]) -> None:
+    if folder is not None:
+        path = folder / f"{shard}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".part")
+        half.write_text(json.dumps(replies), encoding="utf-8")
+        half.replace(path)
+
+
 def examine(
-    context: Context, arms: dict[str, tuple[Model, list[Exemplar]]], round: int
+    context: Context,
+    arms: dict[str, tuple[Model, list[Exemplar]]],
+    round: int,
+    kept: Path | None = None,
 ) -> list[Evaluation]:
-    """Ask each arm's model its questions greedily and mark the answers."""
+    """Ask each arm's model its questions greedily and mark the answers; `kept` as in `ask`."""
     images = {i.id: i for i in context.images()}
     wanted = {arm: (model, [q for q, _ in rows]) for arm, (model, rows) in arms.items()}
-    replies = ask(context, wanted, Sampling(1, 0.0, context.config.evaluate.max_tokens))
+    replies = ask(context, wanted, Sampling(1, 0.0, context.config.evaluate.max_tokens), kept)
     return [
         marked(q, task.question_type, images[q.image_id], model, arm, round, texts[0])
         for arm, (model, questions) in arms.items()
@@ -155,7 +192,7 @@ def evaluate(context: Context, stage: Stage) -> None:
     }
     if stage.round == 1:
         arms = {"base": (context.base(), test), **arms}
-    rows = examine(context, arms, stage.round)
+    rows = examine(context, arms, stage.round, stage.folder / "replies")
     stage.write(Evaluation, rows)
     stage.metrics = {"arms": arm_metrics(rows, context)}
 

@@ -12,12 +12,21 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.answers import normalise, render_completion, render_question
+from engine.answers import is_valid, render_completion, render_question
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question, load_vqa_rad
-from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.records import Image, Preference, Task, Triplet, content_id, unique
+from engine.spelling import normalise, normalise_question
 from generators import questions as bank
-from generators.expert import EXPERT, expert_row, is_true, reasons_truly, truth_of, write_rows
+from generators.expert import (
+    EXPERT,
+    NOT_STATED,
+    expert_row,
+    is_true,
+    reasons_truly,
+    truth_of,
+    write_rows,
+)
 from pipelines.context import Context
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 
@@ -54,7 +63,7 @@ def open_expert(context: Context) -> Expert:
 
 
 class PhantomExpert:
-    """Simulated from truth, wrong at `expert.error_rate` when it compares."""
+    """Simulated from truth: its rows are right, each comparison wrong at `expert.error_rate`."""
 
     def __init__(self, context: Context) -> None:
         self.config = context.config
@@ -81,15 +90,23 @@ class PhantomExpert:
             if len(pairs) >= number:
                 break
             for criterion, chosen, rejected, tier in self._compare(questions[key], rng):
-                if rng.random() < self.config.expert.error_rate and tier == "perturbed":
-                    chosen, rejected = rejected, chosen
                 made += [chosen, rejected]
+                chosen, rejected = self._verdict(chosen, rejected, rng)
                 holdout = in_holdout(chosen.image_id, self.config.expert.holdout)
                 pairs.append(prefer(chosen, rejected, criterion, tier, "simulated", holdout))
         return made, pairs[:number]
 
+    def _verdict(
+        self, better: Triplet, worse: Triplet, rng: np.random.Generator
+    ) -> tuple[Triplet, Triplet]:
+        """(chosen, rejected) as an expert says who errs at the stated rate."""
+        return (worse, better) if rng.random() < self.config.expert.error_rate else (better, worse)
+
     def implied(self, rows: list[Triplet]) -> Pairs:
         """Pairs that expert rows imply: each row against its own question answered wrong.
+
+        An expert who writes a row errs as often as one who compares two, so these are wrong at the
+        same rate.
 
         Without reasoning, so that the judge has to look at the image. Never frozen: the holdout is
         of answers that a generator gave.
@@ -103,7 +120,8 @@ class PhantomExpert:
             right = derived(row, "implied", rationale="")
             wrong = self._perturbed(self.images[row.image_id], right, rng)
             made += [right, wrong]
-            pairs.append(prefer(right, wrong, "factuality", "perturbed", "expert row", False))
+            verdict = self._verdict(right, wrong, rng)
+            pairs.append(prefer(*verdict, "factuality", "perturbed", "expert row", False))
         return made, pairs
 
     def _compare(
@@ -146,7 +164,7 @@ class PhantomExpert:
         true row of the expert's own."""
         asked = wrong[rng.integers(len(wrong))]
         gold = bank.answer_of(_truth(image), asked.question)
-        if gold is not None and (not asked.options or gold in asked.options):
+        if gold is not None and is_valid(gold, asked.options):
             rationale = bank.describe(_truth(image)) if asked.rationale else ""
             return [
                 (
@@ -190,23 +208,24 @@ class GoldExpert:
         self.images = {i.id: i for i in context.images()}
         self.questions: dict[str, list[Question]] = defaultdict(list)
         for question in load_vqa_rad(Path(context.config.source.path or ".")):
-            self.questions[question.image].append(question)
+            self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)
         for image in self.images.values():
             if image.split == "train":
-                for question in self.questions[Path(image.source).name]:
+                for question in self.questions[image.source]:
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
-        asked = self.questions[Path(image.source).name]
-        unique = list({normalise(q.question): q for q in asked}.values())
-        return [self._row(image, q, n) for n, q in enumerate(unique[:number])]
+        asked = self.questions[image.source]
+        once = list({normalise_question(q.question): q for q in asked}.values())
+        return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 
     def _row(self, image: Image, question: Question, number: int) -> Exemplar:
         form = "closed" if question.options else "open"
-        task = Task.make(image.modality, question.question_type, "medium", form, "direct")
+        kind = question.question_type
+        task = Task.make(image.modality, kind, NOT_STATED, form, "direct")
         raw = render_question(question.question, question.options)
         raw += render_completion("", question.answer)
         row = Triplet(
@@ -240,7 +259,7 @@ class GoldExpert:
         ]
         order = rng.permutation(len(gold))
         for count in range(number if gold else 0):
-            row = gold[order[count % len(gold)]]
+            row = source = gold[order[count % len(gold)]]
             criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
             if tier == "incoherent":
                 # Gold answers come without reasoning: the same words on both sides, or any
@@ -249,7 +268,7 @@ class GoldExpert:
             worse = self._worse(row, tier, gold, rng)
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
-            made += [row, worse]
+            made += [source, row, worse]  # the record holds what a row names as its source
             holdout = in_holdout(row.image_id, self.config.expert.holdout)
             pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
         return made, pairs
@@ -264,13 +283,32 @@ class GoldExpert:
         if tier == "incoherent":
             return incoherent(row, rng)
         if tier == "irrelevant":
-            others = [g for g in gold if g.image_id != row.image_id]
+            asked = normalise_question(row.question)
+            others = [
+                g
+                for g in gold
+                if g.image_id != row.image_id and normalise_question(g.question) != asked
+            ]
             return irrelevant(row, others[rng.integers(len(others))]) if others else None
         wrong = [o for o in row.options if normalise(o) != normalise(row.answer)]
         if not wrong:
             pool = self.answers[self.types[row.question]]
             wrong = sorted(a for a in pool if normalise(a) != normalise(row.answer))
         return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
+
+
+def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
+    """The tasks of rows that the expert wrote of its own accord, in no plan and no seed."""
+    own = [row for row in rows if row.generator_id == EXPERT and not row.derived_from]
+    if not own:
+        return []
+    expert, images = open_expert(context), {i.id: i for i in context.images()}
+    told = {
+        written.id: task
+        for row in own
+        for written, task in expert.rows(images[row.image_id], row.sample + 1)
+    }
+    return unique([told[row.id] for row in own])
 
 
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:

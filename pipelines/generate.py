@@ -14,7 +14,7 @@ from engine.workspace import Stage
 from generators import planner, proposer
 from generators.proposer import Plan
 from generators.tasks import draw_tasks, uniform_mix
-from pipelines.context import Context, outside_model
+from pipelines.context import Context
 from pipelines.sft import training_images
 
 
@@ -136,7 +136,7 @@ def generator_of(context: Context, refresh: bool = True) -> Model:
     """Who generates: the model named in the configuration, else the tuned one, later the policy."""
     named = context.config.generator.model
     if named:
-        return outside_model("generator", named)
+        return context.outside("generator", named)
     if refresh and context.config.generator.refresh and context.has("sft"):
         return context.model("policy")
     return context.model("generator")

@@ -7,7 +7,8 @@ groups while it trains; here they are found before, so that every step has a ful
 Reward of a completion = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from
 the configuration, which is refused unless correct > judge + format. An answer counts as right only
 in the right form, so a wrong answer never outscores a right one. MedGR2 has
-r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart from it.
+r = 0.8·R + 0.2·[right], where a wrong answer can; that is where we depart from it. Within a group
+judge and form count as far as the verified answers differ: `pipelines.advantages`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
+from engine.errors import TriptychError
 from engine.records import Model, Preference, Triplet, unique
 from engine.training import (
     common_arguments,
@@ -37,6 +39,7 @@ from engine.training import (
 from engine.vlm import Request, Sampling
 from engine.workspace import Stage
 from generators.prompts import answer_prompt
+from pipelines.advantages import VERIFIED, quarters, verified
 from pipelines.context import Context
 from pipelines.evaluate import ask, examine, validation_questions
 from pipelines.select import purity
@@ -52,50 +55,70 @@ from pipelines.sft import (
 from reward_model.criteria import judge_prompt
 from reward_model.scoring import Judge
 
+# What TRL would choose by itself, said here so that another version of it changes nothing.
+PINNED: dict[str, Any] = {
+    "loss_type": "dapo",  # the mean over the batch's tokens: long completions count by length
+    "scale_rewards": "group",  # as in arXiv 2402.03300; safe here, see pipelines.advantages
+    "multi_objective_aggregation": "sum_then_normalize",
+    "num_iterations": 1,  # a completion is learned from once, by the weights that wrote it
+    "importance_sampling_level": "token",
+    "epsilon": 0.2,
+    "epsilon_high": 0.2,
+    "mask_truncated_completions": False,  # one that is cut off has no answer, and is wrong
+    "top_entropy_quantile": 1.0,
+    "entropy_coef": 0.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "repetition_penalty": 1.0,
+    "disable_dropout": False,
+    "shuffle_dataset": True,
+    "use_vllm": False,
+    "logging_steps": 1,
+}
 
-def composite_reward(
-    text: str, gold: str, options: tuple[str, ...], judged: float, weights: dict[str, float]
-) -> float:
-    """The reward of one completion; `judged` is the judge's logit.
 
-    In [0, sum of weights]. Any right answer scores above any wrong one.
-    """
-    parsed = parse_completion(text)
+def verdict(text: str, gold: str, options: tuple[str, ...]) -> tuple[bool, bool]:
+    """Whether a completion is right, and whether it is well formed: no right one is not."""
+    parsed = parse_completion(text, options)
     formed = parsed.problem is None and is_valid(parsed.answer, options)
-    right = formed and is_correct(parsed.answer, gold, options)
-    opinion = 1 / (1 + np.exp(-np.clip(np.nan_to_num(judged), -30, 30))) if formed else 0.0
-    return float(
-        weights.get("correct", 0.0) * right
-        + weights.get("judge", 0.0) * opinion
-        + weights.get("format", 0.0) * formed
-    )
+    return formed and is_correct(parsed.answer, gold, options), formed
+
+
+def opinion(judged: float) -> float:
+    """The judge's logit as a number in [0, 1]; raises TriptychError where it is none."""
+    if not np.isfinite(judged):
+        raise TriptychError(
+            f"grpo: the judge scores a completion {judged}: train the judge again with a lower "
+            "reward.lr, or set grpo.reward.judge=0"
+        )
+    return float(1 / (1 + np.exp(-np.clip(judged, -30, 30))))
 
 
 class Reward:
-    """TRL's reward function: judges a batch of completions, then adds up the parts."""
+    """One part of the reward as TRL calls it: a batch of completions in, a number in [0, 1] each.
 
-    __name__ = "composite"
+    `part` is correct, judge or format; `judge` and `images` (PNG by id) are for the judge's alone.
+    """
 
-    def __init__(self, judge: Judge, images: dict[str, bytes], weights: dict[str, float]) -> None:
-        self.judge, self.images, self.weights = judge, images, weights
+    def __init__(self, part: str, judge: Judge | None = None, images: Any = None) -> None:
+        self.__name__, self.judge, self.images = part, judge, images
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
+    def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
         texts = [c if isinstance(c, str) else _text(c[0]["content"]) for c in completions]
         options = [tuple(o) for o in columns["options"]]
+        found = [verdict(*each) for each in zip(texts, columns["gold"], options)]
+        if self.judge is None:
+            return [float(right if self.__name__ == VERIFIED else form) for right, form in found]
         judged = self._judged(texts, columns["image_id"], columns["question"], options)
-        return [
-            composite_reward(text, gold, opts, score, self.weights)
-            for text, gold, opts, score in zip(texts, columns["gold"], options, judged)
-        ]
+        return [opinion(j) if formed else 0.0 for j, (_, formed) in zip(judged, found)]
 
     def _judged(
         self, texts: list[str], image_ids: list[str], questions: list[str], options: list[Any]
     ) -> np.ndarray:
-        if not self.weights.get("judge"):
-            return np.zeros(len(texts))
+        assert self.judge is not None
         requests = []
         for text, image, question, opts in zip(texts, image_ids, questions, options):
-            parsed = parse_completion(text)
+            parsed = parse_completion(text, opts)
             prompt = judge_prompt(
                 self.judge.settings["prompts"], question, opts, parsed.rationale, parsed.answer
             )
@@ -103,12 +126,25 @@ class Reward:
         return self.judge.overall(self.judge.scores(requests))
 
 
+def reward_parts(arguments: dict[str, Any], images: dict[str, bytes]) -> list[Reward]:
+    """The parts that have a weight, the verified one first. The judge is loaded where it has."""
+    weights = arguments["reward"]
+    parts = [Reward(VERIFIED)]
+    if weights["judge"]:
+        parts.append(
+            Reward("judge", Judge(arguments["judge"], "grpo", arguments["threads"]), images)
+        )
+    if weights["format"]:
+        parts.append(Reward("format"))
+    return parts
+
+
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
 
 
-def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop, or a plain call: GRPO of `model` on `data`, weights to `out`.
+def grpo_trainer(arguments: dict[str, Any], parts: list[Any]) -> Any:
+    """TRL's trainer of `model` on `data`; `parts` are named as their weights are, correct first.
 
     A step takes `batch` completions: `batch / group` questions with `group` completions each.
     """
@@ -117,16 +153,15 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
     from engine.vlm.transformers import load_model, load_processor, vision_token_ids
 
     prepare(arguments)
-    processor = load_processor(arguments["model"])
     model = load_model(arguments["model"], weights_dtype(arguments))
-    images, _ = read_training_set(Path(arguments["data"]))
-    judge = Judge(arguments["judge"], "grpo", arguments["threads"])
-    common = common_arguments(arguments) | {"max_steps": arguments["steps"]}
-    trainer = resumable(GRPOTrainer)(
+    processor = load_processor(arguments["model"])
+    settings = common_arguments(arguments) | PINNED | {"max_steps": arguments["steps"]}
+    return verified(resumable(GRPOTrainer))(
         model=model,
-        reward_funcs=[Reward(judge, images, arguments["reward"])],
+        reward_funcs=parts,
         args=GRPOConfig(
-            **common,
+            **settings,
+            reward_weights=[arguments["reward"][part.__name__] for part in parts],
             num_generations=arguments["group"],
             max_completion_length=arguments["max_tokens"],
             temperature=arguments["temperature"],
@@ -138,20 +173,32 @@ def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
         processing_class=processor,
         peft_config=lora(arguments),
     )
+
+
+def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop, or a plain call: GRPO of `model` on `data`, weights to `out`.
+
+    Returns the steps taken, the mean reward of their first and last quarter, and that of each.
+    """
+    images, _ = read_training_set(Path(arguments["data"]))
+    trainer = grpo_trainer(arguments, reward_parts(arguments, images))
     watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
     if trainer.is_world_process_zero():
-        save_trained(trainer.model, processor, Path(arguments["out"]))
-    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+        save_trained(trainer.model, trainer.processing_class, Path(arguments["out"]))
+    log = [entry for entry in trainer.state.log_history if "composite" in entry]
+    first, last = quarters([entry["composite"] for entry in log])
     return {
         "steps": trainer.state.global_step,
-        "reward_first": round(float(rewards[0]), 4) if rewards else None,
-        "reward": round(float(np.mean(rewards[-3:])), 4) if rewards else None,
+        "reward_first": first,
+        "reward": last,
+        "rewards": [round(entry["composite"], 4) for entry in log],
+        "teaching": round(float(np.mean([entry["divided"] for entry in log])), 4) if log else None,
     }
 
 
 def divided(texts: list[str], gold: str, options: tuple[str, ...]) -> bool:
     """Whether some completions of a group are right and others wrong, so that it teaches."""
-    return len({composite_reward(t, gold, options, 0.0, {"correct": 1.0}) for t in texts}) > 1
+    return len({verdict(text, gold, options)[0] for text in texts}) > 1
 
 
 def divided_rows(context: Context, model: Model, rows: list[Triplet], number: int) -> list[Triplet]:
@@ -232,6 +279,10 @@ def grpo(context: Context, stage: Stage) -> None:
     if not section.steps:
         return
     rows = questions_for_grpo(context, stage, start)
+    if not rows:
+        context.display.warn(f"grpo, round {stage.round}: no questions, so it is left out")
+        stage.metrics |= {"skipped": "no questions"}
+        return
     metrics = fit_policy(context, stage, start, judge, rows)
     metrics |= validation_accuracy(context, stage, start)
     lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)

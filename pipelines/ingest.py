@@ -9,18 +9,20 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from engine.config import Config, Source
 from engine.errors import TriptychError
-from engine.hub.benchmarks import load_vqa_rad
+from engine.hub.benchmarks import Benchmark, LeftOut, read_vqa_rad
 from engine.imaging.decode import Decoder, Decoders
 from engine.imaging.deidentify import key_id
-from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
+from engine.imaging.duplicates import joined
+from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
 from engine.private import KEY, MAKE_KEY, key_of_environment, key_of_file
-from engine.records import Image, Model, Refusal, Review, unique
+from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
@@ -91,21 +93,73 @@ def draw_phantoms(context: Context, folder: Path) -> None:
 def table_of(config: Config, folder: Path) -> dict[str, Entry]:
     """What is known of the files by their paths: a benchmark's own, else the table beside them."""
     if config.expert.kind == "vqa-rad":
-        return {
-            f"images/{q.image}": Entry(anatomy=q.anatomy, patient=q.patient)
-            for q in load_vqa_rad(folder)
-        }
+        return _asked_about(read_vqa_rad(folder))
     path = find_table(folder, config.source.table) if config.source.path else None
     return read_table(path, config.source.labels) if path else {}
 
 
+def beside(config: Config, folder: Path) -> dict[str, str]:
+    """What the files are that belong to the images and are none, by their path."""
+    if config.expert.kind == "vqa-rad":
+        return {path.name: "the questions" for path in folder.glob("*.json")}
+    path = find_table(folder, config.source.table) if config.source.path else None
+    return {path.relative_to(folder).as_posix(): "the table"} if path else {}
+
+
+def _asked_about(benchmark: Benchmark) -> dict[str, Entry]:
+    """Entries of the images that a benchmark knows; patients who share an image are one."""
+    first = {image: patient for image, patient, _ in reversed(benchmark.images)}
+    one = joined((patient, first[image]) for image, patient, _ in benchmark.images)
+    return {
+        f"images/{image}": Entry(anatomy=anatomy, patient=one[patient])
+        for image, patient, anatomy in benchmark.images
+    }
+
+
+def _gold_refusals(benchmark: Benchmark, rules: Rules, images: list[Image]) -> list[Refusal]:
+    """Gold values that are not used: a benchmark's rows, a table's labels.
+
+    Each is of its image, with which it is withdrawn. A row's own id is named where it is public.
+    """
+    told = [
+        (f"images/{row.image}", row.place, _with_id(row) if rules.public else row.reason)
+        for row in benchmark.left_out
+    ]
+    told += [
+        (path, path, f"table line {entry.line}: {'; '.join(entry.problems)}")
+        for path, entry in rules.table.items()
+        if entry.problems
+    ]
+    shown = {image.source: image for image in images}
+    return [
+        _gold_refusal(rules.name(place), reason, shown.get(rules.name(source)))
+        for source, place, reason in told
+    ]
+
+
+def _with_id(row: LeftOut) -> str:
+    return f"qid {row.qid}: {row.reason}" if row.qid else row.reason
+
+
+def _gold_refusal(name: str, reason: str, image: Image | None) -> Refusal:
+    row = Refusal(
+        id=content_id("refusal", name, -1, reason),
+        path=name,
+        frame=-1,
+        reason=reason,
+        status="gold",
+    )
+    return replace(row, image_id=image.id, patient=image.patient) if image else row
+
+
 def rules_of(config: Config, root: Path) -> Rules:
     """How the configuration has files read."""
-    source = config.source
+    source, folder = config.source, source_folder(config, root)
     return Rules(
         key=secret_key(source, config.seed, root),
         frames=source.frames,
-        table=table_of(config, source_folder(config, root)),
+        table=table_of(config, folder),
+        beside=beside(config, folder),
         keep_paths=source.keeps_paths,
         public=source.public or source.path is None,
         include=frozenset(source.include),
@@ -116,23 +170,45 @@ def ingest(context: Context, stage: Stage) -> None:
     """Files to safe images, in shards; the report lists every file."""
     config, workspace = context.config, context.workspace
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
+    outside = context.outside_models()  # first: a model that nobody knows is told before the work
     if config.source.path is None:
         draw_phantoms(context, folder)
-    files = list_files(folder)[: config.source.limit]
+    files = list_files(folder) if config.source.path else sorted(folder.rglob("*.dcm"))
+    files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
+    if left:
+        context.display.say(f"  {left} files beyond source.limit were not looked at")
     found, refusals = read_files(context, folder, files, rules)
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
-    write_report(workspace.root / REPORT, images, refusals)
+    gold = read_vqa_rad(folder) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
+    apart = _gold_refusals(gold, rules, images)
+    write_report(workspace.root / REPORT, images, refusals + apart)
     _refuse_nothing(folder, files, images, refusals)
     for low in range(0, len(images), SHARD):
         stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
-    stage.write(Refusal, refusals)
-    stage.write(Model, unique(context.outside_models()))
+    stage.write(Refusal, refusals + apart)
+    stage.write(Model, unique(outside))
     stage.metrics = metrics(len(files), images, refusals, rules)
     stage.metrics["table"] = table_metrics(rules, folder, images)
+    stage.metrics["gold"] = {"used": len(gold.questions), "refused": len(gold.left_out)}
     for line in told(stage.metrics, workspace.root):
         context.display.say(f"  {line}")
+
+
+def chosen(
+    files: list[Path], folder: Path, rules: Rules, root: Path, limit: int | None
+) -> tuple[list[Path], int]:
+    """The files to look at, and how many are left out by the limit.
+
+    A workspace below the folder is none of its images; what belongs to the images counts for none.
+    """
+    ours = root.resolve()
+    if folder.resolve() in ours.parents:
+        files = [path for path in files if not path.parent.resolve().is_relative_to(ours)]
+    kept = {p for p in files if belongs(p, p.relative_to(folder).as_posix(), rules)}
+    pictures = [path for path in files if path not in kept]
+    return sorted(kept.union(pictures[:limit])), len(pictures[limit or len(pictures) :])
 
 
 def read_files(
@@ -158,9 +234,10 @@ def _refuse_nothing(
 ) -> None:
     if images or any(r.status == "quarantined" for r in refusals):
         return
-    example = f": {refusals[0].path}: {refusals[0].reason}" if refusals else ""
+    refused = [r for r in refusals if r.status != "skipped"]
+    example = f": {refused[0].path}: {refused[0].reason}" if refused else ""
     raise TriptychError(
-        f"{folder} holds no usable image ({len(files)} files, {len(refusals)} refused){example}"
+        f"{folder} holds no usable image ({len(files)} files, {len(refused)} refused){example}"
     )
 
 
@@ -181,6 +258,7 @@ def metrics(
         "flagged": by_status["flagged"],
         "quarantined": by_status["quarantined"],
         "duplicates": by_status["duplicate"],
+        "skipped": by_status["skipped"],
         "groups": len({i.group for i in images}),
         "patients": len({i.patient for i in images}),
         "key_id": key_id(rules.key),
@@ -202,6 +280,10 @@ def table_metrics(rules: Rules, folder: Path, images: list[Image]) -> dict[str, 
 def told(counts: dict[str, object], root: Path) -> list[str]:
     """What a person should know of an ingest, a line each."""
     lines = []
+    gold = counts.get("gold")
+    if isinstance(gold, dict) and gold["refused"]:
+        total = gold["used"] + gold["refused"]
+        lines.append(f"{gold['refused']} of {total} gold rows refused: see {root / REPORT}")
     names = ("refused", "flagged", "quarantined", "duplicates")
     apart = [f"{counts[name]} {name}" for name in names if counts[name]]
     if apart:
@@ -226,7 +308,7 @@ def told(counts: dict[str, object], root: Path) -> list[str]:
 def write_report(
     path: Path, images: Iterable[Image], refusals: Iterable[Refusal], reviews: Iterable[Review] = ()
 ) -> None:
-    """One row a file or frame: path, frame, status, reason, image_id."""
+    """One row a file, frame or row of gold values: path, frame, status, reason, image_id."""
     verdicts = {review.image_id: review.verdict for review in reviews}
     rows = {(i.source, frame_of(i)): ("used", "", i.id) for i in images}
     for r in refusals:

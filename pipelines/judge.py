@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from engine import cluster
 from engine.records import Judgement, Model, Triplet
 from engine.workspace import Stage
+from generators import filters
 from pipelines.context import Context
 from reward_model.scoring import Judge
 
@@ -53,7 +56,15 @@ def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Tripl
 
 
 def judge(context: Context, stage: Stage) -> None:
-    """One judgement for each triplet of the round that parsed."""
-    parsed = [t for t in context.rows(Triplet, "generate", stage.round) if t.problem is None]
+    """One judgement for each triplet of the round that parsed and has a finite score."""
+    rows = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
+    parsed = [t for t in rows if t.problem is None]
     run_judge(context, stage, context.model("judge"), parsed)
-    stage.metrics = {"judged": len(parsed)}
+    shards = stage.folder.glob(f"{Judgement.table}-*.parquet")
+    judged = sum(pq.read_metadata(shard).num_rows for shard in shards)
+    stage.metrics = {"judged": judged, "unscored": len(parsed) - judged}
+    if judged < len(parsed):
+        context.display.warn(
+            f"the judge has no finite score for {len(parsed) - judged} of {len(parsed)} rows: "
+            "they are rejected"
+        )

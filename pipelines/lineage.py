@@ -161,7 +161,7 @@ def reproduce(
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="SQL, as DuckDB has it; it cannot write.")],
+    query: Annotated[str, typer.Argument(help="One SELECT, as DuckDB has it; it cannot write.")],
     workspace: Existing,
     as_json: AsJson = False,
 ) -> None:
@@ -216,10 +216,12 @@ def graph(
 
 @app.command()
 def rebuild(workspace: Existing) -> None:
-    """Make ledger.duckdb again from the Parquet record."""
+    """Make ledger.duckdb again from the Parquet record, whose every hash is checked first."""
+    from engine.lineage import repair
     from engine.workspace import Workspace
 
     with Workspace.maintaining(workspace) as place:
+        repair.mend(place, thorough=True)
         print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
 
 

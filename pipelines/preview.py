@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from rich.panel import Panel
 
 from engine import cluster
 from engine.answers import render_completion
+from engine.caveats import at_chance
 from engine.records import Judgement, Triplet
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
@@ -32,16 +35,21 @@ def show(context: Context, number: int) -> None:
         {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets if t.problem is None
     ]
     judged = {j["triplet_id"]: Judgement.from_dict(j) for j in score("preview", parsed)}
-    _print(context, triplets, judged)
+    _print(context, triplets, judged, not at_chance(json.loads(judge.metrics)))
 
 
-def _print(context: Context, triplets: list[Triplet], judged: dict[str, Judgement]) -> None:
+def _print(
+    context: Context, triplets: list[Triplet], judged: dict[str, Judgement], trusted: bool
+) -> None:
     groups: dict[str, list[Triplet]] = {}
     for triplet in triplets:
         if triplet.problem is None:
             groups.setdefault(triplet.question_key, []).append(triplet)
     for rows in groups.values():
-        choice = choose(rows, judged, context.config.select)
+        choice = choose(rows, judged, context.config.select, trusted)
+        if choice is None:
+            context.display.say(f"no finite score: {rows[0].question}")
+            continue
         row = choice.triplet
         said = render_completion(row.rationale, row.answer)
         options = f"\noptions: {' | '.join(row.options)}" if row.options else ""

@@ -123,6 +123,8 @@ def summary(commits: list[dict[str, Any]]) -> Table:
     )
     if any(map(rolled_back, commits)):
         table.caption += " as SFT: GRPO lost on validation questions and was rolled back."
+    if any(commit["metrics"].get("by") == "agreement" for commit in commits):
+        table.caption += " at chance: rows were selected by agreement of samples, not by the judge."
     table.caption_justify = "left"
     judge = judge_auc(commits)
     by_round: dict[int, dict[str, dict[str, Any]]] = {}
@@ -159,10 +161,16 @@ def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
         str(stages.get("generate", {}).get("rows", {}).get("triplets", "–")),
         f"{select['kept']}\n{select['kept_fraction']:.0%}" if select else "–",
         purity,
-        f"{auc:.3f}" if auc is not None else "–",
+        _judged(auc, select),
         *(_accuracy(arms.get(arm)) for arm in ("base", "sft")),
         "as SFT" if any(map(rolled_back, stages.values())) else _accuracy(arms.get("policy")),
     ]
+
+
+def _judged(auc: float | None, select: dict[str, Any]) -> str:
+    """The judge's AUC, and whether selection went without it."""
+    shown = f"{auc:.3f}" if auc is not None else "–"
+    return f"{shown}\nat chance" if select.get("by") == "agreement" else shown
 
 
 def _accuracy(arm: dict[str, Any] | None) -> str:

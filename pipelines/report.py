@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.caveats import of_judge, of_selection
 from engine.hub.card import SYNTHETIC_NOTE
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Image
@@ -32,13 +33,17 @@ _SEED = 0
 
 
 def write_report(workspace: Workspace, out: Path) -> Path:
-    """Write `out`/index.html for whatever stages there are so far; returns its path."""
+    """Write `out`/index.html for whatever stages there are so far; returns its path.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
     # Questions and answers are a model's text: escaped, whatever the template's name ends in.
     jinja = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = jinja.get_template("report.html.jinja").render(contents(workspace))
+    with agreed(workspace):
+        html = jinja.get_template("report.html.jinja").render(contents(workspace))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
     partial = path.with_name(".index.html.partial")
@@ -57,17 +62,20 @@ def contents(workspace: Workspace) -> dict[str, Any]:
     )
     synthetic = ledger.sql("SELECT count(*) AS n FROM images WHERE is_synthetic")[0]["n"]
     refusals = ledger.sql(
-        "SELECT path, frame, reason, path IN (SELECT source FROM images) AS used FROM refusals r "
+        "SELECT path, frame, reason, status, path IN (SELECT source FROM images) AS used "
+        "FROM refusals r "
         "ANTI JOIN (SELECT image_id FROM reviews WHERE verdict = 'released') v "
-        "ON v.image_id = r.image_id AND r.status = 'quarantined' ORDER BY path, frame"
+        "ON v.image_id = r.image_id AND r.status = 'quarantined' "
+        "WHERE r.status <> 'skipped' ORDER BY path, frame"
     )
-    unused = {r["path"] for r in refusals if not r["used"]}
+    unused = {r["path"] for r in refusals if not r["used"] and r["status"] != "gold"}
     return {
-        "name": json.loads((workspace.root / "workspace.json").read_text())["name"],
+        "name": workspace.described()["name"],
         "note": SYNTHETIC_NOTE if synthetic else None,
         "split": split,
         "scores": scores,
         "headline": _headline(scores),
+        "caveats": caveats(commits),
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
@@ -78,6 +86,18 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "refusals": refusals[:REFUSALS_SHOWN],
         "refused": len(refusals),
     }
+
+
+def caveats(commits: list[dict[str, Any]]) -> list[str]:
+    """What judges and selections a reader should know to be weak, in order, with their rounds."""
+    found = []
+    for commit in commits:
+        metrics = commit["metrics"]
+        if commit["stage"] == "select":
+            found += [f"Round {commit['round']}: {line}" for line in of_selection(metrics)]
+        elif commit["stage"] == "reward" and "auc_low" in metrics:
+            found += [f"Before the rounds: {line}" for line in of_judge(metrics)]
+    return found
 
 
 def accuracy(ledger: Ledger) -> tuple[str, list[dict[str, Any]]]:

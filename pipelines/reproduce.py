@@ -3,8 +3,8 @@
 - an image: its phantom is drawn, or its source file read, and rendered again;
 - a dataset: the record as it was when it was exported is exported again, file by file;
 - an expert's triplet: written again from the image's truth or the benchmark's answer;
-- a generated triplet: its whole shard is generated again, since a batch shares its random stream.
-  This loads the generator's weights.
+- a generated triplet: its whole shard is generated again, since its random stream follows from its
+  place there, and last digits from the batch. This loads the generator's weights.
 
 Rows of two runs of one configuration are equal where the hardware and libraries are; the run's row
 says which these were.
@@ -24,7 +24,8 @@ from engine.errors import TriptychError
 from engine.hub.export import export
 from engine.imaging.decode import Decoder
 from engine.imaging.ingest import Rules, image_of, list_files
-from engine.lineage.chain import file_hash
+from engine.lineage.chain import links, shard_hashes
+from engine.lineage.files import hashes_of
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
@@ -114,8 +115,7 @@ def _dataset(workspace: Workspace, row_id: str) -> dict[str, Any]:
         earlier = as_of(workspace, recorded["sequence"], Path(scratch) / "w")
         out = Path(scratch) / "dataset"
         export(earlier, out, recorded["name"], recorded["url"])
-        paths = sorted(p for p in out.rglob("*") if p.is_file())
-        made = {p.relative_to(out).as_posix(): file_hash(p) for p in paths}
+        made = hashes_of(out)
     wrong = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
     if not wrong:
         return {"equal": True, "detail": f"all {len(wanted)} files, byte for byte"}
@@ -136,8 +136,11 @@ def as_of(workspace: Workspace, sequence: int, root: Path) -> Workspace:
         if commit["sequence"] < sequence:
             target = (workspace.events / commit["folder"]).resolve()
             (root / "events" / commit["folder"]).symlink_to(target, target_is_directory=True)
-    earlier = Workspace.existing(root)
-    earlier.ledger().rebuild(earlier.events)
+    # A later withdrawal may have written shards again: its commit, which says so, is not here.
+    hashes = shard_hashes(links(workspace))
+    vouched = {root / "events" / p.parent.name / p.name: hash for p, hash in hashes.items()}
+    earlier = Workspace(root, vouched)
+    earlier.ledger().rebuild(earlier.events, vouched)
     return earlier
 
 
@@ -181,16 +184,19 @@ def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Trip
 
 def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:
     """The rows of the shard that a triplet is in, generated anew by the same weights."""
-    import pyarrow.parquet as pq
-
+    from engine.lineage.files import read_hashed
     from engine.records import from_arrow
     from pipelines.generate import make_proposer, proposer_arguments
 
-    folder = context.workspace.events / commit["folder"]
-    shards = sorted(folder.glob("triplets-[0-9]*.parquet"))
-    shard = next(s for s in shards if before.id in pq.read_table(s)["id"].to_pylist())
-    name = shard.stem.rpartition("-")[2]
-    recorded: list[Triplet] = from_arrow(Triplet, pq.read_table(shard))
+    shards = context.workspace.shards(Triplet.table)
+    asked = {
+        path.stem.rpartition("-")[2]: from_arrow(Triplet, read_hashed(path, digest))
+        for made_by, path, digest in shards
+        if made_by["sequence"] == commit["sequence"] and path.stem[-1].isdigit()
+    }
+    name, recorded = next(
+        (name, rows) for name, rows in asked.items() if before.id in {row.id for row in rows}
+    )
     size = context.config.generator.batch
     batch = _asked(context, commit)[int(name) * size :][:size]
     _check_whole(context, commit, batch, recorded)
@@ -236,7 +242,7 @@ def _check_whole(
         return
     gone = {name for name, when in _withdrawn(context).items() if when > commit["sequence"]}
     if gone & {image for image, _ in batch}:
-        why = "an image of this row's batch was withdrawn, and a batch shares its random stream"
+        why = "an image of this row's batch was withdrawn, and random streams follow from places"
     elif gone and commit["stage"] == "prefer":
         why = "images were withdrawn, and what this stage asked about follows from all images"
     else:

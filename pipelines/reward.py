@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.caveats import at_chance, of_judge
 from engine.errors import TriptychError
-from engine.records import Judgement, Model, Preference, Triplet, unique
-from engine.statistics import auc
+from engine.records import Judgement, Model, Preference, Task, Triplet, unique
+from engine.statistics import auc, auc_interval
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
-from pipelines.context import Context, outside_model
-from pipelines.expertise import open_expert
+from pipelines.context import Context
+from pipelines.expertise import open_expert, own_tasks
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
@@ -57,7 +58,9 @@ def pair_rows(
 def measure(judge: Judge, data: Path) -> dict[str, Any]:
     """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
 
-    AUC is of the overall score on factuality pairs: chosen rows against rejected ones.
+    AUC is of the overall score on factuality pairs: chosen rows against rejected ones, with a 95 %
+    interval from resampling images; None where there is no such pair. A pair without a finite score
+    counts as one that the judge got wrong, and is in no AUC. Raises TriptychError where none has.
     """
     from engine.vlm import Request
     from reward_model.criteria import CRITERIA
@@ -69,17 +72,32 @@ def measure(judge: Judge, data: Path) -> dict[str, Any]:
     scores = judge.scores(both)
     place = np.array([CRITERIA.index(r["criterion"]) for r in rows])
     n = len(rows)
+    scored = np.isfinite(scores).all(1)
+    scored = scored[:n] & scored[n:]
+    if not scored.any():
+        raise TriptychError(
+            f"the judge has no finite score for any of {n} frozen pairs: lower reward.lr"
+        )
     own = scores[np.arange(2 * n), np.tile(place, 2)]
-    overall = judge.overall(scores)
-    facts = np.tile(place == 0, 2)
-    accepted = np.repeat([True, False], n)
-    slope, offset = fit_platt(overall[facts], accepted[facts])
+    facts = np.tile((place == 0) & scored, 2)
+    overall, accepted = judge.overall(scores)[facts], np.repeat([True, False], n)[facts]
+    slope, offset = fit_platt(overall, accepted)
     return {
-        "pairwise": round(float((own[:n] > own[n:]).mean()), 4),
-        "auc": round(auc(overall[facts], accepted[facts]), 4),
+        "pairwise": round(float((scored & (own[:n] > own[n:])).mean()), 4),
+        **_area(overall, accepted, np.tile([r["image_id"] for r in rows], 2)[facts]),
         "n_holdout": n,
+        "unscored": int(n - scored.sum()),
         "calibration": [slope, offset],
     }
+
+
+def _area(scores: np.ndarray, accepted: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+    """The AUC and its interval; None for each where there are no pairs."""
+    if not scores.size:
+        return dict.fromkeys(("auc", "auc_low", "auc_high"))
+    low, high = auc_interval(scores, accepted, images, seed=0)
+    figures = {"auc": auc(scores, accepted), "auc_low": low, "auc_high": high}
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +182,7 @@ def backbone(context: Context) -> Model:
     named = context.config.reward.model
     if named == "generator":
         return context.model("generator")
-    return outside_model("judge", named) if named else context.base()
+    return context.outside("judge", named) if named else context.base()
 
 
 def reward(context: Context, stage: Stage) -> None:
@@ -174,6 +192,8 @@ def reward(context: Context, stage: Stage) -> None:
     metrics, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
     metrics["confidence_auc"] = confidence_auc(context, preferences)
     stage.metrics = metrics
+    for line in of_judge(metrics):
+        context.display.warn(line)
     _add_judge(context, stage, start, metrics, learned)
 
 
@@ -185,7 +205,7 @@ def confidence_auc(context: Context, preferences: list[Preference]) -> float | N
         for p in preferences
         if p.holdout
         and p.criterion == "factuality"
-        and _both_sampled(triplets[p.chosen_id].logprob, triplets[p.rejected_id].logprob)
+        and all((triplets[i].logprob or 0.0) < 0 for i in (p.chosen_id, p.rejected_id))
         and triplets[p.rejected_id].generator_id == triplets[p.chosen_id].generator_id
     ]
     if not sampled:
@@ -194,17 +214,14 @@ def confidence_auc(context: Context, preferences: list[Preference]) -> float | N
     return round(auc(np.array(scores), np.tile([True, False], len(sampled))), 4)
 
 
-def _both_sampled(one: float | None, other: float | None) -> bool:
-    """Whether both log-probabilities are known and are not an expert's, which are 0."""
-    return one is not None and other is not None and min(one, other) < 0
-
-
 def refine(context: Context, stage: Stage) -> None:
     """Train the judge further on pairs of this round; roll it back where the holdout got worse."""
-    pairs, made = new_pairs(context, stage.round)
-    stage.write(Triplet, unique(made), "made")
-    stage.write(Preference, unique(pairs))
     current = context.model("judge")
+    trusted = not at_chance(json.loads(current.metrics))
+    pairs, made = new_pairs(context, stage.round, trusted)
+    stage.write(Triplet, unique(made), "made")
+    stage.write(Task, own_tasks(context, made), "made")
+    stage.write(Preference, unique(pairs))
     if not pairs:
         stage.metrics = {"accepted": False, "why": "no new pairs"}
         return
@@ -212,7 +229,8 @@ def refine(context: Context, stage: Stage) -> None:
     everything = context.rows(Preference) + pairs
     metrics, learned = fit_judge(context, stage, current, everything, section.refine_epochs, made)
     before, after = metrics["auc_before"], metrics["auc"]
-    accepted = after >= before - section.tolerance
+    # An AUC that could not be measured accepts nothing.
+    accepted = None not in (before, after) and after >= before - section.tolerance
     stage.metrics = {
         "auc_before": before,
         "auc_after": after if accepted else before,
@@ -223,14 +241,19 @@ def refine(context: Context, stage: Stage) -> None:
         "accepted": accepted,
     }
     if accepted:
+        for line in of_judge(metrics):
+            context.display.warn(line)
         _add_judge(context, stage, current, metrics, learned)
 
 
-def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Triplet]]:
+def new_pairs(
+    context: Context, round: int, trusted: bool = True
+) -> tuple[list[Preference], list[Triplet]]:
     """Pairs of this round: the expert decides the least certain, the surest teach themselves.
 
     The expert is asked where the judge wavers between two answers; where it is far apart and the
-    samples agree with it, its own opinion is a pair. Images of the frozen holdout are left out.
+    samples agree with it, its own opinion is a pair where it is `trusted`. Images of the
+    frozen holdout are left out.
     """
     section = context.config.reward
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", round)}
@@ -251,7 +274,7 @@ def new_pairs(context: Context, round: int) -> tuple[list[Preference], list[Trip
     number = min(section.expert_pairs, section.refine_pairs)
     asked = contests[:number]
     made, pairs = _ask_expert(context, [row for *_, rows in asked for row in rows], number, round)
-    wanted = section.refine_pairs - len(pairs)
+    wanted = section.refine_pairs - len(pairs) if trusted else 0
     for gap, best, rival, rows in reversed(contests[len(asked) :]):
         votes = sum(answer_key(r) == answer_key(best) for r in rows)
         if wanted <= 0 or gap < MARGIN:

@@ -7,7 +7,7 @@ from engine.records import Image, Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.expertise import expert_images, open_expert
+from pipelines.expertise import expert_images, open_expert, own_tasks
 from pipelines.generate import generator_of, run_proposer, write_tasks
 from pipelines.sft import seed_triplets
 
@@ -62,7 +62,9 @@ def prefer(context: Context, stage: Stage) -> None:
         rows = [row for row, _ in gold]
     made, preferences = expert.pairs(rows, config.expert.pairs, config.seed)
     free, implied = expert.implied(seed_triplets(context))
-    known = {row.id for row in rows} if config.expert.kind == "phantoms" else set()
+    asked = {row.id for row in rows}
+    stage.write(Task, own_tasks(context, [m for m in made if m.id not in asked]), "made")
+    known = asked if config.expert.kind == "phantoms" else set()  # written as they were generated
     stage.write(Triplet, unique([m for m in made + free if m.id not in known]), "made")
     stage.write(Preference, unique(preferences + implied))
     stage.metrics = {

@@ -1,30 +1,47 @@
 """Select: of the answers to a question the best, of the questions the surest, with the reason.
 
-1. A row that did not parse is out.
+1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
    stays: judge's log-odds + confidence · mean log-probability + agreement · log vote share.
 3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
    the score that keeps the configured share, and never below the calibrated floor.
 4. Exact duplicates (same image, question and answer) of an earlier round are out.
+5. A number that is not finite is no number: its row is out, with that as the reason.
+
+Where the judge is at chance (`engine.caveats`) it has no say: the answer on which samples agree and
+of which the generator is confident stays, and is as sure as its share of that.
 
 A threshold on single samples mostly keeps easy rows; choosing among answers is what teaches.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from engine.answers import normalise, resolve
+from engine.answers import resolve
+from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.config import Select
-from engine.records import Decision, Judgement, Triplet, content_id
+from engine.records import Decision, Judgement, Model, Triplet, content_id
+from engine.spelling import normalise, normalise_question
 from engine.workspace import Stage
+from generators import filters
 from generators.expert import is_true
 from pipelines.context import Context
 
 KEPT = "kept"
+SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
+LESS_AGREED = "samples agree on another answer"
+BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
+KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
+KEEPS = (KEPT, KEPT_BY_AGREEMENT)
+UNJUDGED = "judge: no finite score"
+UNSURE = "log-probability: not a finite number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +59,66 @@ def answer_key(triplet: Triplet) -> str:
     return normalise(resolve(triplet.answer, triplet.options) or triplet.answer)
 
 
-def choose(candidates: list[Triplet], judged: dict[str, Judgement], rules: Select) -> Choice:
-    """The best answer to one question. Samples of one answer pool their evidence.
+def unusable(triplet: Triplet, opinion: Judgement | None, trusted: bool) -> str | None:
+    """Why a row cannot be compared with others; None where it can."""
+    if triplet.logprob is not None and not math.isfinite(triplet.logprob):
+        return UNSURE
+    if trusted and not (opinion and math.isfinite(opinion.overall + opinion.probability)):
+        return UNJUDGED
+    return None
 
-    An answer's score is its samples' mean judge score and mean log-probability, and the log of its
-    vote share; sureness is the softmax of the scores over the different answers, times the
-    calibrated probability of the best.
+
+def choose(
+    candidates: list[Triplet],
+    judged: dict[str, Judgement],
+    rules: Select,
+    trusted: bool = True,
+) -> Choice | None:
+    """The best answer to one question, None where no row can be compared.
+
+    Samples of one answer pool their evidence: its score is their mean judge score and mean
+    log-probability, and the log of its vote share; sureness is the softmax of the scores over the
+    different answers, times the calibrated probability of the best. A judge that is not `trusted`
+    has no part in either: in the place of its probability stands the generator's own, the geometric
+    mean over the answer's tokens. Where a log-probability is not known, no answer's counts.
     """
+    rows = [t for t in candidates if unusable(t, judged.get(t.id), trusted) is None]
     answers: dict[str, list[Triplet]] = defaultdict(list)
-    for triplet in candidates:
+    for triplet in rows:
         answers[answer_key(triplet)].append(triplet)
-    # Known of some samples only, log-probabilities compare nothing: they count for none of them.
-    known = all(t.logprob is not None for t in candidates)
+    if not answers:
+        return None
+    merit = {t.id: judged[t.id].overall if trusted else t.logprob or 0.0 for t in rows}
+    own = _confidence(answers, rules)
+    # What is left without the judge must not be nothing.
+    agreement = rules.agreement or float(not trusted and not any(own.values()))
     scores = {}
-    for key, rows in answers.items():
-        opinion = float(np.mean([judged[t.id].overall for t in rows]))
-        confidence = float(np.mean([t.logprob for t in rows])) if known else 0.0
-        share = len(rows) / len(candidates)
-        scores[key] = opinion + rules.confidence * confidence + rules.agreement * np.log(share)
+    for key, same in answers.items():
+        opinion = float(np.mean([merit[t.id] for t in same])) if trusted else 0.0
+        scores[key] = opinion + own[key] + agreement * np.log(len(same) / len(rows))
     best = max(sorted(scores), key=lambda k: scores[k])
     odds = np.array(list(scores.values()))
     certainty = 1 / np.exp(odds - scores[best]).sum()
-    top = max(answers[best], key=lambda t: (judged[t.id].overall, t.id))
-    chance = float(np.mean([judged[t.id].probability for t in answers[best]]))
-    return Choice(top, float(scores[best]), float(certainty * chance), chance)
+    top = max(answers[best], key=lambda t: (merit[t.id], t.id))
+    chance = _probability(answers[best], judged)
+    sureness = certainty * (chance if trusted else np.exp(min(own[best], 0.0)))
+    return Choice(top, float(scores[best]), float(sureness), chance)
+
+
+def _confidence(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
+    """By answer, its mean log-probability times its weight; 0 for all where one is not known."""
+    if any(t.logprob is None for same in answers.values() for t in same):
+        return dict.fromkeys(answers, 0.0)
+    return {
+        key: rules.confidence * float(np.mean([t.logprob for t in same]))
+        for key, same in answers.items()
+    }
+
+
+def _probability(rows: list[Triplet], judged: dict[str, Judgement]) -> float:
+    """The mean calibrated probability that an expert accepts; 0 where a row has none."""
+    found = [judged[t.id].probability if t.id in judged else 0.0 for t in rows]
+    return float(np.mean(found)) if np.isfinite(found).all() else 0.0
 
 
 def decide(
@@ -74,14 +127,16 @@ def decide(
     rules: Select,
     round: int,
     seen: set[tuple[str, str, str]] | None = None,
+    trusted: bool = True,
 ) -> list[Decision]:
-    """One decision for each triplet, in order."""
-    rules_id = content_id("select", rules.model_dump())
+    """One decision for each triplet, in order; without the judge where it is not `trusted`."""
+    rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in triplets:
         if triplet.problem is None:
             questions[triplet.question_key].append(triplet)
-    choices = {key: choose(rows, judged, rules) for key, rows in questions.items()}
+    found = {key: choose(rows, judged, rules, trusted) for key, rows in questions.items()}
+    choices = {key: choice for key, choice in found.items() if choice is not None}
     sure = sorted((c.sureness for c in choices.values()), reverse=True)
     kept = max(int(np.ceil(rules.keep * len(sure) - 1e-9)), 1)
     threshold = sure[kept - 1] if sure else 0.0
@@ -89,8 +144,13 @@ def decide(
     reasons: dict[str, str] = {}
     for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
         choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        reasons[triplet.id] = _reason(triplet, choice, threshold, rules, known)
-        if reasons[triplet.id] == KEPT:
+        no_number = unusable(triplet, judged.get(triplet.id), trusted)
+        reasons[triplet.id] = (
+            _reason(triplet, choice, threshold, rules, known, trusted)
+            if triplet.problem or no_number is None
+            else no_number
+        )
+        if reasons[triplet.id] in KEEPS:
             known.add(duplicate_key(triplet))
     decisions = []
     for triplet in triplets:
@@ -102,7 +162,7 @@ def decide(
                 triplet_id=triplet.id,
                 rules_id=rules_id,
                 round=round,
-                keep=reason == KEPT,
+                keep=reason in KEEPS,
                 reason=reason,
                 score=round_to(choice.sureness) if choice else 0.0,
                 threshold=round_to(threshold),
@@ -119,7 +179,7 @@ def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
 
 def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:
     """Rows equal in this are exact duplicates."""
-    return triplet.image_id, normalise(triplet.question), answer_key(triplet)
+    return triplet.image_id, normalise_question(triplet.question), answer_key(triplet)
 
 
 def round_to(value: float) -> float:
@@ -133,43 +193,62 @@ def _reason(
     threshold: float,
     rules: Select,
     known: set[tuple[str, str, str]],
+    trusted: bool,
 ) -> str:
+    """Of a row whose numbers are finite. Comparisons are such that one with NaN keeps nothing."""
     if triplet.problem is not None or choice is None:
         return f"form: {triplet.problem}"
     if choice.triplet.id != triplet.id:
-        same = answer_key(choice.triplet) == answer_key(triplet)
-        return "same answer as the chosen row" if same else "another answer was judged better"
-    if choice.sureness < threshold:
+        if answer_key(choice.triplet) == answer_key(triplet):
+            return SAME
+        return WORSE if trusted else LESS_AGREED
+    if not choice.sureness >= threshold:
         return "below the threshold"
-    if choice.probability < rules.min_probability:
+    if not choice.probability >= rules.min_probability:
         return "below the probability floor"
-    return "exact duplicate" if duplicate_key(triplet) in known else KEPT
+    if duplicate_key(triplet) in known:
+        return "exact duplicate"
+    return KEPT if trusted else KEPT_BY_AGREEMENT
 
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure purity."""
-    triplets = context.rows(Triplet, "generate", stage.round)
+    triplets = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
     earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
     seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}
-    decisions = decide(triplets, judged, context.config.select, stage.round, seen)
+    judge = judge_metrics(context, judged)
+    trusted = not at_chance(judge)
+    decisions = decide(triplets, judged, context.config.select, stage.round, seen, trusted)
     stage.write(Decision, decisions)
     stage.metrics = selection_metrics(context, triplets, decisions)
+    stage.metrics |= {"by": "judge" if trusted else "agreement", "judge": auc_in_words(judge)}
+    for line in of_selection(stage.metrics):
+        context.display.warn(f"round {stage.round}: {line}")
+
+
+def judge_metrics(context: Context, judged: dict[str, Judgement]) -> dict[str, Any]:
+    """What was measured of the judge that gave these opinions, the newest where it gave none."""
+    named = {j.judge_id for j in judged.values()} or {context.model("judge").id}
+    models = [m for m in context.rows(Model) if m.id in named]
+    return dict(json.loads(models[-1].metrics)) if models else {}
 
 
 def selection_metrics(
     context: Context, triplets: list[Triplet], decisions: list[Decision]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Counts by reason, kept share of questions, and purity before and after (phantoms only)."""
     parsed = {t.id: t for t in triplets if t.problem is None}
     kept = [d.triplet_id for d in decisions if d.keep]
     questions = {t.question_key for t in parsed.values()}
+    reasons = Counter(d.reason for d in decisions if not d.keep).most_common()
     return {
         "kept": len(kept),
+        "why_none": None if kept else next((r for r, _ in reasons if r not in BEATEN), None),
         "rejected": len(decisions) - len(kept),
         "kept_fraction": round(len(kept) / max(len(questions), 1), 4),
         "questions": len(questions),
-        "reasons": dict(Counter(d.reason for d in decisions if not d.keep).most_common()),
+        "reasons": dict(reasons),
         "purity_before": purity(context, list(parsed.values())),
         "purity_after": purity(context, [parsed[i] for i in kept]),
     }

@@ -36,6 +36,7 @@ from engine.training import (
 from engine.workspace import Stage
 from generators.expert import EXPERT
 from generators.prompts import answer_prompt, ask_prompt
+from generators.questions import DIFFICULTIES
 from pipelines.context import Context
 
 Turn = dict[str, str]  # image_id, prompt, completion
@@ -67,6 +68,8 @@ def turns_of(
             )
         if rng.random() < ask_share:
             fields = task.to_dict()
+            if fields["difficulty"] not in DIFFICULTIES:  # so that any may be asked for
+                fields["difficulty"] = str(rng.choice(DIFFICULTIES))
             turns.append(
                 {
                     "image_id": row.image_id,
@@ -132,6 +135,8 @@ def training_arguments(
 ) -> dict[str, Any]:
     """What every training loop is given; paths are absolute, for workers run elsewhere."""
     return section.model_dump() | {
+        "stage": stage.name,
+        "section": type(section).__name__.lower(),
         "model": context.path_of(model),
         "data": str((stage.folder / "data").resolve()),
         "out": str((stage.folder / "weights").resolve()),
@@ -222,6 +227,10 @@ def sft(context: Context, stage: Stage) -> None:
     kept = kept_triplets(context, stage.round)
     left = {t.id for t in fresh_triplets(context, kept)}
     rows = seed_triplets(context) + [t for t in kept if t.id not in left]
+    if not rows:
+        context.display.warn(f"sft, round {stage.round}: no rows to learn from, so it is left out")
+        stage.metrics = {"skipped": "no rows to learn from"}
+        return
     _train(context, stage, context.base(), "sft", rows)
 
 

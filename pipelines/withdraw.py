@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.hub.publish import FOLDER
 from engine.lineage import withdraw as asking
+from engine.lineage.agreement import agreed
 from engine.lineage.redaction import Rule, redact
 from engine.records import Image, Refusal, Review, Withdrawal, content_id
 from engine.workspace import Workspace, utc
@@ -19,9 +20,11 @@ def withdraw(
     """Take the images that `target` names, and every row that derives from them, out for good.
 
     The workspace is open for writing. Weights stay: the answer says which must not be used. Raises
-    TriptychError where `target` names nothing, or more than one thing.
+    TriptychError where `target` names nothing, or more than one thing, and where the ledger or a
+    shard is not what was committed: what cannot be undone rests on neither.
     """
-    answer = asking.withdraw(workspace.ledger(), target, group)
+    with agreed(workspace, whole=True) as ledger:
+        answer = asking.withdraw(ledger, target, group)
     gone = set(answer.images)
     taken = [i for i in workspace.read(Image) if i.id in gone]
     when = utc()

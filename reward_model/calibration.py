@@ -6,13 +6,17 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from engine.statistics import finite
+
 
 def fit_platt(scores: np.ndarray, accepted: np.ndarray) -> tuple[float, float]:
     """Slope and offset of `p = sigmoid(slope * score + offset)` by maximum likelihood.
 
     Targets are smoothed as in Platt's paper. The slope is held positive: a judge that ranks
-    backwards is not repaired here. Returns (1, 0) where only one class is present.
+    backwards is not repaired here. Returns (1, 0) where only one class is present. Raises
+    TriptychError where a score is not finite.
     """
+    scores = finite(scores, "scores to calibrate")
     positive, negative = int(accepted.sum()), int((~accepted.astype(bool)).sum())
     if not positive or not negative:
         return 1.0, 0.0
@@ -23,7 +27,8 @@ def fit_platt(scores: np.ndarray, accepted: np.ndarray) -> tuple[float, float]:
         return float(np.mean(np.logaddexp(0, logit) - target * logit))
 
     best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    return float(np.exp(best[0])), float(best[1])
+    slope, offset = finite([np.exp(best[0]), best[1]], "figures of the calibration")
+    return float(slope), float(offset)
 
 
 def probability(scores: np.ndarray, slope: float, offset: float) -> np.ndarray:

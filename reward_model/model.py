@@ -36,7 +36,7 @@ class RewardModel(nn.Module):
         return self.heads(hidden[:, -1].to(self.heads.weight.dtype))
 
     def save(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Write backbone, heads and settings; the folder is a model for `weights_id` too."""
+        """Write backbone, heads and settings; the folder is a model for `folder_id` too."""
         self.backbone.save_pretrained(folder)
         heads = {"weight": self.heads.weight.detach(), "bias": self.heads.bias.detach()}
         save_file({k: v.contiguous() for k, v in heads.items()}, folder / HEADS)

@@ -9,6 +9,7 @@ import numpy as np
 from engine.records import Judgement, Triplet, content_id
 from engine.vlm import Request
 from engine.vlm.inputs import sift
+from engine.vlm.memory import Parts
 from reward_model.calibration import probability
 from reward_model.criteria import CRITERIA, judge_prompt
 
@@ -32,25 +33,29 @@ class Judge:
         if threads:
             torch.set_num_threads(threads)
         self.id = judge_id
+        self.parts = Parts("judge")
         self.settings = load_settings(model)
         self.model, self.processor = load_reward_model(model)
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def scores(self, requests: Sequence[Request], batch: int = 64) -> np.ndarray:
-        """(N, 3) logits in the order of CRITERIA; NaN for a request that cannot be read."""
+        """(N, 3) logits in the order of CRITERIA; NaN for a request that cannot be read.
+
+        At most `batch` requests are read at once, fewer where memory runs out.
+        """
+        found = self.parts.map(self._scores, requests, batch)
+        return np.array(found).reshape(-1, len(CRITERIA))
+
+    def _scores(self, part: Sequence[Request]) -> list[np.ndarray]:
         import torch
 
-        found = np.full((len(requests), len(CRITERIA)), np.nan)
-        for low in range(0, len(requests), batch):
-            part = requests[low : low + batch]
-            inputs, problems = sift(self.processor, part, self.settings["max_pixels"])
-            if inputs is None:
-                continue
-            good = [low + place for place, problem in enumerate(problems) if problem is None]
+        inputs, problems = sift(self.processor, part, self.settings["max_pixels"])
+        found = np.full((len(part), len(CRITERIA)), np.nan)
+        if inputs is not None:
             with torch.no_grad():
                 scores = self.model(**inputs.to(self.model.heads.weight.device))
-            found[good] = scores.float().cpu().numpy()
-        return found
+            found[[problem is None for problem in problems]] = scores.float().cpu().numpy()
+        return list(found)
 
     def overall(self, scores: np.ndarray) -> np.ndarray:
         """(N,) weighted mean of the criteria's logits."""
@@ -58,12 +63,13 @@ class Judge:
         return np.asarray(scores @ weights / weights.sum())
 
     def judge(self, triplets: Sequence[Triplet], pngs: dict[str, bytes]) -> list[Judgement]:
-        """One judgement a triplet."""
+        """One judgement a triplet; none for a triplet whose score is not finite."""
         prompts = self.settings["prompts"]
         scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
         overall = self.overall(scores)
         slope, offset = self.settings["calibration"]
         accepted = probability(overall, slope, offset)
+        sound = np.isfinite(np.column_stack([scores, overall, accepted])).all(1)
         return [
             Judgement(
                 id=content_id("judgement", triplet.id, self.id),
@@ -73,5 +79,6 @@ class Judge:
                 overall=round(float(total), 5),
                 probability=round(float(p), 5),
             )
-            for triplet, row, total, p in zip(triplets, scores, overall, accepted)
+            for triplet, row, total, p, known in zip(triplets, scores, overall, accepted, sound)
+            if known
         ]

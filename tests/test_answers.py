@@ -13,13 +13,13 @@ from engine.answers import (
     Question,
     is_correct,
     is_valid,
-    normalise,
     parse_completion,
     parse_question,
     render_completion,
     render_question,
     resolve,
 )
+from engine.spelling import normalise, says_something
 
 WORDS = [
     "left",
@@ -43,7 +43,7 @@ option_lists = st.lists(plain, min_size=2, max_size=5, unique=True).map(tuple)
 texts = st.text(max_size=60)
 untagged = st.text(st.characters(codec="utf-8", exclude_characters="<>|"), max_size=40)
 stripped = untagged.map(str.strip)
-filled = stripped.filter(bool)
+filled = stripped.filter(says_something)
 
 
 @st.composite
@@ -57,7 +57,8 @@ def respelt(draw: st.DrawFn, text: str) -> str:
     """The text in another case, in quotes or brackets, with a full stop or an article."""
     cased = draw(st.sampled_from([str.lower, str.upper, str.title, str.capitalize]))(text)
     left, right = draw(st.sampled_from([("", ""), ('"', '"'), ("(", ")"), (" ", "\n"), ("'", "'")]))
-    article = draw(st.sampled_from(["", "the ", "The ", "a ", "An "]))
+    a = "an" if text[0] in "aeiou" else "a"
+    article = draw(st.sampled_from(["", "the ", "The ", f"{a} ", f"{a.title()} "]))
     return f"{left}{article}{cased}{draw(st.sampled_from(['', '.', '!', ',', ';', '...']))}{right}"
 
 
@@ -155,6 +156,36 @@ def test_a_letter_with_another_options_text_names_neither() -> None:
 
 def test_a_letter_beyond_the_options_names_none() -> None:
     assert resolve("D", ("left", "right")) is None
+
+
+def test_an_option_that_is_a_letter_is_named_by_its_text_only() -> None:
+    groups = ("B", "A", "O")
+    assert [resolve(said, groups) for said in ("A", "b.", "(O)", "C")] == ["A", "B", "O", None]
+    assert resolve("B. A", groups) == "A"
+    assert resolve("A. A", groups) is None
+
+
+def test_a_letter_that_another_option_has_in_its_text_names_none() -> None:
+    assert resolve("A", ("type B", "type A")) is None
+    assert resolve("A", ("type A", "type B")) == "type A"
+    assert resolve("B. type A", ("type B", "type A")) == "type A"
+
+
+def test_an_a_that_tells_options_apart_is_no_article() -> None:
+    options = ("A dissection", "B dissection")
+    assert resolve("dissection", options) is None
+    assert resolve("the A dissection", options) == options[0]
+    assert resolve("a dissection", ("dissection", "no dissection")) == "dissection"
+
+
+@given(st.permutations(["type A", "type B", "no dissection", "a mass"]), st.data())
+def test_the_order_of_options_changes_nothing_for_their_texts(
+    order: list[str], data: st.DataObject
+) -> None:
+    gold = data.draw(st.sampled_from(order))
+    said = data.draw(respelt(gold)) if not gold.startswith("a ") else gold.upper()
+    assert resolve(said, tuple(order)) == gold
+    assert not any(is_correct(said, other, tuple(order)) for other in order if other != gold)
 
 
 # What is right
@@ -259,9 +290,43 @@ def test_a_tag_inside_an_answer_or_a_reason_is_refused(tag: str, end: str) -> No
     assert parse_completion(f"<think>a {mark} b</think><answer>left</answer>").problem
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n"])
-def test_an_empty_answer_tag_is_refused(blank: str) -> None:
-    assert parse_completion(f"<answer>{blank}</answer>") == Completion("", "", "empty answer")
+NOTHING = [
+    "",
+    " ",
+    "\n",
+    ".",
+    "-",
+    "...",
+    "\u200b",
+    "\u3002",
+    "\u3164",
+    "\u2800",
+    "\u0301",
+    "--",
+    "?",
+]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_an_answer_without_a_letter_or_digit_is_empty(nothing: str) -> None:
+    assert parse_completion(f"<answer>{nothing}</answer>") == Completion("", "", "empty answer")
+    assert not is_valid(nothing, ())
+    assert not is_valid(nothing, ("left", "right"))
+    assert resolve(nothing, ("left", "right")) is None
+    assert parse_question(render_question(nothing, ())).problem
+    assert parse_question(render_question("Which side?", ("left", nothing))).problem
+
+
+def test_a_sign_is_an_answer_only_where_signs_are_the_options() -> None:
+    signs = ("+", "-")
+    assert parse_question(render_question("Nitrite?", signs)) == Question("Nitrite?", signs)
+    for sign, other in (signs, signs[::-1]):
+        assert parse_completion(f"<answer>{sign}</answer>", signs) == Completion("", sign)
+        assert is_correct(sign, sign, signs)
+        assert not is_correct(other, sign, signs)
+        assert not is_correct(sign, sign)
+    assert is_correct("\u2212", "-", signs)  # a minus by another character
+    assert is_correct("A", "+", signs)
 
 
 @given(filled, filled)
@@ -285,6 +350,18 @@ def test_a_completion_is_parsed_as_it_was_rendered(rationale: str, answer: str) 
 def test_a_question_is_parsed_as_it_was_rendered(text: str, options: tuple[str, ...]) -> None:
     assert parse_question(render_question(text, options)) == Question(text, options)
     assert parse_question(render_question(text, ())) == Question(text, ())
+
+
+@pytest.mark.parametrize("form", ["{}. {}", "({}) {}", "{}) {}", "{}: {}"])
+def test_options_numbered_by_letters_are_their_texts(form: str) -> None:
+    def numbered(*texts: str) -> Question:
+        listed = tuple(form.format(letter, text) for letter, text in zip("ABC", texts))
+        return parse_question(render_question("Side?", listed))
+
+    assert numbered("left", "right") == Question("Side?", ("left", "right"))
+    assert numbered("left", "right", "Left.").problem == "repeated options"
+    other = ("B. burgdorferi", "C. difficile")  # letters of their names
+    assert parse_question(render_question("Which?", other)).options == other
 
 
 def test_options_that_say_the_same_are_refused() -> None:

@@ -133,7 +133,7 @@ def test_an_added_a_missing_and_an_unreadable_file_are_noticed(place: Workspace)
     (event(place, 2) / "refusals-000.parquet").unlink()
     (event(place, 4) / "commit.json").write_text("{")
     assert broken(place) == [
-        "00004-stage-r4: commit.json is missing or cannot be read",
+        "00004-stage-r4: commit.json is cut or no JSON",
         "00004-stage-r4: has no hashes, though an event before it has",
         "00002-stage-r2: refusals-000.parquet is missing",
         "00001-stage-r1: refusals-001.parquet is not of this commit",
@@ -143,7 +143,7 @@ def test_an_added_a_missing_and_an_unreadable_file_are_noticed(place: Workspace)
 @pytest.mark.parametrize("said", ["[]", "{}", '{"sequence": "1"}', '{"shards": 3}'])
 def test_a_commit_of_another_shape_is_a_finding(place: Workspace, said: str) -> None:
     (event(place, 1) / "commit.json").write_text(said)
-    assert "00001-stage-r1: commit.json is missing or cannot be read" in broken(place)
+    assert "00001-stage-r1: commit.json is not a commit's" in broken(place)
 
 
 def test_a_changed_configuration_is_noticed(place: Workspace) -> None:

@@ -294,3 +294,15 @@ def test_a_mistake_in_the_configuration_is_told_before_torch_is_loaded(command: 
 def test_settings_of_the_source_are_checked(setting: str, said: str) -> None:
     with pytest.raises(TriptychError, match=re.escape(said)):
         build({"source": {"path": "x"}}, [setting], "run.yaml")
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        "reward.criteria={factuality: 0}",
+        "generator.styles={direct: 0, step: 0}",
+        "source.split={train: 0}",
+    ],
+)
+def test_shares_that_are_all_0_have_no_mean(shares: str) -> None:
+    assert "one of the shares must be above 0" in refusal(shares)

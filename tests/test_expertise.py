@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +28,8 @@ ASKED = {
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Pairs:
-    """Sixty pairs of four images with a closed and two open questions each."""
+def draw(tmp_path: Path) -> Callable[[int, int], Pairs]:
+    """Pairs of four images with a closed and two open questions each: a number of them, a seed."""
     images = [replace(make_image(n, f"g{n}"), source=f"images/{n}.png") for n in range(4)]
     rows = [
         {
@@ -47,7 +48,27 @@ def pairs(tmp_path: Path) -> Pairs:
     config = build(values, [f"source.path={tmp_path}", "source.public=true"], "x")
     context = cast(Context, SimpleNamespace(config=config, images=lambda: images))
     expert = GoldExpert(context)
-    return expert.pairs([row for i in images for row, _ in expert.rows(i, 9)], 60, 0)
+    gold = [row for i in images for row, _ in expert.rows(i, 9)]
+    return lambda number, seed: expert.pairs(gold, number, seed)
+
+
+@pytest.fixture
+def pairs(draw: Callable[[int, int], Pairs]) -> Pairs:
+    """Sixty pairs."""
+    return draw(60, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_that_another_was_made_from_is_written_too(
+    draw: Callable[[int, int], Pairs], seed: int
+) -> None:
+    rows, preferences = draw(6, seed)
+    there = {row.id for row in rows}
+    images = {make_image(n, f"g{n}").id for n in range(4)}
+    named = {source for row in rows for source in row.derived_from}
+    assert named
+    assert named <= there | images
+    assert {p.chosen_id for p in preferences} | {p.rejected_id for p in preferences} <= there
 
 
 def test_reasoning_is_judged_by_its_order_and_not_by_being_there(pairs: Pairs) -> None:
@@ -92,3 +113,4 @@ def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
     frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
     assert frozen
     assert taught == {i.id for i in images} - frozen
+    assert new_pairs(context, 1, trusted=False)[0] == []

@@ -260,25 +260,27 @@ def test_a_deflated_file_of_fair_size_is_read(decoder: Decoder, tmp_path: Path) 
 
 
 def test_a_decoder_killed_in_mid_file_refuses_it_and_reads_the_next(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"  # opening it waits for a writer, so the child hangs in mid-file
-    os.mkfifo(pipe)
     good = save(grey(ramp()), tmp_path / "good")
     with Decoder() as decoder:
         decoder.decode(good, "middle")
         assert decoder.pid is not None
+        os.kill(decoder.pid, signal.SIGSTOP)  # so that the child hangs in mid-file
         timer = threading.Timer(0.3, os.kill, (decoder.pid, signal.SIGKILL))
         timer.start()
-        images, refusals = ingest(decoder, pipe)
+        images, refusals = ingest(decoder, good)
         timer.join()
         assert (images, [r.reason for r in refusals]) == ([], ["decoder crashed"])
         assert ingest(decoder, good)[0]
 
 
 def test_a_file_that_takes_too_long_is_a_timeout(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with Decoder(timeout_s=0.3) as decoder, pytest.raises(ImagingError) as caught:
-        decoder.decode(pipe, "middle")
+    good = save(grey(ramp()), tmp_path / "good")
+    with Decoder(timeout_s=2) as decoder:
+        decoder.decode(good, "middle")
+        assert decoder.pid is not None
+        os.kill(decoder.pid, signal.SIGSTOP)
+        with pytest.raises(ImagingError) as caught:
+            decoder.decode(good, "middle")
     assert caught.value.reason is Reason.TIMEOUT
 
 
@@ -479,11 +481,16 @@ def test_degenerate_images_are_refused(decoder: Decoder, tmp_path: Path) -> None
         assert refusals[0].reason.startswith("degenerate")
 
 
-def test_listing_finds_images_of_any_name_and_leaves_the_rest(tmp_path: Path) -> None:
+def test_listing_finds_every_file_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "deep/.hidden").mkdir(parents=True)
-    for name in ("IM0001", "deep/x.dcm", "DICOMDIR", "labels.json", ".DS_Store", "deep/.hidden/y"):
+    names = (".DS_Store", "DICOMDIR", "IM0001", "deep/.hidden/y", "deep/x.dcm", "labels.json")
+    for name in names:
         (tmp_path / name).write_bytes(b"")
-    assert list_files(tmp_path) == [tmp_path / "IM0001", tmp_path / "deep/x.dcm"]
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe")
+    found = [path.relative_to(tmp_path).as_posix() for path in list_files(tmp_path)]
+    assert found == sorted((*names, "link", "nowhere", "pipe"))
 
 
 def test_a_group_is_in_one_split_and_shares_come_out_about_right() -> None:
@@ -544,6 +551,6 @@ def test_a_cohort_is_the_same_when_it_is_finished_later(tmp_path: Path) -> None:
 
     cohort("grown", {"ultrasound": 2})
     assert cohort("grown", {"ultrasound": 6}) == cohort("whole", {"ultrasound": 6})
-    files = list_files(tmp_path / "whole")
+    files = sorted((tmp_path / "whole").rglob("*.dcm"))
     assert [f.name for f in files] == [f"{i:04d}.dcm" for i in range(6)]
     assert len({dcmread(f).PatientID for f in files}) == 5

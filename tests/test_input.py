@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.lineage.verify import verify
 from engine.records import Decision, Evaluation, Image
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
@@ -84,3 +85,4 @@ def test_vqa_rad_runs_end_to_end_split_by_patient(tmp_path: Path) -> None:
     assert place.read(Decision)
     assert {e.split for e in place.read(Evaluation)} <= {"val", "test"}
     assert (workspace / "report" / "index.html").exists()
+    assert verify(place).problems == []

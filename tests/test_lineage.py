@@ -330,7 +330,7 @@ def test_a_migration_that_was_cut_short_is_taken_up(
     from engine import workspace as module
 
     as_version_1(copy.root)
-    real, calls = module._replace, iter(range(100))
+    real, calls = module.replace_file, iter(range(100))
 
     def power_cut(path: Path, data: bytes) -> None:
         if next(calls) == 3:
@@ -338,7 +338,7 @@ def test_a_migration_that_was_cut_short_is_taken_up(
         real(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_replace", power_cut)
+        patch.setattr(module, "replace_file", power_cut)
         with pytest.raises(OSError, match="power cut"), Workspace.maintaining(copy.root):
             pass
     with Workspace.maintaining(copy.root):

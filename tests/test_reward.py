@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -11,13 +13,15 @@ from pydantic import ValidationError
 
 from engine.answers import is_correct, parse_completion, render_completion
 from engine.config import Grpo
-from pipelines.grpo import composite_reward, divided
+from engine.errors import TriptychError
+from pipelines.grpo import Reward, divided, opinion
+from reward_model.scoring import Judge
 
 OPTIONS = ("left", "right", "both sides")
 weight = st.floats(0, 1e6, allow_nan=False)
 weights = st.fixed_dictionaries({}, optional={"judge": weight, "correct": weight, "format": weight})
 logits = st.one_of(
-    st.floats(allow_nan=False), st.sampled_from([math.inf, -math.inf, 1e300, -1e300, 0.0])
+    st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1e300, -1e300, 0.0])
 )
 texts = st.one_of(
     st.text(max_size=40),
@@ -27,6 +31,23 @@ texts = st.one_of(
         st.sampled_from([*OPTIONS, "Left.", "B", "B. right", "left or right", "", "elsewhere"]),
     ),
 )
+
+
+class Told(Reward):
+    """The judge's part, with a judge that says what it is told."""
+
+    def _judged(self, texts: list[str], *rest: object) -> np.ndarray:
+        return np.full(len(texts), self.images)
+
+
+def composite_reward(
+    text: str, gold: str, options: tuple[str, ...], judged: float, chosen: dict[str, float]
+) -> float:
+    """One completion's reward, as TRL adds up the parts."""
+    columns = {"gold": [gold], "options": [options], "image_id": [""], "question": [""]}
+    judge = Told("judge", cast(Judge, object()), judged)
+    parts = [Reward("correct"), judge, Reward("format")]
+    return sum(chosen.get(p.__name__, 0.0) * p([text], **columns)[0] for p in parts)
 
 
 def accepted(values: dict[str, float]) -> dict[str, float] | None:
@@ -150,3 +171,9 @@ def test_a_group_teaches_where_some_answers_are_right_and_others_wrong(
 ) -> None:
     texts = [render_completion("", answer) for answer in answers]
     assert divided(texts, "left", OPTIONS) == teaches
+
+
+@pytest.mark.parametrize("judged", [math.nan, math.inf, -math.inf])
+def test_a_judge_without_a_score_is_an_error(judged: float) -> None:
+    with pytest.raises(TriptychError, match=r"reward\.lr"):
+        opinion(judged)

@@ -49,10 +49,10 @@ from typer.testing import CliRunner
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE
-from engine.hub.croissant import content_hash
 from engine.hub.export import export
 from engine.hub.model_card import model_card
 from engine.lineage.chain import file_hash, head
+from engine.lineage.files import listing_hash
 from engine.lineage.prov import prov, write
 from engine.lineage.withdrawals import withdrawn_ids
 from engine.records import (
@@ -156,8 +156,8 @@ def test_version_identifier_and_files_are_of_the_content(exported: Path) -> None
         for path in exported.rglob("*.parquet")
     }
     assert {f["contentUrl"]: f["sha256"] for f in said["distribution"]} == hashes
-    assert said["identifier"] == f"urn:sha256:{content_hash(hashes)}"
-    assert said["version"].endswith(f"+{content_hash(hashes)[:12]}")
+    assert said["identifier"] == f"urn:sha256:{listing_hash(hashes)}"
+    assert said["version"].endswith(f"+{listing_hash(hashes)[:12]}")
 
 
 def withdrawal(kind: str, subject: str) -> Withdrawal:

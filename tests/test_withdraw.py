@@ -54,7 +54,7 @@ class Memory(Ledger):
     def __init__(self, history: History) -> None:
         super().__init__(Path(":memory:"))
         self._open = db = duckdb.connect()
-        ledger_module._create(db)
+        ledger_module.create(db)
         db.begin()
         for row_type in ROW_TYPES:
             self._load_rows(db, row_type, history)

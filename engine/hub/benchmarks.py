@@ -1,15 +1,22 @@
-"""Readers of public VQA benchmarks, in the exact fields that they are published with."""
+"""Readers of public VQA benchmarks, in the exact fields that they are published with.
+
+A row that cannot be gold is left out and named; the others are used.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.answers import normalise
 from engine.errors import TriptychError
+from engine.gold import NotText, gold_problem, text_of
+from engine.spelling import normalise, normalise_question
 
 VQA_RAD_ORGANS = {"HEAD": "head", "CHEST": "chest", "ABD": "abdomen"}
+NAMES = ("image_name", "qid")  # by which a row that is left out is told
 # VQA-RAD's question types (Lau et al. 2018) in OmniMedVQA's five.
 VQA_RAD_TYPES = {
     "MODALITY": "modality",
@@ -34,31 +41,115 @@ class Question:
     question_type: str
 
 
-def load_vqa_rad(folder: Path) -> list[Question]:
-    """VQA-RAD's own JSON (`*.json` beside `images/`), one row a question, as published.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that was not used: its place as a JSON Pointer (RFC 6901), and why.
 
-    Patients are MedPix cases (`image_case_url`). Raises TriptychError where the JSON is missing or
-    lacks a field.
+    `image` and `qid` are its image and its own id, empty where it has none.
+    """
+
+    place: str
+    reason: str
+    image: str
+    qid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What a benchmark's file says: of images, whatever became of their questions, and the rows."""
+
+    images: list[tuple[str, str, str]]  # file name, patient, anatomy
+    questions: list[Question]
+    left_out: list[LeftOut]
+
+
+def load_vqa_rad(folder: Path) -> list[Question]:
+    """The questions of `read_vqa_rad`."""
+    return read_vqa_rad(folder).questions
+
+
+def read_vqa_rad(folder: Path) -> Benchmark:
+    """VQA-RAD's own JSON (`*.json` beside `images/`), one row a question.
+
+    Patients are MedPix cases (`image_case_url`). Left out are rows whose image, patient, question
+    or answer is no text or cannot be gold (`engine.gold`), and rows that answer one question about
+    one image differently. Raises TriptychError where the file is no list or no row can be used.
     """
     found = sorted(folder.glob("*.json"))
     if len(found) != 1:
         raise TriptychError(f"{folder} must hold VQA-RAD's one JSON file beside images/")
     try:
-        rows = json.loads(found[0].read_text(encoding="utf-8"))
-        return [_vqa_rad(row) for row in rows if str(row["answer"]).strip()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: {error!r}") from None
+        rows = json.loads(found[0].read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise TriptychError(f"{found[0]} is not VQA-RAD's JSON: it must be a list of rows")
+    read = [_vqa_rad(row) for row in rows]
+    reasons = _contradictions(read) | {n: r for n, r in enumerate(read) if isinstance(r, str)}
+    left_out = [
+        LeftOut(f"{found[0].name}#/{n}", reasons[n], *(_named(rows[n], k) for k in NAMES))
+        for n in sorted(reasons)
+    ]
+    used = [q for n, q in enumerate(read) if isinstance(q, Question) and n not in reasons]
+    if not used:
+        first = f": {left_out[0].place}: {left_out[0].reason}" if left_out else ""
+        raise TriptychError(f"{found[0]} has no row that can be used{first}")
+    return Benchmark([shown for row in rows if (shown := _shown(row))], used, left_out)
 
 
-def _vqa_rad(row: dict[str, object]) -> Question:
-    answer = str(row["answer"]).strip()
+def _named(row: object, field: str) -> str:
+    value = row.get(field, "") if isinstance(row, dict) else ""
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _shown(row: object) -> tuple[str, str, str] | None:
+    """A row's image, patient and anatomy, where the first two are texts."""
+    if not isinstance(row, dict):
+        return None
+    try:
+        image, patient = (text_of(row.get(name)) for name in ("image_name", "image_case_url"))
+    except NotText:
+        return None
+    return image, patient, VQA_RAD_ORGANS.get(str(row.get("image_organ")).strip(), "unknown")
+
+
+def _vqa_rad(row: object) -> Question | str:
+    """A row as a question, or why it is none."""
+    if not isinstance(row, dict):
+        return "is no object with VQA-RAD's fields"
+    said = {}
+    for name in ("image_name", "image_case_url", "question", "answer"):
+        if name not in row:
+            return f"{name} is missing"
+        try:
+            said[name] = text_of(row[name])
+        except NotText as problem:
+            return f"{name} {problem}"
+    answer, question = said["answer"], said["question"]
     closed = normalise(answer) in ("yes", "no")
-    return Question(
-        image=str(row["image_name"]),
-        patient=str(row["image_case_url"]),
-        anatomy=VQA_RAD_ORGANS.get(str(row["image_organ"]).strip(), "unknown"),
-        question=" ".join(str(row["question"]).split()),
-        options=("yes", "no") if closed else (),
+    options = ("yes", "no") if closed else ()
+    return gold_problem(question, options, answer) or Question(
+        image=said["image_name"],
+        patient=said["image_case_url"],
+        anatomy=VQA_RAD_ORGANS.get(str(row.get("image_organ")).strip(), "unknown"),
+        question=question,
+        options=options,
         answer=normalise(answer) if closed else answer,
-        question_type=VQA_RAD_TYPES.get(str(row["question_type"]).strip(), "attribute"),
+        question_type=VQA_RAD_TYPES.get(str(row.get("question_type")).strip(), "attribute"),
     )
+
+
+def _contradictions(read: Iterable[Question | str]) -> dict[int, str]:
+    """By number the rows that answer a question about an image otherwise than another row does."""
+    asked: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for number, question in enumerate(read):
+        if isinstance(question, Question):
+            key = question.image, normalise_question(question.question)
+            asked[key][number] = normalise(question.answer)
+    return {
+        number: f"answer contradicts row {other}, of the same image and question: keep one"
+        for answers in asked.values()
+        for number, answer in answers.items()
+        for other in [next((n for n, a in answers.items() if a != answer), None)]
+        if other is not None
+    }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
-from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted
+from engine.caveats import of_selection
+from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -20,8 +23,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def card(workspace: Workspace, name: str) -> str:
-    """The README.md of the exported dataset; equal workspaces give equal text."""
-    ledger = workspace.ledger()
+    """The README.md of the exported dataset; equal workspaces give equal text.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
+    with agreed(workspace) as ledger:
+        return counted_card(workspace, ledger, name)
+
+
+def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
+    """`card`, from a ledger that was compared with the record."""
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
     parts += [*_origin(ledger, counts), _use(counts)]
@@ -89,11 +100,20 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
         blocks.append(
             f"{withdrawn} withdrawn images are left out, with all that derives from them."
         )
+    told = [f"**Round {r}: {line}.**" for r, m in _selections(ledger) for line in of_selection(m)]
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
         section("Counts", *blocks),
-        section("Kept and rejected", reasons_table if decided else "No decision yet.", rejects),
+        section(
+            "Kept and rejected", *told, reasons_table if decided else "No decision yet.", rejects
+        ),
     ]
+
+
+def _selections(ledger: Ledger) -> list[tuple[int, dict[str, Any]]]:
+    """The metrics of each round's selection."""
+    commits = ledger.sql("SELECT round, metrics FROM commits WHERE stage = 'select' ORDER BY ALL")
+    return [(c["round"], json.loads(c["metrics"])) for c in commits]
 
 
 def _origin(ledger: Ledger, counts: Counts) -> list[str]:
@@ -101,6 +121,8 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
     models += [
         ("judge", "none" if k == NOT_STATED else k, n) for k, n in counts["judge_id"].items()
     ]
+    told = told_by_id(ledger)
+    named = [f"`{k}` is {told[k]}." for role, k, _ in models if k in told]
     rounds = ", ".join(str(k) for k in counts["round"])
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
@@ -110,7 +132,12 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles
     ]
     return [
-        section("Made by", table(("role", "id", "rows"), models), f"Rounds: {rounds or 'none'}."),
+        section(
+            "Made by",
+            table(("role", "id", "rows"), models),
+            *dict.fromkeys(named),
+            f"Rounds: {rounds or 'none'}.",
+        ),
         section("De-identification", table(("profile", "synthetic", "images"), kinds)),
     ]
 

@@ -8,7 +8,6 @@ What it says is counted from the ledger and from the files that it describes, no
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.hub.export import NOT_STATED, SELECTED, counted
+from engine.hub.export import NOT_STATED, SELECTED, counted, told_by_id
 from engine.lineage import chain
+from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -43,16 +43,17 @@ _COLUMNS = {
     "rationale": "Why, in the generator's or the expert's words.",
     "modality": "Imaging modality.",
     "anatomy": "Body part.",
-    "question_type": "What is asked about.",
-    "difficulty": "Asked-for difficulty.",
+    "question_type": "What was to be asked about.",
+    "question_type_found": "What the question's words ask about, by rule; or `unknown`.",
+    "difficulty": "Asked-for difficulty; `not stated` where nobody asked for one.",
     "prompt_style": "How the generator was prompted.",
     "reward": "The judge's weighted score, a logit; empty where no judge has seen the row.",
     "probability": "Calibrated estimate that an expert accepts the row.",
     "round": "Round of the loop that made the row; 0 for the expert's.",
     "group": "Keyed hash of patient or study; no group is in two splits.",
     "image_id": "Hash of the image's pixels.",
-    "generator_id": "Hash of the generator's weights, or `expert`.",
-    "judge_id": "Hash of the judge's weights.",
+    "generator_id": "Hash of the generator's files, or of its Hub commit or name; or `expert`.",
+    "judge_id": "Hash of the judge's files, or of its Hub commit.",
     "is_synthetic": "Whether the image was drawn by a program.",
     "source": "Name of a drawn image; empty for images of patients.",
     "origin": "generated or expert.",
@@ -93,8 +94,8 @@ def croissant(
     """
     ledger = workspace.ledger()
     files = [*sorted((folder / "data").glob("*.parquet")), folder / "rejects.parquet"]
-    hashes = {path.relative_to(folder).as_posix(): chain.file_hash(path) for path in files}
-    content = content_hash(hashes)
+    hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    content = listing_hash(hashes)
     counts = counted(ledger)
     number = f"{max(counts['round'])}.{len(_made_by(workspace))}.0+{content[:12]}"
     licence = str(workspace.config.get("licence", "apache-2.0"))
@@ -120,12 +121,6 @@ def croissant(
         "distribution": [_file(folder / path, path, digest) for path, digest in hashes.items()],
         "recordSet": [_splits(files), *(_records(path) for path in files)],
     }
-
-
-def content_hash(hashes: dict[str, str]) -> str:
-    """SHA-256 over `HASH  PATH` lines in the order of their paths, as `sha256sum` writes them."""
-    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def write_croissant(workspace: Workspace, folder: Path, name: str, url: str | None = None) -> None:
@@ -236,8 +231,9 @@ def _rai(ledger: Ledger, counts: Counts) -> dict[str, Any]:
         "SELECT count(DISTINCT j.id) AS n FROM judgements j "
         f"WHERE triplet_id IN (SELECT id FROM ({SELECTED}))"
     )[0]["n"]
+    told = told_by_id(ledger)
     tools = [
-        f"{role} {model}"
+        f"{role} {model}" + (f" ({told[model]})" if model in told else "")
         for role in ("generator", "judge")
         for model in _models(counts, role)
         if model != "expert"

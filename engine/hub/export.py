@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine import question_types
 from engine.errors import TriptychError
+from engine.hub.row_groups import pictures_of, row_groups
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
-from engine.records import Image
 from engine.workspace import Workspace
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
@@ -38,7 +40,6 @@ COUNTED = (
     "generator_id",
     "judge_id",
 )
-ROW_GROUP = 100  # rows with images: what the Hub's viewer asks for
 
 # One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
 # its decision stood on; an expert's row needs no decision, but a decision against it counts.
@@ -89,6 +90,7 @@ _COLUMNS = [
     "modality",
     "anatomy",
     "question_type",
+    "question_type_found",
     "difficulty",
     "prompt_style",
     "reward",
@@ -152,18 +154,38 @@ def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:
     return counts
 
 
+def told_of(known_by: str, path: str) -> str:
+    """What an id does not say of a model: its Hub commit, or that its weights are not known."""
+    if known_by == "name":
+        return f"{path} at an endpoint: which weights answered cannot be known"
+    return path if known_by == "commit" else ""
+
+
+def told_by_id(ledger: Ledger) -> dict[str, str]:
+    """`told_of` by id, of the models of which there is something to tell."""
+    rows = ledger.sql("SELECT DISTINCT id, known_by, path FROM models ORDER BY ALL")
+    told = {row["id"]: told_of(row["known_by"], row["path"]) for row in rows}
+    return {model: text for model, text in told.items() if text}
+
+
 def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -> dict[str, int]:
     """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
 
     `url` is where it will be published, if anywhere. Raises TriptychError where nothing was kept,
-    or a group is in more than one split.
+    a group is in more than one split, or the ledger or a shard is not what was committed.
     """
-    from engine.hub.card import card  # both count what SELECTED selects
+    with agreed(workspace) as ledger:
+        return _export(workspace, ledger, out, name, url)
+
+
+def _export(
+    workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
+) -> dict[str, int]:
+    from engine.hub.card import counted_card  # both count what SELECTED selects
     from engine.hub.croissant import write_croissant
 
-    ledger = workspace.ledger()
     check_splits(ledger)
-    rows = ledger.sql(f"{SELECTED} ORDER BY t.id")
+    rows = [_found(row) for row in ledger.sql(f"{SELECTED} ORDER BY t.id")]
     if not rows:
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
@@ -173,35 +195,25 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
     (partial / "data").mkdir(parents=True)
     counts = _write_splits(workspace, rows, partial / "data")
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
-    (partial / "README.md").write_text(card(workspace, name), encoding="utf-8")
+    (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
     write_croissant(workspace, partial, name, url)
     _swap(partial, out)
     return counts
 
 
 def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path) -> dict[str, int]:
-    wanted = {row["image_id"] for row in rows}
-    pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted}
     counts = {}
-    for split, hub_name in SPLITS.items():
-        members = [row for row in rows if row["split"] == split]
-        if members:  # a file without rows would be a split that breaks every loader's statistics
-            counts[hub_name] = len(members)
-            path = folder / f"{hub_name}-00000-of-00001.parquet"
-            with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
-                for batch in _batches(members, pngs):
-                    writer.write_table(batch)
+    with TemporaryFile(dir=folder) as file:
+        pictures = pictures_of(workspace, {row["image_id"] for row in rows}, file)
+        for split, hub_name in SPLITS.items():
+            members = [row for row in rows if row["split"] == split]
+            if members:  # a file without rows would be a split that breaks loaders' statistics
+                counts[hub_name] = len(members)
+                path = folder / f"{hub_name}-00000-of-00001.parquet"
+                with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
+                    for group in row_groups(members, pictures):
+                        writer.write_table(pa.Table.from_pylist(group, schema=schema()))
     return counts
-
-
-def _batches(rows: list[dict[str, Any]], pngs: dict[str, bytes]) -> Iterator[pa.Table]:
-    """Tables of ROW_GROUP rows, so that images are held twice only for one row group."""
-    for start in range(0, len(rows), ROW_GROUP):
-        filled = [
-            {**row, "image": {"bytes": pngs[row["image_id"]], "path": f"{row['image_id']}.png"}}
-            for row in rows[start : start + ROW_GROUP]
-        ]
-        yield pa.Table.from_pylist(filled, schema=schema())
 
 
 def _write_rejects(ledger: Ledger, path: Path) -> int:
@@ -210,6 +222,11 @@ def _write_rejects(ledger: Ledger, path: Path) -> int:
     columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
     return len(rows)
+
+
+def _found(row: dict[str, Any]) -> dict[str, Any]:
+    """With the question type that its words tell, beside the one that was asked for."""
+    return row | {"question_type_found": question_types.found_type(row["question"])}
 
 
 def _swap(partial: Path, out: Path) -> None:

@@ -7,10 +7,14 @@ from typing import Any
 
 import yaml
 
+from engine.caveats import of_judge
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE, section, table
+from engine.hub.export import told_of
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
+from engine.vlm.weights import located
 from engine.workspace import Workspace
 
 # What a model saw in training and which image it was about; none where the row itself is gone.
@@ -25,10 +29,14 @@ WHERE c.model_id = $model
 def model_card(workspace: Workspace, prefix: str) -> str:
     """The README.md of a checkpoint of the workspace, by its id or the beginning of it.
 
-    Raises TriptychError where no model, or more than one, has such an id.
+    Raises TriptychError where no model, or more than one, has such an id, and where the ledger or a
+    shard is not what was committed.
     """
-    ledger = workspace.ledger()
-    model = _find(ledger, prefix)
+    with agreed(workspace) as ledger:
+        return _card(workspace, ledger, _find(ledger, prefix))
+
+
+def _card(workspace: Workspace, ledger: Ledger, model: dict[str, Any]) -> str:
     line = _line(ledger, model)
     parts = [
         f"# {workspace.config.get('name', 'triptych')} · {model['role']} · {model['id'][:12]}",
@@ -74,7 +82,7 @@ def _front_matter(workspace: Workspace, model: dict[str, Any], line: list[dict[s
         "library_name": "transformers",
         "tags": ["medical", "vqa", "triptych", model["role"]],
     }
-    base = str(workspace.config.get("model", "tiny"))
+    base = located(str(workspace.config.get("model", "tiny")))[0]
     if line and "/" in base and not base.startswith(("/", ".")):
         front["base_model"] = base
     if model["role"] != "judge":
@@ -90,12 +98,17 @@ def _intro(model: dict[str, Any]) -> str:
         "policy": "answers questions about medical images, after reinforcement learning",
     }
     does = roles.get(model["role"], "is a model of the loop")
-    return f"A vision-language model of a Triptych run that {does}. Weights: `{model['id']}`."
+    said = f"A vision-language model of a Triptych run that {does}. Id: `{model['id']}`"
+    if model["known_by"] == "files":
+        return f"{said}, the hash of its files."
+    return f"{said}: {told_of(model['known_by'], model['path'])}."
 
 
 def _origin(model: dict[str, Any], line: list[dict[str, Any]]) -> str:
     rows = [(m["role"], m["stage"], m["round"], m["id"]) for m in [model, *line]]
-    return section("Made from", table(("role", "stage", "round", "id"), rows))
+    told = [(m["id"], told_of(m.get("known_by", ""), m.get("path", ""))) for m in line]
+    named = [f"`{name}` is {text}." for name, text in told if text]
+    return section("Made from", table(("role", "stage", "round", "id"), rows), *named)
 
 
 def _training(ledger: Ledger, model: dict[str, Any]) -> str:
@@ -109,10 +122,12 @@ def _training(ledger: Ledger, model: dict[str, Any]) -> str:
     counts = [(r["row_table"], r["rows"], r["images"], r["drawn"]) for r in seen]
     head = ("trained on", "rows", "images", "of these drawn by a program")
     metrics = json.loads(model["metrics"] or "{}")
+    judge = metrics if model["role"] == "judge" and "auc_low" in metrics else None
     numbers = [(k, v) for k, v in sorted(metrics.items()) if isinstance(v, int | float)]
     blocks = [table(head, counts) if counts else "No row is recorded as trained on."]
     if any(row["drawn"] for row in seen):
         blocks.append(f"**{SYNTHETIC_NOTE}**")
+    blocks += [f"**{line}.**" for line in of_judge(judge)] if judge else []
     if numbers:
         blocks.append(table(("training metric", "value"), [(k, f"{v:.4g}") for k, v in numbers]))
     return section("Training", *blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.hub.export import SELECTED, SPLITS, export
-from engine.lineage.chain import file_hash
+from engine.lineage.files import hashes_of
 from engine.records import Dataset, Membership, canonical, content_id
 from engine.workspace import Workspace
 
@@ -19,8 +19,7 @@ def publish(workspace: Workspace, url: str | None = None) -> dict[str, int]:
     name = workspace.config["name"]
     folder = workspace.root / FOLDER
     counts = export(workspace, folder, name, url)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
-    files = {p.relative_to(folder).as_posix(): file_hash(p) for p in paths}
+    files = hashes_of(folder)
     dataset_id = content_id("dataset", name, files)
     if workspace.committed(dataset_id):
         return counts

@@ -29,11 +29,12 @@ from engine.imaging.decode import LENGTHS, SPARE, chosen_frames
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, flatten
+from engine.imaging.layout import frame_count
 from engine.imaging.nifti import Volume, read_nifti, render_slice
 from engine.imaging.picture import open_picture, pages, render_picture
-from engine.imaging.reader import executable_preamble, file_format, read_dicom, read_file
+from engine.imaging.reader import executable_preamble, read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
-from engine.imaging.render import check_header, check_size, frame_count, render_frame
+from engine.imaging.render import check_header, check_kind, check_size, render_frame
 
 OURS = "triptych-phantoms"  # the manufacturer that phantom files name
 MAX_BAD = 1000  # frames refused one by one; a file with more of them is refused
@@ -53,8 +54,7 @@ Opened = tuple[Iterable[int], Callable[[int], Frame]]
 
 def open_file(path: Path, rule: str, key: bytes) -> Opened:
     """The frames that the rule picks, and what renders one: its pixels and what may be said."""
-    data = read_file(path)
-    kind = file_format(data)
+    data, kind = read_file(path)
     if kind == "DICOM":
         return _open_dicom(data, rule, key)
     if kind == "NIFTI":
@@ -68,6 +68,7 @@ def _open_dicom(data: bytes, rule: str, key: bytes) -> Opened:
     dataset = read_dicom(data)
     flag = {"preamble": "executable"} if executable_preamble(data) else {}
     top = FrameHeader(dataset)
+    check_kind(top)
     chosen = chosen_frames(rule, frame_count(top))
     check_header(top, len(chosen))
     synthetic = top.get("SyntheticData") == "YES"
@@ -140,6 +141,8 @@ def _why(error: BaseException) -> dict[str, str]:
         return {"reason": error.reason, "detail": error.detail}
     if isinstance(error, MemoryError):
         return {"reason": Reason.OUT_OF_MEMORY}
+    if isinstance(error, PermissionError):
+        return {"reason": Reason.UNREADABLE, "detail": "no permission to read it"}
     unreadable = isinstance(error, OSError)
     return {"reason": Reason.UNREADABLE if unreadable else Reason.DECODING_FAILED}
 

@@ -14,7 +14,8 @@ import hmac
 from typing import Any
 
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS, Header
-from engine.imaging.voi import FUNCTIONS, numbers
+from engine.imaging.values import numbers
+from engine.imaging.voi import FUNCTIONS
 
 PROFILE = "triptych keep-list 2"
 LARGEST = 65536.0  # a larger number may be an id; six digits are kept, for the same reason
@@ -25,8 +26,15 @@ NUMBERS = frozenset((
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "KVP",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
 ))  # fmt: skip
-# Where a plane lies: kept in a cleaned file, not on a row.
-GEOMETRY = frozenset(("ImagePositionPatient", "ImageOrientationPatient"))
+# Where a plane lies, and the regions of an ultrasound: kept in a cleaned file, not on a row.
+GEOMETRY = frozenset((
+    "ImagePositionPatient", "ImageOrientationPatient", "RegionSpatialFormat", "RegionDataType",
+    "RegionFlags", "RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1",
+    "RegionLocationMaxY1", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection", "PhysicalDeltaX",
+    "PhysicalDeltaY",
+))  # fmt: skip
+# What decides grey levels: kept in a cleaned file as exact as it is, for six digits would show.
+EXACT = frozenset(("WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope"))
 YES_NO = frozenset(("YES", "NO"))
 WORDS: dict[str, frozenset[str]] = {
     "Modality": frozenset(MODALITIES) | {"OT", "SC", "ES", "SEG", "NM", "PT"},
@@ -78,13 +86,8 @@ def kept(keyword: str, value: Any) -> Any:
         return _plausible(numbers(value))
     many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
     words = list(value) if many else [value]
-    known = [w for v in words if (w := _word(keyword, str(v).strip())) in WORDS[keyword]]
+    known = [w for v in words if (w := str(v).strip(" \0").upper()) in WORDS[keyword]]
     return known[0] if len(known) == 1 else known
-
-
-def _word(keyword: str, word: str) -> str:
-    """A word as it is compared: body parts and modalities, which are read in any case, in upper."""
-    return word.upper() if keyword in ("BodyPartExamined", "Modality") else word
 
 
 def _plausible(found: list[float]) -> list[float] | None:

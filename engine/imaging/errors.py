@@ -14,11 +14,13 @@ class Reason(StrEnum):
     TOO_LARGE = "too large"
     UNSUPPORTED = "unsupported encoding"
     DECODING_FAILED = "decoding failed"
+    CONTRADICTION = "contradictory header"
     NOT_FINITE = "values that are not finite"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "decoder crashed"
     QUARANTINED = "quarantined"
+    NOT_ALIKE = "a cleaned copy would look different"
     DEGENERATE = "degenerate"
     DUPLICATE = "duplicate"
 

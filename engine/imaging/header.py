@@ -10,9 +10,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
+
+from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.values import unreadable
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 # The functional groups that decide how a frame looks (PS3.3 C.7.6.16.2), and its anatomy.
@@ -50,14 +53,18 @@ class FrameHeader:
         return header
 
     def get(self, keyword: str, default: Any = None, /) -> Any:
-        """The value of an attribute, `default` where no layer has it."""
+        """The value of an attribute, `default` where no layer has it.
+
+        What its value representation cannot hold is its text, or its bytes; `values` reads these.
+        """
         number = _tag(keyword)
         if number not in self._values:
             if number not in self._where:
                 return default
             tag, layer = self._where[number]
-            value = _plain(layer.get_item(tag))
-            self._values[number] = layer[tag].value if value is None else value
+            element = layer.get_item(tag)
+            value = _plain(element)
+            self._values[number] = _converted(layer, element) if value is None else value
         return self._values[number]
 
     def __contains__(self, keyword: object) -> bool:
@@ -76,11 +83,20 @@ def _plain(element: DataElement | RawDataElement) -> Any:
         return int.from_bytes(data, "little" if element.is_little_endian else "big")
     if kind not in TEXTS:
         return None
+    texts = data.decode("latin-1").rstrip(" \0").split("\\")
     try:
-        values = [TEXTS[kind](part) for part in data.decode("ascii").rstrip(" \0").split("\\")]
-    except ValueError:
-        return None
+        values = texts if b"_" in data else [TEXTS[kind](part) for part in texts]
+    except ValueError:  # Python reads 1_000 as a number too, and pydicom gives up on others
+        values = texts
     return values[0] if len(values) == 1 else values
+
+
+def _converted(layer: Dataset, element: Any) -> Any:
+    """What pydicom makes of an element, its bytes where it can make nothing of it."""
+    try:
+        return layer[element.tag].value
+    except Exception:
+        return element.value
 
 
 @lru_cache(maxsize=512)
@@ -91,17 +107,30 @@ def _tag(keyword: str) -> int:
 
 
 def first_item(header: Dataset | FrameHeader, keyword: str) -> Dataset | None:
-    """The first item of a sequence, None where it is absent or empty."""
-    items = header.get(keyword)
-    return items[0] if items else None
+    """The first item of a sequence, None where it is absent or empty. Raises ImagingError."""
+    found = items(header, keyword)
+    return found[0] if found else None
+
+
+def items(header: Dataset | FrameHeader, keyword: str) -> Sequence | list[Dataset]:
+    """The items of a sequence, none where it is absent. Raises ImagingError where it is no such."""
+    found = header.get(keyword)
+    if found is not None and not isinstance(found, Sequence | list):
+        raise unreadable(keyword)
+    return found or []
 
 
 def flatten(top: FrameHeader, frame: int) -> FrameHeader:
-    """The header of one frame: functional groups lifted over the top level."""
+    """The header of one frame: functional groups lifted over the top level.
+
+    Raises ImagingError for a frame that other frames have a group of their own beside.
+    """
     layers = []
     for keyword, index in zip(GROUPS, (0, frame)):
-        groups = top.get(keyword) or []
-        for name in FLATTENED if index < len(groups) else ():
+        groups = items(top, keyword)
+        if groups and index >= len(groups):
+            raise ImagingError(Reason.CONTRADICTION, "fewer functional groups than frames")
+        for name in FLATTENED if groups else ():
             item = first_item(groups[index], name)
             layers += [] if item is None else [item]
     return top.under(*layers)

@@ -1,14 +1,16 @@
 """Files to image rows: a plain function a file, which never raises for a bad one.
 
 A frame that is not used becomes a Refusal: refused (it cannot be read), flagged (there is nothing
-to see in it), quarantined (a person has to look, see `pipelines.review`) or a duplicate. No row
-holds anything of the patient but keyed hashes. `settle` gives groups and splits to all at once.
+to see in it), quarantined (a person has to look, see `pipelines.review`), a duplicate, or skipped
+(it belongs to the images and is none: their table). No row holds anything of the patient but keyed
+hashes. `settle` gives groups and splits to all at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -27,8 +29,8 @@ from engine.imaging.table import Entry
 from engine.imaging.text import text_lines
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
-NOT_PICTURES = frozenset((".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".parquet", ".yaml"))
 MIN_SIDE, MAX_ASPECT = 16, 20.0
+TRUTH = ".truth.json"  # the sidecar of a phantom
 MAX_TRUTH_BYTES = 1 << 20
 TEXT_FOUND = "printed text detected"
 
@@ -38,7 +40,8 @@ class Rules:
     """How files are read. `key` makes every hash; `frames` is "middle", "every:n" or "all".
 
     `table` is what is known of files by their path; `include` are flags that do not keep an image
-    out; `public` images are searched for no text.
+    out; `public` images are searched for no text. `beside` says what the files are that belong to
+    the images, by their path.
     """
 
     key: bytes
@@ -47,6 +50,7 @@ class Rules:
     keep_paths: bool = False
     public: bool = False
     include: frozenset[str] = frozenset()
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, path: str) -> str:
         """How a relative path is written in rows and reports; bytes that are no text as \\udcXX."""
@@ -56,14 +60,24 @@ class Rules:
 
 
 def list_files(root: Path) -> list[Path]:
-    """Every file under `root` that may be an image, whatever its name, sorted."""
-    return sorted(path for path in root.rglob("*") if _candidate(path.relative_to(root), path))
+    """Every file under `root`, whatever its name or kind, sorted.
+
+    A folder that is a link or cannot be read is among them, as it is: it is refused like a file.
+    """
+    found: list[Path] = []
+    closed: list[Path] = []
+    for folder, names, files in os.walk(root, onerror=lambda e: closed.append(Path(e.filename))):
+        found += (Path(folder) / name for name in files)
+        found += (path for name in names if (path := Path(folder) / name).is_symlink())
+    return sorted({*found, *closed})
 
 
-def _candidate(relative: Path, path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in relative.parts)
-    listing = path.name.upper() == "DICOMDIR" or path.suffix.lower() in NOT_PICTURES
-    return not hidden and not listing and path.is_file()
+def belongs(path: Path, relative: str, rules: Rules) -> str:
+    """What a file is that belongs to the images, as their table or a phantom's truth; "" for any
+    other. Its name decides nothing as long as it can be an image."""
+    if path.name.endswith(TRUTH) and path.with_name(path.name.removesuffix(TRUTH)).is_file():
+        return "the truth of a phantom"
+    return rules.beside.get(relative, "")
 
 
 def split_of_group(group: str, fractions: dict[str, float]) -> str:
@@ -87,10 +101,14 @@ def ingest_file(
 
     Images have no group yet, and a split only where the table gives one: see `settle`.
     """
-    name = rules.name(path.relative_to(root).as_posix())
+    relative = path.relative_to(root).as_posix()
+    name = rules.name(relative)
     try:
         decoded = decoder.decode(path, rules.frames, rules.key)
     except ImagingError as error:
+        known = error.reason is Reason.NOT_AN_IMAGE and belongs(path, relative, rules)
+        if known:
+            return [], [_refusal(name, -1, known, "skipped")]
         return [], [_refusal(name, -1, str(error))]
     images = []
     refusals = [_refusal(name, frame, str(error)) for frame, error in decoded.refused.items()]
@@ -104,10 +122,10 @@ def ingest_file(
     return images, refusals
 
 
-def _refusal(name: str, frame: int, reason: str) -> Refusal:
+def _refusal(name: str, frame: int, reason: str, status: str = "refused") -> Refusal:
     """`frame` is -1 where the whole file was refused."""
     identity = content_id("refusal", name, frame, reason)
-    return Refusal(id=identity, path=name, frame=frame, reason=reason)
+    return Refusal(id=identity, path=name, frame=frame, reason=reason, status=status)
 
 
 def not_used(image: Image, frame: int, status: str, reason: str) -> Refusal:
@@ -268,7 +286,7 @@ def to_png(pixels: np.ndarray) -> bytes:
 
 def _truth(path: Path) -> str | None:
     """The sidecar of a phantom as canonical JSON, None where there is none that can be read."""
-    sidecar = path.with_name(f"{path.name}.truth.json")
+    sidecar = path.with_name(f"{path.name}{TRUTH}")
     try:
         if sidecar.stat().st_size > MAX_TRUTH_BYTES:
             return None

@@ -19,6 +19,7 @@ from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.levels import Levels
 from engine.imaging.reader import GZIP, inflate_whole
 from engine.imaging.render import check_size
+from engine.imaging.values import unreadable
 from engine.imaging.voi import Window, not_finite, only_finite, percentile_window
 
 LABELS = 1002  # NIFTI_INTENT_LABEL: an atlas or a segmentation, not a picture
@@ -57,6 +58,7 @@ def read_nifti(data: bytes) -> Volume:
         stored = _first_volume(header, data)
         turn = nibabel.io_orientation(header.get_best_affine())
         voxels = nibabel.apply_orientation(stored, turn)
+        _check_scale(header)
         slope, intercept = (float(v or d) for v, d in zip(header.get_slope_inter(), (1, 0)))
     except (ImagingError, MemoryError):
         raise
@@ -66,6 +68,15 @@ def read_nifti(data: bytes) -> Volume:
     choices = {"format": "NIFTI", "orientation": "file" if known else "assumed"}
     window = _window(header, voxels, slope, intercept) if voxels.ndim == 3 else None
     return Volume(voxels, slope, intercept, window, choices)
+
+
+def _check_scale(header: Any) -> None:
+    """Refuse a scale or a display range that is no number; a slope of 0 or NaN means none."""
+    slope = float(header["scl_slope"])
+    scaled = slope != 0 and not np.isnan(slope)
+    for name in (*(("scl_slope", "scl_inter") if scaled else ()), "cal_min", "cal_max"):
+        if not np.isfinite(float(header[name])):
+            raise unreadable(name)
 
 
 def _first_volume(header: Any, data: bytes) -> np.ndarray:
@@ -91,7 +102,7 @@ def _first_volume(header: Any, data: bytes) -> np.ndarray:
 def _window(header: Any, voxels: np.ndarray, slope: float, intercept: float) -> Window:
     """The header's display range, bytes as they are, else percentiles of the volume."""
     low, high = float(header["cal_min"]), float(header["cal_max"])
-    if np.isfinite([low, high]).all() and high > low:
+    if high > low:
         return Window((low + high) / 2, high - low, "LINEAR_EXACT", "file")
     if voxels.dtype == np.uint8 and (slope, intercept) == (1, 0):
         return Window(127.5, 255, "LINEAR_EXACT", "stored range")

@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.pixels import apply_color_lut
 
 from engine.imaging.header import FrameHeader
-from engine.imaging.voi import numbers
+from engine.imaging.values import numbers
 
 COLOURS = ("Red", "Green", "Blue")
 DISCRETE, LINEAR, INDIRECT = 0, 1, 2

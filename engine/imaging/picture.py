@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageOps
 
+from engine.imaging.codestream import JPEG, read_codestream
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.levels import Levels
 from engine.imaging.render import MAX_BYTES, check_size
@@ -30,9 +32,19 @@ def open_picture(data: bytes, kind: str) -> PIL.Image.Image:
         limit = f"more than {MAX_BYTES >> 20} MiB of pixels"
         raise ImagingError(Reason.TOO_LARGE, limit) from error
     except DAMAGED as error:
-        raise ImagingError(Reason.UNREADABLE, f"damaged {kind}") from error
+        raise _unopened(data, kind) from error
     _check_page(picture)
     return picture
+
+
+def _unopened(data: bytes, kind: str) -> ImagingError:
+    """Why pillow does not open a file: it may be sound, and of a kind that pillow does not read."""
+    with suppress(ImagingError):
+        stream = read_codestream(data)
+        if stream is not None and stream.kind != JPEG:
+            return ImagingError(Reason.UNSUPPORTED, stream.kind)
+    other = ", or one of a kind that is not read" if kind == "TIFF" else ""
+    return ImagingError(Reason.UNREADABLE, f"damaged {kind}{other}")
 
 
 def pages(picture: PIL.Image.Image) -> list[int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.imaging.anatomy import Header
-from engine.imaging.voi import numbers
+from engine.imaging.header import FrameHeader, items
+from engine.imaging.values import whole
 
 CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0",
            "RegionLocationMaxX1", "RegionLocationMaxY1")  # fmt: skip
@@ -13,10 +13,11 @@ CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0",
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom not included
 
 
-def crop_to_regions(pixels: np.ndarray, header: Header) -> tuple[np.ndarray, Box | None]:
+def crop_to_regions(pixels: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, Box | None]:
     """Pixels (H, W, ...) cut to the smallest box around the regions, black outside each region.
 
-    Without a valid region they come back as they are, with None for the box.
+    Without a region that has a size they come back as they are, with None for the box. Raises
+    ImagingError for a region that cannot be read: what lies outside of it would stay.
     """
     boxes = _regions(header, pixels.shape[1], pixels.shape[0])
     if not boxes:
@@ -31,13 +32,11 @@ def crop_to_regions(pixels: np.ndarray, header: Header) -> tuple[np.ndarray, Box
     return kept, box
 
 
-def _regions(header: Header, width: int, height: int) -> list[Box]:
+def _regions(header: FrameHeader, width: int, height: int) -> list[Box]:
     found = []
-    for item in header.get("SequenceOfUltrasoundRegions") or []:
-        corners = [next(iter(numbers(item.get(name))), float("nan")) for name in CORNERS]
-        if not np.isfinite(corners).all():
-            continue
-        left, top, right, bottom = (int(c) for c in corners)
+    for item in items(header, "SequenceOfUltrasoundRegions"):
+        corners = FrameHeader(item)
+        left, top, right, bottom = (whole(corners, name) for name in CORNERS)
         right, bottom = min(right, width - 1), min(bottom, height - 1)  # some give one past the end
         if 0 <= left < right and 0 <= top < bottom:
             found.append((left, top, right + 1, bottom + 1))

@@ -19,13 +19,13 @@ from engine.imaging.anatomy import anatomy_of
 from engine.imaging.codecs import PIXELS, stored_values
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item, flatten
+from engine.imaging.layout import GREY, frame_count, photometric, read_size
 from engine.imaging.levels import Levels
 from engine.imaging.palette import first_mapped, has_palette, palette_table
+from engine.imaging.values import is_empty, number, uid, unreadable, word, words
 from engine.imaging.voi import (
-    FUNCTIONS,
     Window,
     file_windows,
-    first_number,
     lut_to_display,
     not_finite,
     only_finite,
@@ -35,14 +35,14 @@ from engine.imaging.voi import (
 )
 
 MAX_BYTES = 512 << 20  # of one frame as stored, and of all frames that a file gives as rendered
-# Segmentation, surface segmentation, RT dose, parametric map: labels and quantities, not pictures.
-NOT_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.66.",
-    "1.2.840.10008.5.1.4.1.1.481.2",
-    "1.2.840.10008.5.1.4.1.1.30",
+# Labels and quantities, not pictures: segmentations (also of surfaces, tracts, label and height
+# maps), raw data, registrations, fiducials, parametric maps, RT dose.
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+NOT_IMAGES = frozenset(
+    _STORAGE + tail for tail in ("30", "66", *(f"66.{n}" for n in range(1, 9)), "481.2")
 )
-GREY = ("MONOCHROME1", "MONOCHROME2")
-PALETTE = "PALETTE COLOR"
+NOT_MODALITIES = frozenset(("RTDOSE", "SEG"))
+PRESENTATIONS = ("MONOCHROME", "COLOR", "MIXED", "TRUE_COLOR")
 # (centre, width) in HU for CT without a window of its own: brain, mediastinum, soft tissue, bone.
 CT_PRESETS = {
     "head": (40.0, 80.0),
@@ -72,16 +72,16 @@ def render_frame(
     dataset: Dataset, header: FrameHeader, frame: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """As `render`, where the frame's flattened header is at hand and was checked."""
-    stored = stored_values(dataset, header, frame)
+    stored, bits = stored_values(dataset, header, frame)
     choices = {
         "frame": frame,
         "frames": frame_count(header),
         "photometric_interpretation": photometric(header),
     }
     if stored.ndim == 2 and photometric(header) in GREY:
-        pixels, more = _render_grey(stored, header, little_endian(dataset))
+        pixels, more = _render_grey(stored, bits, header, little_endian(dataset))
     else:
-        pixels = _render_colour(stored, header, little_endian(dataset))
+        pixels = _render_colour(stored, bits, header, little_endian(dataset))
         more = {"window": None, "voi_function": None, "window_source": "colour"}
     return np.ascontiguousarray(pixels), choices | more
 
@@ -91,34 +91,26 @@ def little_endian(dataset: Dataset) -> bool:
     return dataset.original_encoding[1] is not False
 
 
-def frame_count(header: Dataset | FrameHeader) -> int:
-    """NumberOfFrames, 1 where it is absent or no number."""
-    return max(1, int(first_number(header, "NumberOfFrames", 1)))
-
-
-def photometric(header: Dataset | FrameHeader) -> str:
-    """Photometric Interpretation (0028,0004), empty where it is absent."""
-    return str(header.get("PhotometricInterpretation", "")).strip()
-
-
 def check_header(header: Dataset | FrameHeader, frames: int = 1) -> None:
     """Refuse what is no image, and what would not fit, before anything is allocated.
 
     `frames` is how many of its frames will be rendered.
     """
-    sop_class = str(header.get("SOPClassUID", ""))
-    if sop_class.startswith(NOT_IMAGES) or header.get("Modality") in ("RTDOSE", "SEG"):
+    check_kind(header)
+    size = read_size(header)
+    pixels = size.rows * size.columns
+    channels = 1 if size.photometric in GREY else 3
+    check_size(pixels * size.samples * size.bits / 8, pixels * channels * frames)
+
+
+def check_kind(header: Dataset | FrameHeader) -> None:
+    """Refuse what is no image."""
+    sop_class = uid(header, "SOPClassUID")
+    if sop_class in NOT_IMAGES or not NOT_MODALITIES.isdisjoint(words(header, "Modality")):
         known = UID(sop_class).name
         raise ImagingError(Reason.NOT_AN_IMAGE, "" if known == sop_class else known)
     if not any(keyword in header for keyword in PIXELS):
         raise ImagingError(Reason.NOT_AN_IMAGE, "no pixel data")
-    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    sizes = [first_number(header, keyword) for keyword in keywords]
-    if min(sizes) <= 0:
-        raise ImagingError(Reason.UNREADABLE, "no image size")
-    rows, columns, samples, bits = sizes
-    channels = 1 if photometric(header) in GREY else 3
-    check_size(rows * columns * samples * bits / 8, rows * columns * channels * frames)
 
 
 def check_size(stored: float, rendered: float) -> None:
@@ -130,14 +122,13 @@ def check_size(stored: float, rendered: float) -> None:
         raise ImagingError(Reason.TOO_LARGE, limit)
 
 
-def _render_colour(stored: np.ndarray, header: FrameHeader, little: bool) -> np.ndarray:
+def _render_colour(stored: np.ndarray, bits: int, header: FrameHeader, little: bool) -> np.ndarray:
     """Palette or RGB to (H, W, 3) uint8 by the range of the stored bits; no windowing."""
-    if stored.ndim == 2 and photometric(header) == PALETTE:
+    if stored.ndim == 2:
         levels = Levels.of(stored)
         return levels.look_up(_palette(header, levels.values, little))
-    if stored.ndim != 3 or stored.shape[2] != 3:
-        raise ImagingError(Reason.UNSUPPORTED, "photometric interpretation")
-    bits = _bits_stored(header, 8)
+    if stored.dtype.kind == "i":
+        raise ImagingError(Reason.CONTRADICTION, "signed colours")
     if bits == 8:
         return stored.astype(np.uint8, copy=False)
     return np.clip(np.rint(stored * (255 / (2.0**bits - 1))), 0, 255).astype(np.uint8)
@@ -152,22 +143,18 @@ def _palette(header: FrameHeader, values: np.ndarray, little: bool) -> np.ndarra
         raise ImagingError(Reason.UNREADABLE, "palette") from error
 
 
-def _bits_stored(header: FrameHeader, default: int) -> int:
-    bits = first_number(header, "BitsStored", default)
-    return int(bits) if 1 <= bits <= 64 else default
-
-
 def _render_grey(
-    stored: np.ndarray, header: FrameHeader, little: bool
+    stored: np.ndarray, bits: int, header: FrameHeader, little: bool
 ) -> tuple[np.ndarray, dict[str, Any]]:
     levels = Levels.of(stored)
-    padding = padding_mask(levels.values, header)
+    padding = padding_mask(levels.values, stored.dtype, header)
     values, modality_lut = rescale(levels.values, header)
     values, finite = only_finite(values)
-    display, voi = _apply_voi(values, header, levels, finite & ~padding)
+    unsigned_bits = bits if stored.dtype.kind == "u" else None
+    display, voi = _apply_voi(values, header, levels, finite & ~padding, unsigned_bits)
     # MONOCHROME1 and the shape INVERSE say the same thing (C.8.11.3.1.2): invert once.
-    inverse = str(header.get("PresentationLUTShape", "")) == "INVERSE"
-    inverted = photometric(header) == "MONOCHROME1" or inverse
+    shape = word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE"), "IDENTITY")
+    inverted = photometric(header) == "MONOCHROME1" or shape == "INVERSE"
     table = np.round(255 - display if inverted else display).astype(np.uint8)
     table[padding | ~finite] = 0
     choices = not_finite(levels, finite) | {
@@ -175,7 +162,8 @@ def _render_grey(
         "inverted": inverted,
         "padding": levels.pixels(padding) > 0,
     }
-    if header.get("PixelPresentation") in ("COLOR", "MIXED") and has_palette(header):
+    coloured = has_palette(header) and word(header, "PixelPresentation", PRESENTATIONS, "")
+    if coloured in ("COLOR", "MIXED"):
         table = _supplement(table, levels.values, header, little)
         choices["palette"] = "supplemental"
     return levels.look_up(table), voi | choices
@@ -190,23 +178,37 @@ def _supplement(
     return np.where(coloured[:, None], colours, table[:, None])
 
 
-def padding_mask(stored: np.ndarray, header: FrameHeader) -> np.ndarray:
-    """Where stored values are padding (C.7.5.1.1.2): one value, or the range up to its limit."""
-    first = first_number(header, "PixelPaddingValue", float("nan"))
-    if not np.isfinite(first):
+def padding_mask(stored: np.ndarray, kind: np.dtype[Any], header: FrameHeader) -> np.ndarray:
+    """Where stored values, of an image of some dtype, are padding (C.7.5.1.1.2)."""
+    ends = padding_range(kind, header)
+    if ends is None or kind.kind == "f":
         return np.zeros(stored.shape, bool)
-    ends = [first, first_number(header, "PixelPaddingRangeLimit", first)]
-    if header.get("PixelRepresentation") == 1:  # some writers store -2000 as 63536
-        ends = [e - 65536 if e > 32767 else e for e in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
 
 
+def padding_range(kind: np.dtype[Any], header: FrameHeader) -> tuple[float, float] | None:
+    """Padding's first and last stored value, None without; ImagingError where it cannot be read.
+
+    Some writers give the 16 bits of a signed value as unsigned (-2000 as 63536), or the reverse.
+    """
+    first = number(header, "PixelPaddingValue", np.inf)
+    if first == np.inf:
+        return None
+    last = number(header, "PixelPaddingRangeLimit", first)
+    if kind.kind == "i" and kind.itemsize <= 2:
+        first, last = (e - 65536 if e > 32767 else e for e in (first, last))
+    elif kind.kind == "u" and kind.itemsize == 2:
+        first, last = (e + 65536 if e < 0 else e for e in (first, last))
+    return first, last
+
+
 def _apply_voi(
-    values: np.ndarray, header: FrameHeader, levels: Levels, shown: np.ndarray
+    values: np.ndarray, header: FrameHeader, levels: Levels, shown: np.ndarray, bits: int | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Values to float 0..255 by the file's VOI LUT, its first valid window, or ours.
 
-    `values[i]` is what the levels' value i stands for, `shown[i]` whether it is to be seen.
+    `values[i]` is what the levels' value i stands for, `shown[i]` whether it is to be seen; `bits`
+    are those of unsigned stored values.
     """
     fallback = []
     lut = first_item(header, "VOILUTSequence")
@@ -217,12 +219,12 @@ def _apply_voi(
             "window_source": "file",
         }
     fallback += ["invalid VOI LUT"] if lut is not None else []
-    if str(header.get("VOILUTFunction", "") or "LINEAR").strip() not in FUNCTIONS:
-        fallback.append("unknown VOI function")
-    windows = list(file_windows(header))
+    windows = file_windows(header)
     fallback += ["invalid window"] if any(not w.valid for w in windows) else []
     window = next((w for w in windows if w.valid), None)
-    window = window or default_window(values, header, levels.counts * shown)
+    if window is None and lut is not None:
+        raise unreadable("VOILUTSequence")
+    window = window or default_window(values, header, levels.counts * shown, bits)
     return window.apply(values), {
         "window": [window.centre, window.width],
         "voi_function": window.function,
@@ -231,16 +233,18 @@ def _apply_voi(
     }
 
 
-def default_window(values: np.ndarray, header: FrameHeader, counts: np.ndarray) -> Window:
+def default_window(
+    values: np.ndarray, header: FrameHeader, counts: np.ndarray, bits: int | None
+) -> Window:
     """The window for a file that has none: CT preset, 8-bit as is, else percentiles.
 
-    `counts[i]` pixels with something to show have `values[i]`.
+    `counts[i]` pixels with something to show have `values[i]`; `bits` are those of unsigned stored
+    values.
     """
     preset = _ct_preset(header)
     if preset is not None and preset.share_between(values, counts) >= VISIBLE:
         return preset
-    bits, signed = _bits_stored(header, 16), header.get("PixelRepresentation") == 1
-    if bits <= 8 and not signed and values.min() >= 0 and values.max() < 2**bits:
+    if bits is not None and bits <= 8 and values.min() >= 0 and values.max() < 2**bits:
         top = 2**bits - 1
         return Window(top / 2, top, "LINEAR_EXACT", "stored range")
     return percentile_window(values, counts)
@@ -248,9 +252,13 @@ def default_window(values: np.ndarray, header: FrameHeader, counts: np.ndarray) 
 
 def _ct_preset(header: FrameHeader) -> Window | None:
     """The window of a CT slice in Hounsfield units by its body part; a localizer has none."""
-    in_hu = "RescaleSlope" in header and header.get("RescaleType", "HU") == "HU"
-    localizer = "LOCALIZER" in (header.get("ImageType") or ())
-    if header.get("Modality") != "CT" or not in_hu or localizer:
+    units = words(header, "RescaleType") or ["HU"]
+    in_hu = not is_empty(header.get("RescaleSlope")) and units == ["HU"]
+    if (
+        words(header, "Modality") != ["CT"]
+        or not in_hu
+        or "LOCALIZER" in words(header, "ImageType")
+    ):
         return None
     anatomy = anatomy_of(header)
     centre, width = CT_PRESETS.get(anatomy, CT_DEFAULT)

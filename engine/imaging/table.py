@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import TriptychError
+from engine.gold import NotText, text_of
 from engine.imaging.reports import clean_text, harmless_label
 from engine.records import canonical
 
@@ -37,6 +38,7 @@ class Entry:
     report: str | None = None
     labels: str | None = None  # JSON
     withheld: tuple[str, ...] = field(default=())  # columns whose text was refused or masked
+    problems: tuple[str, ...] = field(default=())  # labels that are no text: which and why
 
 
 def find_table(folder: Path, name: str | None) -> Path | None:
@@ -62,10 +64,12 @@ def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
     """
     entries: dict[str, Entry] = {}
     for line, row in _rows(path):
-        missing = [c for c in ("path", *labels) if row.get(c) is None]
+        missing = [c for c in ("path", *labels) if c not in row]
         if missing:
             raise TriptychError(f"{path.name} line {line} has no {missing[0]!r}")
-        name = str(row["path"]).strip().removeprefix("./").replace("\\", "/")
+        name = _said(path, line, row, "path").removeprefix("./").replace("\\", "/")
+        if not name:
+            raise TriptychError(f"{path.name} line {line} has no 'path'")
         if name in entries:
             raise TriptychError(
                 f"{path.name} lines {entries[name].line} and {line} are about one file: keep one"
@@ -86,20 +90,22 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             text.splitlines(True), delimiter="\t" if path.suffix == ".tsv" else ","
         )
         for row in table:
-            yield table.line_num, row
+            yield table.line_num, {k: v for k, v in row.items() if v is not None}  # a short line
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise TriptychError(f"{path.name} cannot be read: {type(error).__name__}") from None
 
 
 def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str]) -> Entry:
-    said = {c: str(row.get(c) if row.get(c) is not None else "").strip() for c in (*KNOWN, *labels)}
+    said = {c: _said(path, line, row, c) for c in KNOWN}
+    values = {c: _value(row[c]) for c in labels if str(row[c]).strip()}
     split = said["split"].lower()
     if split and split not in SPLITS:
         raise TriptychError(f"{path.name} line {line}: split is none of train, val, test")
     cleaned = {c: clean_text(said[c]) for c in ("report",) if said[c]}
     withheld = [c for c, text in cleaned.items() if text.text is None]
-    kept = {c: said[c] for c in labels if said[c] and harmless_label(said[c])}
-    withheld += [c for c in labels if said[c] and c not in kept]
+    problems = {c: str(v) for c, v in values.items() if isinstance(v, NotText)}
+    kept = {c: str(v) for c, v in values.items() if c not in problems and harmless_label(str(v))}
+    withheld += [c for c in values if c not in kept]
     return Entry(
         line=line,
         patient=said["patient"],
@@ -109,4 +115,22 @@ def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str]) -> Ent
         report=cleaned["report"].text if "report" in cleaned else None,
         labels=canonical(kept) if kept else None,
         withheld=tuple(withheld),
+        problems=tuple(f"{column} {problem}" for column, problem in problems.items()),
     )
+
+
+def _value(value: object) -> str | NotText:
+    """A value as text, or why it is none: NaN, a boolean, a converter's "nan"."""
+    try:
+        return text_of(value)
+    except NotText as problem:
+        return problem
+
+
+def _said(path: Path, line: int, row: dict[str, Any], column: str) -> str:
+    """A column of our own as text, empty where the value is missing."""
+    value = row.get(column)
+    if isinstance(value, bool | list | dict):
+        raise TriptychError(f"{path.name} line {line}: {column} is no text")
+    text = _value(value)
+    return "" if isinstance(text, NotText) else value.strip() if isinstance(value, str) else text

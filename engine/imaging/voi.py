@@ -7,9 +7,7 @@ and maximum, so that one window shows one tissue in one grey on every image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -17,12 +15,13 @@ from pydicom import Dataset
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.header import FrameHeader, first_item
 from engine.imaging.levels import Levels
+from engine.imaging.values import is_empty, number, numbers, uid, unreadable, word
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 PERCENTILES = (0.5, 99.5)
 # XA and XRF, plain, enhanced and biplane. Their modality LUT leads back to X-ray intensity and is
 # not for display (C.8.7.1.1.2; PS3.4 N.2.5 has it ignored).
-ANGIOGRAPHY = tuple(f"1.2.840.10008.5.1.4.1.1.12.{n}" for n in (1, 2, 3))
+ANGIOGRAPHY = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{n}" for n in ("1", "1.1", "2", "2.1", "3"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,50 +102,39 @@ def not_finite(levels: Levels, finite: np.ndarray) -> dict[str, int]:
     return {"not_finite": count} if count else {}
 
 
-def numbers(value: Any) -> list[float]:
-    """A numeric attribute of any multiplicity as floats; what is no number becomes NaN."""
-    if isinstance(value, int | float):
-        return [_number(value)]
-    if value is None or value == "":
-        return []
-    many = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else value
-    return [_number(v) for v in many]
+def file_windows(header: FrameHeader) -> list[Window]:
+    """The windows the file gives, valid or not, in its order.
 
-
-def first_number(header: Dataset | FrameHeader, keyword: str, default: float = 0.0) -> float:
-    """The first number of an attribute, `default` where it is absent or none."""
-    found = next(iter(numbers(header.get(keyword))), default)
-    return found if math.isfinite(found) else default
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
-
-
-def file_windows(header: FrameHeader) -> Iterator[Window]:
-    """The windows the file gives, valid or not, in its order. An unknown function means LINEAR."""
-    name = str(header.get("VOILUTFunction", "") or "LINEAR").strip()
-    function = name if name in FUNCTIONS else "LINEAR"
-    centres, widths = numbers(header.get("WindowCenter")), numbers(header.get("WindowWidth"))
-    for centre, width in zip(centres, widths):
-        yield Window(centre, width, function)
+    Raises ImagingError, naming the attribute, where centre, width or function cannot be read.
+    """
+    function = word(header, "VOILUTFunction", FUNCTIONS, "LINEAR")
+    found = []
+    for keyword in ("WindowCenter", "WindowWidth"):
+        found.append(numbers(header.get(keyword)))
+        if not all(math.isfinite(n) for n in found[-1]):
+            raise unreadable(keyword)
+    if len(found[0]) != len(found[1]) and not all(found):  # half a window
+        centre, width = (n[0] if n else math.nan for n in found)
+        return [Window(centre, width, function)]
+    return [Window(centre, width, function) for centre, width in zip(*found)]
 
 
 def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
-    """Apply the modality LUT or rescale (C.11.1). Returns float64 values and what was applied."""
+    """Apply the modality LUT or rescale (C.11.1). Returns float64 values and what was applied.
+
+    Raises ImagingError, naming the attribute, where it cannot be read or a slope is 0.
+    """
     lut = first_item(header, "ModalityLUTSequence")
-    to_intensity = str(header.get("SOPClassUID", "")).startswith(ANGIOGRAPHY)
-    if lut is not None and usable_lut(lut) and not to_intensity:
+    to_intensity = uid(header, "SOPClassUID") in ANGIOGRAPHY
+    if lut is not None and not to_intensity:
+        if not usable_lut(lut):
+            raise unreadable("ModalityLUTSequence")
         return apply_lut(values, lut), "modality LUT"
-    slope = next(iter(numbers(header.get("RescaleSlope"))), 1.0)
-    intercept = next(iter(numbers(header.get("RescaleIntercept"))), 0.0)
-    if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        return values.astype(np.float64), "none: invalid rescale"
-    applied = "rescale" if "RescaleSlope" in header else "none"
-    if lut is not None and to_intensity:
+    slope, intercept = number(header, "RescaleSlope", 1), number(header, "RescaleIntercept", 0)
+    if slope == 0:
+        raise unreadable("RescaleSlope", "is 0")
+    applied = "none" if is_empty(header.get("RescaleSlope")) else "rescale"
+    if lut is not None:
         applied += ": LUT to X-ray intensity"
     return values * np.float64(slope) + np.float64(intercept), applied
 

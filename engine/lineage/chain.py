@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import TriptychError
+from engine.lineage.files import file_hash, is_litter, shards_in
 from engine.records import canonical
 
 if TYPE_CHECKING:
@@ -46,40 +48,87 @@ class Link:
     folder: Path
     commit: dict[str, Any]
     hash: str
+    fault: str = ""  # of a commit.json that cannot be read: why not
 
     @property
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def shards(self) -> list[Path]:
+        """The Parquet files that the commit names; where it names none, those that are there."""
+        named = self.commit.get("shards")
+        return shards_in(self.folder) if named is None else [self.folder / n for n in sorted(named)]
 
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+_EVENT = re.compile(r"\d{5,}-[\w-]+-r\d+")
+
+
+def event_folders(events: Path) -> list[Path]:
+    """Folders of committed stages, in order.
+
+    What else is there (.DS_Store, @eaDir, a copy that a file browser made) is no event.
+    """
+    found = [path for path in events.glob("*/") if _EVENT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (number_of(path.name), path.name))
+
+
+def number_of(event: str) -> int:
+    """An event's place in the order, from its folder's name."""
+    return int(event.partition("-")[0])
 
 
 def links(workspace: Workspace) -> list[Link]:
     """The events in order."""
-    return [_link(folder) for folder in sorted(workspace.events.glob("*/"))]
+    return [read_link(folder) for folder in event_folders(workspace.events)]
 
 
-def _link(folder: Path) -> Link:
+def sound_links(events: Path) -> list[Link]:
+    """The events in order; raises TriptychError where a commit.json cannot be read."""
+    record = [read_link(folder) for folder in event_folders(events)]
+    for link in record:
+        if not link.commit:
+            raise TriptychError(
+                f"{link.folder / 'commit.json'} {link.fault}: restore it from a backup "
+                "(`triptych lineage verify` lists everything that is damaged)"
+            )
+    return record
+
+
+def read_link(folder: Path) -> Link:
+    """An event as it is on disk."""
     try:
         data = (folder / "commit.json").read_bytes()
+    except OSError:
+        return Link(folder, {}, "", "is missing")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
         commit = json.loads(data)
-    except (OSError, ValueError):
-        return Link(folder, {}, "")
-    return Link(folder, commit if _sound(commit) else {}, hashlib.sha256(data).hexdigest())
+    except (ValueError, RecursionError):
+        return Link(folder, {}, digest, "is cut or no JSON" if data.strip() else "is empty")
+    return Link(folder, commit, digest) if _sound(commit) else Link(folder, {}, digest, _ODD)
+
+
+_ODD = "is not a commit's"
+_KINDS: dict[str, Any] = {
+    "sequence": int,
+    "stage": str,
+    "round": int,
+    "fingerprint": str,
+    "seconds": (int, float),
+    "rows": dict,
+    "metrics": dict,
+}
 
 
 def _sound(commit: Any) -> bool:
-    kinds = {"sequence": int, "stage": str, "round": int}
     return (
         isinstance(commit, dict)
-        and all(isinstance(commit.get(key), kind) for key, kind in kinds.items())
+        and all(isinstance(commit.get(key), kind) for key, kind in _KINDS.items())
         and isinstance(commit.get("shards", {}), dict)
+        and isinstance(commit.get("redactions", []), list)
         and all(
-            {"folder", "shard", "old", "new"} <= change.keys()
+            isinstance(change, dict) and {"folder", "shard", "old", "new"} <= change.keys()
             for change in commit.get("redactions", [])
         )
     )
@@ -91,8 +140,8 @@ def _origin(workspace: Workspace) -> str:
 
 def head(workspace: Workspace) -> str:
     """The hash that the next commit continues from: the newest commit's, or the configuration's."""
-    folders = sorted(workspace.events.glob("*/"))
-    return _link(folders[-1]).hash if folders else _origin(workspace)
+    folders = event_folders(workspace.events)
+    return read_link(folders[-1]).hash if folders else _origin(workspace)
 
 
 def check(workspace: Workspace, kept_head: str | None = None) -> list[Finding]:
@@ -100,8 +149,12 @@ def check(workspace: Workspace, kept_head: str | None = None) -> list[Finding]:
 
     `kept_head` is a head noted outside the workspace; it must still be in the record.
     """
-    record = links(workspace)
-    findings = [*_order(record), *_continuity(record, _origin(workspace)), *_contents(record)]
+    record, findings, origin = links(workspace), [], ""
+    try:
+        origin = _origin(workspace)
+    except TriptychError:
+        findings = [Finding("workspace.json", "broken", "cannot be read: it is empty or damaged")]
+    findings += [*_order(record), *_continuity(record, origin), *_contents(record)]
     return findings + list(_heads(workspace, record, kept_head))
 
 
@@ -109,7 +162,7 @@ def _order(record: list[Link]) -> Iterator[Finding]:
     for position, link in enumerate(record):
         said = "{sequence:05d}-{stage}-r{round}"
         if not link.commit:
-            yield Finding(link.name, "broken", "commit.json is missing or cannot be read")
+            yield Finding(link.name, "broken", f"commit.json {link.fault}")
         elif said.format(**link.commit) != link.name:
             made = said.format(**link.commit)
             yield Finding(link.name, "broken", f"was committed as {made}: it was moved")
@@ -157,7 +210,10 @@ def _replay(record: list[Link]) -> _Contents:
 
 
 def shard_hashes(record: list[Link]) -> dict[Path, str | None]:
-    """The SHA-256 that each shard should have: its commit's, or its newest redaction's."""
+    """The SHA-256 that each shard should have: its commit's, or its newest redaction's.
+
+    None for a shard that was deleted; a stage older than the hash chain has none of its shards.
+    """
     return _replay(record).hashes
 
 
@@ -174,8 +230,7 @@ def _contents(record: list[Link]) -> Iterator[Finding]:
             yield Finding(path.parent.name, "broken", f"{path.name} {what}")
     for link in record:
         if "shards" in link.commit:
-            extra = set(link.folder.glob("*.parquet")) - said.hashes.keys()
-            for path in sorted(extra):
+            for path in sorted(set(shards_in(link.folder)) - said.hashes.keys()):
                 yield Finding(link.name, "broken", f"{path.name} is not of this commit")
 
 
@@ -192,7 +247,8 @@ def _heads(workspace: Workspace, record: list[Link], kept: str | None) -> Iterat
 
 
 def _signed(workspace: Workspace) -> list[Path]:
-    return sorted((workspace.root / "signatures").glob("*.json"))
+    found = (workspace.root / "signatures").glob("*.json")
+    return sorted(path for path in found if not is_litter(path))
 
 
 def _statement(path: Path) -> dict[str, Any]:

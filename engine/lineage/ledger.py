@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import groupby
@@ -30,12 +30,16 @@ import duckdb
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.lineage import chain
+from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "4"  # of the tables here: a file of another version is made again
+VERSION = "5"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
 FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
+
+Hashes = dict[Path, str | None]  # SHA-256 by shard, as of engine.lineage.chain
 
 _SQL_TYPE = {
     "string": "VARCHAR",
@@ -59,6 +63,8 @@ _SUPPORT = """
 CREATE TABLE meta (version VARCHAR);
 CREATE TABLE commits (folder VARCHAR PRIMARY KEY, sequence BIGINT, stage VARCHAR,
     round BIGINT, fingerprint VARCHAR, seconds DOUBLE, metrics VARCHAR, schema BIGINT);
+"""
+SUMMARIES = """
 CREATE TABLE makers (sequence BIGINT, row_table VARCHAR, maker VARCHAR, rows BIGINT);
 CREATE TABLE derivations (id VARCHAR, source VARCHAR, sequence BIGINT);
 CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARCHAR,
@@ -110,7 +116,7 @@ WHERE t.sequence <= e.sequence AND t.sequence IN ({stages}) GROUP BY ALL
 _OTHER_USES = """
 INSERT INTO uses
 SELECT c.sequence, 'preferences', p.sequence, p.expert, min(coalesce(c.first_step, 0))
-    FROM consumption c JOIN preferences p ON p.id = c.row_id
+    FROM consumption c JOIN preferences p ON p.id = c.row_id AND p.sequence <= c.sequence
     WHERE c.sequence >= $1 AND c.row_table = 'preferences' GROUP BY ALL
 UNION ALL SELECT sequence, 'models', NULL, row_id, min(coalesce(first_step, 0))
     FROM consumption WHERE sequence >= $1 AND row_table = 'models' GROUP BY ALL
@@ -152,7 +158,7 @@ class Ledger:
         """Add every committed stage that the file does not have; returns how many it added.
 
         A file that cannot be read, or is of another version, is made again. Raises LedgerBusy
-        where readers do not let go of it.
+        where readers do not let go of it, TriptychError where a shard is not as it was committed.
         """
         try:
             with self._connected(read_only=False) as db:
@@ -162,13 +168,16 @@ class Ledger:
             pass
         return self.rebuild(events)
 
-    def rebuild(self, events: Path) -> int:
-        """Make the file again from nothing; returns the number of stages in it."""
+    def rebuild(self, events: Path, hashes: Hashes | None = None) -> int:
+        """Make the file again from nothing; returns the number of stages in it.
+
+        `hashes` are the shards' SHA-256, where the commits alone do not tell them.
+        """
         fresh = Ledger(self.path.with_suffix(".rebuilding"))
         _unlink(fresh.path)
         with fresh._connected(read_only=False) as db:
-            _create(db)
-            count = _add(db, events)
+            create(db)
+            count = _add(db, events, hashes)
         self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         fresh.path.replace(self.path)
         return count
@@ -194,10 +203,7 @@ class Ledger:
         if not self.path.exists():
             raise TriptychError(f"no ledger at {self.path}: `triptych lineage rebuild` makes it")
         with self._connected(read_only=True) as db:
-            if not self._is_current(db):
-                raise TriptychError(
-                    f"{self.path} is of another version: `triptych lineage rebuild` makes it again"
-                )
+            self._check_version(db)
             self._open = db
             try:
                 yield db
@@ -236,6 +242,28 @@ class Ledger:
         return self.sql(" UNION ALL ".join(each))
 
     @contextmanager
+    def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file opened by itself and to be read only: no other database, file or network.
+
+        What no query can take back, since the engine's settings are locked.
+        """
+        if not self.path.exists():
+            raise TriptychError(f"no ledger at {self.path}: `triptych lineage rebuild` makes it")
+        settings = {
+            "enable_external_access": "false",
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "memory_limit": MEMORY,
+            "lock_configuration": "true",
+        }
+        with self._patiently(
+            lambda: duckdb.connect(str(self.path), read_only=True, config=settings)
+        ) as db:
+            self._check_version(db)
+            yield db
+
+    @contextmanager
     def _connected(self, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file, waiting while the other side has it."""
         if self._engine is None:
@@ -244,7 +272,9 @@ class Ledger:
             )
         engine = self._engine
         try:
-            self._attach(engine, "READ_ONLY" if read_only else "READ_WRITE")
+            mode = "READ_ONLY" if read_only else "READ_WRITE"
+            attach = f"ATTACH '{quoted(self.path)}' AS ledger ({mode})"
+            self._patiently(lambda: engine.execute(attach))
             with engine.cursor() as db:
                 db.execute("USE ledger")
                 yield db
@@ -254,12 +284,14 @@ class Ledger:
             engine.close()
             raise
 
-    def _attach(self, engine: duckdb.DuckDBPyConnection, mode: str) -> None:
+    def _patiently(
+        self, opened: Callable[[], duckdb.DuckDBPyConnection]
+    ) -> duckdb.DuckDBPyConnection:
+        """What `opened` gives, tried again while another process has the file."""
         deadline, pause = time.monotonic() + PATIENCE, 0.005
         while True:
             try:
-                engine.execute(f"ATTACH '{quoted(self.path)}' AS ledger ({mode})")
-                return
+                return opened()
             except duckdb.Error as error:
                 if not _is_held(error):
                     raise _Unreadable(f"{self.path} cannot be read: {error}") from None
@@ -270,6 +302,12 @@ class Ledger:
                     ) from None
                 time.sleep(pause)
                 pause = min(2 * pause, 0.2)
+
+    def _check_version(self, db: duckdb.DuckDBPyConnection) -> None:
+        if not self._is_current(db):
+            raise TriptychError(
+                f"{self.path} is of another version: `triptych lineage rebuild` makes it again"
+            )
 
     @staticmethod
     def _is_current(db: duckdb.DuckDBPyConnection) -> bool:
@@ -284,21 +322,24 @@ class Ledger:
         return found == [(f"{VERSION} {duckdb.__version__}",)]
 
 
-def _add(db: duckdb.DuckDBPyConnection, events: Path) -> int:
+def _add(db: duckdb.DuckDBPyConnection, events: Path, hashes: Hashes | None = None) -> int:
     """Load, index and summarise what is missing, in one transaction; returns how many stages."""
     have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
-    missing = [path.parent for path in sorted(events.glob("*/commit.json"))]
-    missing = [folder for folder in missing if folder.name not in have]
+    record = chain.sound_links(events)
+    missing = [link for link in record if link.name not in have]
     if not missing:
         return 0
+    hashes = chain.shard_hashes(record) if hashes is None else hashes
     shards: dict[str, list[Path]] = {}
-    for folder in missing:
-        for shard in sorted(folder.glob("*.parquet")):
-            shards.setdefault(shard.stem.rpartition("-")[0], []).append(shard)
+    for link in missing:
+        for shard in link.shards:
+            if hashes.get(shard, "") is not None:
+                check_hash(shard, hashes.get(shard))
+                shards.setdefault(shard.stem.rpartition("-")[0], []).append(shard)
     db.begin()
     for row_type in ROW_TYPES:
         _load(db, row_type, shards.get(row_type.table, []))
-    lines = _lines(missing)
+    lines = lines_of(missing)
     db.executemany("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", lines)
     complete(db, lines[0][1], shards.keys())
     db.commit()
@@ -313,29 +354,37 @@ def _load(db: duckdb.DuckDBPyConnection, row_type: type[Row], shards: list[Path]
         columns = frozenset(pq.read_schema(paths[0]).names)
         alike.setdefault(columns, []).extend(map(str, paths))
     for columns, names in alike.items():
-        db.execute(
-            f"INSERT INTO {row_type.table} SELECT {_selected(row_type, columns)}, "
-            "regexp_extract(filename, '(\\d+)-[^/]*/[^/]*$', 1)::BIGINT "
-            "FROM read_parquet(?, filename = true)",
-            [names],
-        )
+        query = f"INSERT INTO {row_type.table} {rows_of(row_type, columns)}"
+        db.execute(query, [names])
 
 
-def _lines(folders: list[Path]) -> list[list[Any]]:
+def rows_of(row_type: type[Row], there: frozenset[str]) -> str:
+    """SQL for a table's rows from shards that have the columns `there`; a parameter names them."""
+    return (
+        f"SELECT {_selected(row_type, there)}, "
+        "regexp_extract(filename, '(\\d+)-[^/]*/[^/]*$', 1)::BIGINT "
+        "FROM read_parquet(?, filename = true)"
+    )
+
+
+def lines_of(record: list[chain.Link]) -> list[list[Any]]:
     """Rows of the table `commits`."""
     keys = ("sequence", "stage", "round", "fingerprint", "seconds")
-    found = []
-    for folder in folders:
-        commit = json.loads((folder / "commit.json").read_text())
-        values = [folder.name, *(commit[k] for k in keys)]
-        found.append([*values, json.dumps(commit["metrics"]), commit.get("schema", 1)])
-    return found
+    return [
+        [
+            link.name,
+            *(link.commit[key] for key in keys),
+            json.dumps(link.commit["metrics"]),
+            link.commit.get("schema", 1),
+        ]
+        for link in record
+    ]
 
 
-def _create(db: duckdb.DuckDBPyConnection) -> None:
+def create(db: duckdb.DuckDBPyConnection) -> None:
     """Empty tables, all or none."""
     db.begin()
-    db.execute(_SUPPORT)
+    db.execute(_SUPPORT + SUMMARIES)
     db.execute("INSERT INTO meta VALUES (?)", [f"{VERSION} {duckdb.__version__}"])
     for row_type in ROW_TYPES:
         columns = ", ".join(f'"{n}" {t}' for n, t in columns_of(row_type).items())
@@ -347,10 +396,13 @@ def _create(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def complete(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str]) -> None:
-    """Index and summarise the rows that stage `first` and later ones added to the tables.
+    """Index and summarise the rows that stage `first` and later ones added to the tables."""
+    _index(db, first, tables)
+    summarise(db, first, tables)
 
-    Rows that this transaction inserted have provisional numbers, in the order of the final ones.
-    """
+
+def _index(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str]) -> None:
+    """Rows that this transaction inserted have provisional numbers, in the order of the final."""
     for table, column in INDEXED:
         if table in tables:
             index = f"index_{table}_{column}"
@@ -361,6 +413,10 @@ def complete(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str])
                 "WHERE sequence >= $1 ORDER BY 1",
                 [first],
             )
+
+
+def summarise(db: duckdb.DuckDBPyConnection, first: int, tables: Collection[str]) -> None:
+    """Fill `makers`, `derivations` and `uses` from the tables and their indexes."""
     for table, maker in _MAKER.items():
         if table in tables:
             db.execute(

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 from engine.errors import TriptychError
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.workspace import Workspace
 
@@ -65,9 +66,13 @@ def prov(workspace: Workspace, prefix: str | None = None) -> dict[str, Any]:
 
     `prefix` is an id or its beginning. A model's document holds the rows that it was trained on;
     of the models behind a row it holds the line of parents. Raises TriptychError where no row, or
-    more than one, has such an id.
+    more than one, has such an id, and where the ledger or a shard is not what was committed.
     """
-    ledger = workspace.ledger()
+    with agreed(workspace) as ledger:
+        return _document(workspace, ledger, prefix)
+
+
+def _document(workspace: Workspace, ledger: Ledger, prefix: str | None) -> dict[str, Any]:
     document = Document()
     rows = _closure(ledger, _resolve(ledger, prefix)) if prefix else _everything(ledger)
     stages = {commit["sequence"]: commit for commit in workspace.commits()}

@@ -188,16 +188,22 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, float]]:
 
 
 def ask(ledger: Ledger, query: str) -> list[dict[str, Any]]:
-    """Rows of any SQL that only reads the ledger; no file or network is reached from it.
+    """Rows of one SELECT; the file is open to be read only, and nothing else is reached from it.
 
-    Raises TriptychError with DuckDB's complaint in one line.
+    Raises TriptychError where it is something else or several, and with DuckDB's complaint in one
+    line.
     """
-    alone = Ledger(ledger.path)  # the settings are its engine's, and cannot be taken back
-    with alone.reading() as db:
-        db.execute("SET enable_external_access = false")
-        db.execute("SET lock_configuration = true")
+    with ledger.alone() as db:
         try:
-            return alone.sql(query)
+            statements = db.extract_statements(query)
+            if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
+                kinds = ", ".join(s.type.name for s in statements) or "nothing"
+                raise TriptychError(
+                    f"the ledger cannot answer that: it takes one SELECT, and this is {kinds}"
+                )
+            cursor = db.execute(statements[0])
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row)) for row in cursor.fetchall()]
         except duckdb.Error as error:
             lines = str(error).split("LINE 1:")[0]
             raise TriptychError(f"the ledger cannot answer that: {lines}") from None

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage.chain import file_hash
+from engine.lineage.files import file_hash, is_litter, read_hashed
 from engine.records import Tombstone, Withdrawal, content_id
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ def redact(
 
     The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
     """
+    from engine.workspace import replace_file
+
     fingerprint = content_id("withdraw", withdrawal.id)
     aside = workspace.root / "redacting" / fingerprint
     shutil.rmtree(aside, ignore_errors=True)
@@ -47,12 +48,12 @@ def redact(
     gone: dict[str, set[str]] = {}
     redactions = []
     for table, column, ids in rules:
-        for shard in sorted(workspace.events.glob(f"*/{table}-*.parquet")):
-            taken = _rewrite(aside, shard, column, ids)
+        for _, shard, digest in list(workspace.shards(table)):
+            taken = _rewrite(aside, shard, digest, column, ids)
             if taken:
                 gone.setdefault(table, set()).update(taken)
                 redactions.append(_redaction(aside, shard))
-    (aside / "remove.json").write_text(json.dumps(remove))
+    replace_file(aside / "remove.json", json.dumps(remove).encode())
     stage = workspace.begin("withdraw", 0, fingerprint)
     stage.write(Withdrawal, [withdrawal])
     stage.write(Tombstone, _tombstones(withdrawal.id, gone))
@@ -61,17 +62,19 @@ def redact(
     finish(workspace)
 
 
-def _rewrite(aside: Path, shard: Path, column: str, ids: list[str]) -> list[str]:
+def _rewrite(
+    aside: Path, shard: Path, digest: str | None, column: str, ids: list[str]
+) -> list[str]:
     """Write a shard aside without the rows whose column is one of `ids`; the ids of these rows."""
     from engine.workspace import write_shard
 
-    keys = pq.read_table(shard, columns=["id", column] if column != "id" else ["id"])
+    keys = read_hashed(shard, digest, ["id", column] if column != "id" else ["id"])
     held = pc.is_in(keys[column], pa.array(ids, pa.string()))
     if not pc.any(held).as_py():
         return []
     folder = aside / shard.parent.name
     folder.mkdir(exist_ok=True)
-    write_shard(folder, shard.stem, pq.read_table(shard).filter(pc.invert(held)))
+    write_shard(folder, shard.stem, read_hashed(shard, digest).filter(pc.invert(held)))
     return [str(name) for name in keys["id"].filter(held).to_pylist()]
 
 
@@ -111,13 +114,23 @@ def finish(workspace: Workspace) -> bool:
 
 
 def _carry_out(workspace: Workspace, aside: Path) -> None:
-    for new in sorted(aside.glob("*/*.parquet")):
+    for new in sorted(p for p in aside.glob("*/*.parquet") if not is_litter(p)):
         new.replace(workspace.events / new.parent.name / new.name)
-    for relative in json.loads((aside / "remove.json").read_text()):
+    for relative in _to_remove(aside / "remove.json"):
         path = workspace.root / relative
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for folder in workspace.work.glob("*"):
+    for folder in workspace.work.glob("*/"):
         shutil.rmtree(folder)
+
+
+def _to_remove(path: Path) -> list[str]:
+    try:
+        return list(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise TriptychError(
+            f"{path} is empty, cut or gone, and names the files that a withdrawal takes away: "
+            "restore it from a backup"
+        ) from None
 
 
 def _export_again(workspace: Workspace) -> None:

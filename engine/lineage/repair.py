@@ -13,16 +13,18 @@ import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
 from engine.lineage import chain
+from engine.lineage.files import file_hash, shards_in
 from engine.records import TYPES_BY_TABLE, to_arrow
 
 if TYPE_CHECKING:
     from engine.workspace import Workspace
 
 
-def mend(workspace: Workspace) -> None:
+def mend(workspace: Workspace, thorough: bool = False) -> None:
     """Put torn or missing committed shards back; the workspace is open for writing.
 
-    Raises TriptychError where the ledger cannot give one back.
+    `thorough` hashes every shard, and puts back those that were changed too. Raises TriptychError
+    where the ledger cannot give one back.
     """
     from engine.workspace import is_whole
 
@@ -30,13 +32,17 @@ def mend(workspace: Workspace) -> None:
     hashes = chain.shard_hashes(record)
     for link in record:
         shards = {p: h for p, h in hashes.items() if p.parent == link.folder and h is not None}
-        torn = {p: h for p, h in shards.items() if not p.exists() or not is_whole(p)}
+        torn = {
+            p: h
+            for p, h in shards.items()
+            if not p.exists() or not is_whole(p) or (thorough and file_hash(p) != h)
+        }
         for shard, digest in torn.items():
             made = len(torn) == 1 and _made_again(workspace, link.commit["sequence"], shard, digest)
             if not made:
                 raise TriptychError(
-                    f"{shard} is torn and the ledger cannot give it back: restore it from a backup "
-                    "(`triptych lineage verify` lists everything that is damaged)"
+                    f"{shard} is torn or was changed, and the ledger cannot give it back: restore "
+                    "it from a backup (`triptych lineage verify` lists everything that is damaged)"
                 )
 
 
@@ -54,7 +60,7 @@ def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -
     row_type = TYPES_BY_TABLE[table]
     counts = {
         path.name: pq.read_metadata(path).num_rows
-        for path in shard.parent.glob(f"{table}-*.parquet")
+        for path in shards_in(shard.parent, table)
         if path != shard
     }
     low = sum(n for name, n in counts.items() if name < shard.name)
@@ -66,7 +72,7 @@ def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -
     aside = workspace.work / "mended"
     aside.mkdir(parents=True, exist_ok=True)
     new = write_shard(aside, shard.stem, to_arrow(row_type, made))
-    if chain.file_hash(new) != digest:
+    if file_hash(new) != digest:
         return False
     new.replace(shard)
     aside.rmdir()

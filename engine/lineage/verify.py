@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
 from engine.lineage import chain
+from engine.lineage.agreement import derived_differences, differences
+from engine.lineage.files import hashes_of, is_litter, shards_in
 from engine.lineage.ledger import Ledger
 from engine.lineage.schema import REFERENCES, Reference
-from engine.records import ROW_TYPES, Task, from_arrow
+from engine.records import Dataset, Model, Row, Task, from_arrow
 from engine.workspace import Workspace, is_whole
 
 Problem = dict[str, str]
@@ -55,7 +58,7 @@ def verify(workspace: Workspace) -> Report:
     report.problems += _weights(workspace)
     report.problems += _ledger(workspace)
     report.problems += _exports(workspace)
-    if any((workspace.root / "redacting").glob("*")):
+    if any(not is_litter(path) for path in (workspace.root / "redacting").glob("*")):
         report.problems.append(
             _problem(
                 "withdrawal not finished", "redacting/", "the next run, or lineage rebuild, does it"
@@ -80,8 +83,9 @@ def _chain(workspace: Workspace, report: Report) -> Iterator[Problem]:
 
 def _shards(workspace: Workspace, report: Report) -> Iterator[Problem]:
     """Every shard can be read."""
-    report.commits = len(chain.links(workspace))
-    for path in sorted(workspace.events.glob("*/*.parquet")):
+    folders = chain.event_folders(workspace.events)
+    report.commits = len(folders)
+    for path in [shard for folder in folders for shard in shards_in(folder)]:
         report.shards += 1
         report.bytes += path.stat().st_size
         if is_whole(path):
@@ -91,11 +95,22 @@ def _shards(workspace: Workspace, report: Report) -> Iterator[Problem]:
             yield _problem(what, path.parent.name, "it is no whole Parquet file")
 
 
+def _whole_shards(workspace: Workspace, table: str) -> Iterator[Path]:
+    """The shards of a table that can be read, whatever is wrong with their stages' commits."""
+    for folder in chain.event_folders(workspace.events):
+        yield from filter(is_whole, shards_in(folder, table))
+
+
+def _read(workspace: Workspace, row_type: type[Row]) -> Iterator[tuple[Path, Any]]:
+    """Rows of a type that can be read, and the shards that they are in."""
+    for shard in _whole_shards(workspace, row_type.table):
+        for row in from_arrow(row_type, pq.read_table(shard)):
+            yield shard, row
+
+
 def _images(workspace: Workspace) -> Iterator[Problem]:
     """An image's id is the hash of its pixels."""
-    for shard in sorted(workspace.events.glob("*/images-*.parquet")):
-        if not is_whole(shard):
-            continue
+    for shard in _whole_shards(workspace, "images"):
         for batch in pq.ParquetFile(shard).iter_batches(64, columns=["id", "png"]):
             for row in batch.to_pylist():
                 if _pixels_id(row["png"]) != row["id"]:
@@ -115,54 +130,39 @@ def _pixels_id(png: bytes) -> str:
 
 def _tasks(workspace: Workspace) -> Iterator[Problem]:
     """A task's id is the hash of its fields."""
-    for shard in sorted(workspace.events.glob("*/tasks-*.parquet")):
-        for task in from_arrow(Task, pq.read_table(shard)) if is_whole(shard) else []:
-            fields = (task.modality, task.question_type, task.difficulty, task.answer_format)
-            if Task.make(*fields, task.prompt_style).id != task.id:
-                yield _problem("a task's id is not of its fields", shard.parent.name, task.id)
+    for shard, task in _read(workspace, Task):
+        fields = (task.modality, task.question_type, task.difficulty, task.answer_format)
+        if Task.make(*fields, task.prompt_style).id != task.id:
+            yield _problem("a task's id is not of its fields", shard.parent.name, task.id)
 
 
 def _weights(workspace: Workspace) -> Iterator[Problem]:
-    """A model's id is the hash of its weights, where these are in the workspace."""
-    from engine.vlm.weights import weights_id
+    """A model that a stage made has its folder, and its id is the hash of all files there."""
+    from engine.vlm.weights import folder_id
 
-    for folder in sorted(workspace.models.glob("*")):
-        if folder.is_dir() and weights_id(folder) != folder.name:
-            yield _problem("weights were changed", f"models/{folder.name}")
+    made = {row.id: row for _, row in _read(workspace, Model) if row.path == f"models/{row.id}"}
+    for model in made.values():
+        folder = workspace.root / model.path
+        detail = f"{model.role} of {model.stage}, round {model.round}"
+        if not folder.is_dir():
+            yield _problem("weights are missing", model.path, detail)
+        elif folder_id(folder) != model.id:
+            yield _problem("weights or what belongs to them were changed", model.path, detail)
 
 
 def _ledger(workspace: Workspace) -> Iterator[Problem]:
-    """The ledger has every stage, as many rows as the shards, and every id that a row names."""
+    """The ledger has every stage, the rows of the shards, and every id that a row names."""
     ledger = workspace.ledger()
     try:
-        with ledger.reading():
-            yield from _counts(workspace, ledger)
+        with ledger.reading() as db:
+            for difference in [*differences(workspace, db), *derived_differences(db)]:
+                yield _problem(*difference)
             for reference in REFERENCES:
                 yield from _dangling(ledger, reference)
     except TriptychError as error:
         yield _problem("the ledger cannot be read", ledger.path.name, str(error))
     except Exception as error:  # DuckDB raises many kinds for a damaged file
         yield _problem("the ledger is damaged", ledger.path.name, str(error))
-
-
-def _counts(workspace: Workspace, ledger: Ledger) -> Iterator[Problem]:
-    have = {row["folder"] for row in ledger.sql("SELECT folder FROM commits")}
-    stages = {link.name for link in chain.links(workspace) if link.commit}
-    for folder in sorted(stages - have):
-        yield _problem("the ledger misses a stage", folder, "the next run, or rebuild, adds it")
-    for folder in sorted(have - stages):
-        yield _problem("the ledger has a stage that the record has not", folder)
-    for row_type in ROW_TYPES:
-        table = row_type.table
-        shards = [s for s in workspace.events.glob(f"*/{table}-*.parquet") if is_whole(s)]
-        written = sum(
-            pq.read_metadata(s).num_rows for s in shards if s.parent.name in have & stages
-        )
-        loaded = ledger.sql(f"SELECT count(*) AS n FROM {table}")[0]["n"]
-        if written != loaded:
-            yield _problem(
-                "the ledger differs from the record", table, f"{loaded} of {written} rows"
-            )
 
 
 def _dangling(ledger: Ledger, reference: Reference) -> Iterator[Problem]:
@@ -186,15 +186,11 @@ def _dangling(ledger: Ledger, reference: Reference) -> Iterator[Problem]:
 def _exports(workspace: Workspace) -> Iterator[Problem]:
     """The export that is there is one that was recorded, file by file."""
     folder = workspace.root / "dataset"
-    shards = sorted(workspace.events.glob("*/datasets-*.parquet"))
-    if not shards or not folder.is_dir():
+    recorded = [json.loads(row.files) for _, row in _read(workspace, Dataset)]
+    if not recorded or not folder.is_dir():
         return
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
-    found = {p.relative_to(folder).as_posix(): chain.file_hash(p) for p in paths}
-    recorded = [
-        json.loads(r["files"]) for s in shards if is_whole(s) for r in pq.read_table(s).to_pylist()
-    ]
+    found = hashes_of(folder)
     if found not in recorded:
-        last = recorded[-1] if recorded else {}
+        last = recorded[-1]
         wrong = sorted(k for k in found.keys() | last.keys() if found.get(k) != last.get(k))
         yield _problem("the export was changed", "dataset/", ", ".join(wrong))

@@ -15,10 +15,14 @@ from engine.config import MAX_PIXELS
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One user turn about one image. `png` None asks without an image."""
+    """One user turn about one image. `png` None asks without an image.
+
+    `seed` tells its random stream from those of other requests in a sampling; None: its place does.
+    """
 
     png: bytes | None
     text: str
+    seed: int | None = None
 
     def messages(self, image: Any = None) -> list[dict[str, Any]]:
         """The chat in transformers' form; `image` fills the image part."""
@@ -29,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. Temperature 0 is greedy; the same seed and batch give the same texts."""
+    """How to sample. Temperature 0 is greedy; the same seeds give the same texts in any batch."""
 
     n: int = 1
     temperature: float = 1.0

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.attention import batch_vision_attention
 from engine.vlm.inputs import check_room, sift
+from engine.vlm.memory import Parts
+from engine.vlm.streams import inverse_transform, uniforms
+from engine.vlm.weights import located
 
 
 def load_processor(model: str) -> Any:
     """The processor, padding on the left as batched generation needs."""
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(model)
+    name, revision = located(model)
+    processor = AutoProcessor.from_pretrained(name, revision=revision)
     processor.tokenizer.padding_side = "left"
     return processor
 
@@ -30,8 +36,9 @@ def load_model(model: str, dtype: str = "auto") -> Any:
     logging.disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     kind = dtype if on_gpu else "float32"
+    name, revision = located(model)
     try:
-        loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=kind)
+        loaded = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=kind)
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise TriptychError(f"cannot load model {model}: {line}") from None
@@ -64,26 +71,37 @@ class TransformersVLM:
         self.max_model_len, self.max_pixels = max_model_len, max_pixels
         check_room(self.processor, max_pixels, max_model_len)
         self.banned = vision_token_ids(self.model.config)
+        self.parts = Parts("generator")
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
-        if not requests:
-            return []
+        """In as large parts as memory holds: what is sampled does not depend on the part."""
+        streams = zip(requests, uniforms(requests, sampling))
+        return self.parts.map(lambda part: self._replies(part, sampling), list(streams))
+
+    def _replies(self, part: Sequence[Any], sampling: Sampling) -> list[list[Sample]]:
+        requests = [request for request, _ in part]
         inputs, problems = sift(self.processor, requests, self.max_pixels, self.max_model_len)
-        answered = iter(self._answer(inputs, sampling) if inputs is not None else [])
+        numbers = [stream for (_, stream), problem in zip(part, problems) if problem is None]
+        answered = iter(self._answer(inputs, numbers, sampling) if inputs is not None else [])
         return [[Sample("", 0.0, 0, p)] if p else next(answered) for p in problems]
 
-    def _answer(self, inputs: Any, sampling: Sampling) -> list[list[Sample]]:
-        """`sampling.n` samples for each row of encoded inputs."""
+    def _answer(
+        self, inputs: Any, numbers: list[np.ndarray], sampling: Sampling
+    ) -> list[list[Sample]]:
+        """`sampling.n` samples for each row of encoded inputs; `numbers` are their streams."""
         import torch
 
         inputs = inputs.to(self.model.device)
-        torch.manual_seed(sampling.seed)
+        drawn = torch.from_numpy(np.concatenate(numbers)).to(self.model.device)
+        length = inputs["input_ids"].shape[1]
         greedy = sampling.temperature == 0
+        pick = [] if greedy else [inverse_transform(drawn, sampling.temperature, length)]
         with torch.no_grad():
             out = self.model.generate(
                 **inputs,
+                logits_processor=pick,
                 do_sample=not greedy,
-                temperature=None if greedy else sampling.temperature,
+                temperature=None if greedy else 1.0,
                 top_p=None if greedy else 1.0,
                 top_k=None if greedy else 0,
                 num_return_sequences=sampling.n,
@@ -93,7 +111,7 @@ class TransformersVLM:
                 return_dict_in_generate=True,
                 pad_token_id=self.processor.tokenizer.pad_token_id,
             )
-        samples = self._samples(out, inputs["input_ids"].shape[1])
+        samples = self._samples(out, length)
         return [samples[i : i + sampling.n] for i in range(0, len(samples), sampling.n)]
 
     def _samples(self, out: Any, prompt_length: int) -> list[Sample]:

@@ -10,7 +10,9 @@ from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
+from engine.vlm.streams import stream_seed
 from engine.vlm.transformers import load_processor, vision_token_ids
+from engine.vlm.weights import located
 
 
 class VllmVLM:
@@ -38,8 +40,11 @@ class VllmVLM:
         self.max_pixels = max_pixels
         check_room(self.processor, max_pixels, max_model_len)
         side = int(max_pixels**0.5)
+        name, revision = located(model)
         self.engine = LLM(
-            model=model,
+            model=name,
+            revision=revision,
+            tokenizer_revision=revision,
             max_model_len=max_model_len,
             limit_mm_per_prompt={
                 "image": {"count": 1, "width": side, "height": side},  # what memory is held for
@@ -59,14 +64,17 @@ class VllmVLM:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
         from vllm import SamplingParams
 
-        params = SamplingParams(
-            n=sampling.n,
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=sampling.seed,
-            logprobs=0,
-            logit_bias=self.banned,
-        )
+        params = [
+            SamplingParams(
+                n=sampling.n,
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=stream_seed(request, place, sampling),
+                logprobs=0,
+                logit_bias=self.banned,
+            )
+            for place, request in enumerate(requests)
+        ]
         return self._sampled([self._prompt(request) for request in requests], params)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
@@ -75,7 +83,7 @@ class VllmVLM:
             prompt["multi_modal_data"] = {"image": picture(request.png, self.max_pixels)}
         return prompt
 
-    def _sampled(self, prompts: list[Any], params: Any) -> list[list[Sample]]:
+    def _sampled(self, prompts: list[Any], params: list[Any]) -> list[list[Sample]]:
         """Samples of each prompt; where the engine refuses one, the others are asked without it.
 
         vLLM refuses a batch whole and takes back what it had accepted of it, so that halves can be
@@ -89,7 +97,10 @@ class VllmVLM:
             if len(prompts) == 1:
                 return [[Sample("", 0.0, 0, f"vLLM refuses it: {one_line(error)}")]]
             half = len(prompts) // 2
-            return self._sampled(prompts[:half], params) + self._sampled(prompts[half:], params)
+            return [
+                *self._sampled(prompts[:half], params[:half]),
+                *self._sampled(prompts[half:], params[half:]),
+            ]
         return [[_sample(o) for o in output.outputs] for output in outputs]
 
 

@@ -1,0 +1,226 @@
+"""The arms of `benchmarks.loop`: which rows each trains on, and how all are shown as much.
+
+Equal steps are not equal exposure: in a fixed number of steps an expert's row is seen a quarter as
+often beside 3,400 rows as beside 550. So a training set is written out turn by turn: the expert's
+turns a set number of times, and of the arm's own turns a set number in all, gone round in shuffled
+passes. One epoch over it gives each arm the same steps, as much of the expert's turns and as much
+of its own; where an arm has more rows, each is seen less often, and that is printed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.answers import render_completion
+from engine.config import Optimiser
+from engine.records import Consumption, Judgement, Model, Task, Triplet, unique
+from engine.training import write_training_set
+from engine.workspace import Stage
+from generators import filters
+from generators import questions as bank
+from generators.expert import truth_of
+from generators.prompts import answer_prompt
+from pipelines.context import Context
+from pipelines.grpo import fit_policy
+from pipelines.select import choose, purity
+from pipelines.sft import (
+    Turn,
+    rows_per_step,
+    seed_triplets,
+    train_sft,
+    training_arguments,
+    turns_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained arm, and what it was shown: counts, and how often each of its turns was seen."""
+
+    model: Model
+    steps: int
+    rows: int
+    questions: int
+    passes: float
+    purity: float | None
+
+    def shown(self) -> dict[str, Any]:
+        """What is printed and kept of it."""
+        return {
+            "steps": self.steps,
+            "rows": self.rows,
+            "questions": self.questions,
+            "passes": round(self.passes, 2),
+            "purity": self.purity,
+        }
+
+
+def rounds_of(turns: Sequence[Any], number: int, rng: np.random.Generator) -> list[Any]:
+    """`number` turns in shuffled passes: none is seen twice before all are seen once."""
+    found: list[Any] = []
+    while turns and len(found) < number:
+        found += [turns[place] for place in rng.permutation(len(turns))]
+    return found[:number]
+
+
+def exposure(
+    expert: Sequence[Any], own: Sequence[Any], passes: int, budget: int, seed: int
+) -> list[Any]:
+    """A training set: the expert's turns `passes` times and `budget` turns of the arm's own."""
+    return [*expert] * passes + rounds_of(own, budget, np.random.default_rng(seed))
+
+
+def random_questions(rows: Sequence[Triplet], number: int, seed: int) -> list[Triplet]:
+    """One random answer to each of `number` random questions."""
+    rng = np.random.default_rng(seed)
+    questions: dict[str, list[Triplet]] = defaultdict(list)
+    for row in rows:
+        questions[row.question_key].append(row)
+    keys = sorted(questions)
+    chosen = rng.choice(len(keys), size=min(number, len(keys)), replace=False)
+    return [questions[keys[k]][rng.integers(len(questions[keys[k]]))] for k in sorted(chosen)]
+
+
+def agreed(context: Context, rows: Sequence[Triplet], number: int) -> list[Triplet]:
+    """The `number` surest questions' answers without a judge, by agreement and confidence.
+
+    As select chooses, from a judge that says the same of every row; where all of a question's
+    samples agree, the surer are those with the higher log-probability.
+    """
+    silent = {
+        row.id: Judgement(
+            id=row.id, triplet_id=row.id, judge_id="none",
+            factuality=0.0, reasoning=0.0, relevance=0.0, overall=0.0, probability=1.0,
+        )
+        for row in rows
+    }  # fmt: skip
+    questions: dict[str, list[Triplet]] = defaultdict(list)
+    for row in rows:
+        if filters.reason(row) is None:
+            questions[row.question_key].append(row)
+    choices = [choose(same, silent, context.config.select) for same in questions.values()]
+    chosen = [choice for choice in choices if choice is not None]
+    surest = sorted(chosen, key=lambda c: (-c.sureness, -c.score, c.triplet.id))
+    return [choice.triplet for choice in surest[:number]]
+
+
+def told_truly(context: Context, rows: Sequence[Triplet]) -> list[Triplet]:
+    """Each answerable question of `rows` once, as an expert would answer it in the row's style."""
+    images = {i.id: i for i in context.images()}
+    tasks = {t.id: t for t in context.rows(Task)}
+    rng = np.random.default_rng(context.config.seed)
+    found: dict[str, Triplet] = {}
+    for row in rows:
+        truth = truth_of(images[row.image_id])
+        gold = bank.answer_of(truth, row.question) if truth and row.problem is None else None
+        if truth is not None and gold is not None and (not row.options or gold in row.options):
+            reasons = bank.rationale(truth, tasks[row.task_id].prompt_style, rng)
+            raw = render_completion(reasons, gold)
+            told = replace(row, answer=gold, rationale=reasons, raw=raw)
+            found.setdefault(row.question_key, told)
+    return list(found.values())
+
+
+class Budget:
+    """What every SFT arm of a seed is shown: set by the filtered rows, `sft.epochs` times."""
+
+    def __init__(self, context: Context, filtered: Sequence[Triplet]) -> None:
+        self.context = context
+        self.expert = self.turns(seed_triplets(context))
+        self.passes = max(round(context.config.sft.epochs), 1)
+        self.own = self.passes * len(self.turns(filtered))
+
+    def turns(self, rows: Sequence[Triplet]) -> list[Turn]:
+        """Answering only: an arm need not ask."""
+        config = self.context.config
+        words, style = config.generator.prompts, config.evaluate.style
+        tasks = {t.id: t for t in self.context.rows(Task)}
+        return turns_of(list(rows), tasks, words, style, 0.0, config.seed)
+
+
+def sft_arm(budget: Budget, rows: Sequence[Triplet], folder: Path) -> Trained:
+    """SFT of the base on the expert seed and `rows`; without rows on the seed alone."""
+    context = budget.context
+    own = budget.turns(rows)
+    data = exposure(budget.expert, own, budget.passes, budget.own, context.config.seed)
+    section = context.config.sft
+    model, steps = fit(context, context.base(), data, folder, section)
+    passes = budget.own / len(own) if own else 0.0
+    return trained(context, model, steps, rows, passes)
+
+
+def more_sft(
+    context: Context, start: Model, rows: Sequence[Triplet], folder: Path, lr: float
+) -> Trained:
+    """The control of a GRPO: SFT of its start on its rows, as many steps of as many questions."""
+    grpo, config = context.config.grpo, context.config
+    batch = rows_per_step(grpo) // grpo.group
+    turns = [
+        {
+            "image_id": row.image_id,
+            "prompt": answer_prompt(
+                config.generator.prompts, row.question, row.options, config.evaluate.style
+            ),
+            "completion": render_completion("", row.answer),
+        }
+        for row in rows
+    ]
+    data = rounds_of(turns, grpo.steps * batch, np.random.default_rng(config.seed))
+    section = config.sft.model_copy(update={"batch": batch, "lr": lr, "accumulate": 1})
+    model, steps = fit(context, start, data, folder, section)
+    return trained(context, model, steps, rows, len(data) / len(rows))
+
+
+def grpo_arm(
+    context: Context, start: Model, judge: Model, rows: list[Triplet], folder: Path
+) -> tuple[Trained, dict[str, Any]]:
+    """GRPO of `start` on `rows` as the loop does it, and the training's figures."""
+    shutil.rmtree(folder, ignore_errors=True)
+    metrics = fit_policy(context, Stage("grpo", 2, "", folder), start, judge, rows)
+    grpo = context.config.grpo
+    visits = metrics["steps"] * rows_per_step(grpo) // grpo.group
+    model = at(folder)
+    return trained(context, model, metrics["steps"], rows, visits / len(rows)), metrics
+
+
+def rows_of(context: Context, stage: str, round: int) -> list[Triplet]:
+    """The rows that the loop's own training in a round saw, the expert's left out."""
+    uses = context.rows(Consumption, stage, round)
+    ids = {use.row_id for use in uses if use.row_table == Triplet.table}
+    rows = context.rows(Triplet, "generate")
+    return [row for row in unique(rows) if row.id in ids]
+
+
+def fit(
+    context: Context, start: Model, data: list[Turn], folder: Path, section: Optimiser
+) -> tuple[Model, int]:
+    """One epoch of SFT of `start` over `data`, from the beginning; (model, steps)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pngs = context.pngs()
+    write_training_set(folder / "data", {t["image_id"]: pngs[t["image_id"]] for t in data}, data)
+    arguments = training_arguments(context, Stage("arm", 1, "", folder), section, start)
+    metrics = train_sft(arguments | {"epochs": 1, "save_steps": 0})
+    return at(folder), metrics["steps"]
+
+
+def at(folder: Path) -> Model:
+    """A model in a folder of the benchmark's."""
+    return Model(
+        id=folder.name, role="sft", stage="arm", round=1, parent_id=None,
+        path=str((folder / "weights").resolve()), metrics="{}",
+    )  # fmt: skip
+
+
+def trained(
+    context: Context, model: Model, steps: int, rows: Sequence[Triplet], passes: float
+) -> Trained:
+    """With what is counted of its rows."""
+    questions = len({row.question_key for row in rows})
+    return Trained(model, steps, len(rows), questions, passes, purity(context, list(rows)))

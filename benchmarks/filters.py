@@ -1,0 +1,175 @@
+"""What the filters of form and reasoning let pass, and what they find; how well types are found.
+
+    python -m benchmarks.filters --vqa-rad FOLDER
+
+False rejections are counted on the question bank, on rows that the simulated expert writes about
+drawn images of every kind, and on VQA-RAD's questions (FOLDER holds its JSON): all of these the
+rules were drawn up on. Corruptions are made of the bank's and VQA-RAD's questions; the last three
+kinds were not looked at while the rules were drawn up. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.hub.benchmarks import load_vqa_rad
+from engine.question_types import UNKNOWN, found_type
+from engine.records import Image, Triplet
+from generators import filters, phantoms
+from generators import questions as bank
+from generators.expert import write_rows
+from generators.filters import form
+
+Words = list[str]
+PHANTOMS = 40  # of each kind
+
+
+def image_of(kind: str, number: int) -> Image:
+    """A drawn image without its pixels: the expert reads its truth."""
+    truth = phantoms.draw(kind, number, 64).truth
+    return Image(
+        id=f"{number:032x}", png=b"", width=1, height=1, modality=truth.modality,
+        anatomy=truth.anatomy, group="", split="train", source="", rendering="{}",
+        deidentification="", is_synthetic=True, truth=json.dumps(truth.to_dict()),
+    )  # fmt: skip
+
+
+def expert_rows() -> list[Triplet]:
+    """Rows in every style about images of every kind."""
+    styles = list(bank.PROMPT_STYLES)
+    return [
+        row
+        for kind in bank.SUBJECTS
+        for number in range(PHANTOMS)
+        for row, _ in write_rows(image_of(kind, number), 12, styles, number, True)
+    ]
+
+
+def corruptions(rng: random.Random, pool: list[str]) -> dict[str, Callable[[Words], Words]]:
+    """Ways to break a question, by name."""
+
+    def at(words: Words) -> int:
+        return rng.randrange(len(words))
+
+    def cut(words: Words) -> Words:
+        return words[: rng.randrange(1, len(words))]
+
+    def twice(words: Words) -> Words:
+        place = at(words)
+        return [*words[: place + 1], *words[place:]]
+
+    def joined(words: Words) -> Words:
+        place = rng.randrange(len(words) - 1)
+        return [*words[:place], words[place] + words[place + 1], *words[place + 2 :]]
+
+    def changed(words: Words, change: Callable[[str], str]) -> Words:
+        place = at(words)
+        return [*words[:place], change(words[place]), *words[place + 1 :]]
+
+    def misspelt(words: Words) -> Words:
+        letters = list(" ".join(words))
+        for _ in range(3):
+            letters[rng.randrange(len(letters))] = rng.choice("bcdfghjklmnpqrstvwxyz")
+        return "".join(letters).split()
+
+    def spliced(words: Words) -> Words:
+        other = rng.choice(pool).split()
+        return [*cut(words), *other[at(other) :]]
+
+    def left_out(words: Words) -> Words:
+        place = at(words)
+        return [*words[:place], *words[place + 1 :]]
+
+    def foreign(words: Words) -> Words:
+        return changed(words, lambda _: rng.choice(rng.choice(pool).split()).strip("?."))
+
+    def swapped(words: Words) -> Words:
+        place = rng.randrange(len(words) - 1)
+        return [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
+
+    def inserted(words: Words) -> Words:
+        place = at(words)
+        return [*words[:place], rng.choice(("the", "is", "of", "than", "a")), *words[place:]]
+
+    return {
+        "words shuffled": lambda w: rng.sample(w, len(w)),
+        "a word twice": twice,
+        "a number run into a word": lambda w: changed(w, lambda x: x.rstrip("?.") + "3"),
+        "a colon and a letter": lambda w: changed(w, lambda x: x + ":k"),
+        "cut, with a question mark": lambda w: " ".join([*cut(w), "?"]).replace(" ?", "?").split(),
+        "spliced with another": spliced,
+        "two words joined": joined,
+        "three letters wrong": misspelt,
+        "a word left out": left_out,
+        "two neighbours swapped": swapped,
+        "a function word put in": inserted,
+        "a word of another question": foreign,
+    }
+
+
+def found_share(questions: list[str], corrupt: Callable[[Words], Words]) -> tuple[float, int]:
+    """(share found in [0, 1], how many) of corrupted questions that are no question of the pool."""
+    broken = {" ".join(corrupt(q.split())) for q in questions} - set(questions)
+    return sum(refused(q) for q in broken) / len(broken), len(broken)
+
+
+def refused(question: str) -> bool:
+    """Whether the filter of form refuses a question."""
+    row = replace(_ROW, question=question)
+    return form.reason(row) is not None
+
+
+_ROW = Triplet(
+    id="", image_id="", generator_id="", task_id="", prompt_hash="", seed=0, sample=0, round=0,
+    question="", options=(), answer="x", rationale="", raw="", logprob=0.0,
+)  # fmt: skip
+
+
+def main(
+    vqa_rad: Annotated[Path | None, typer.Option(help="Folder with VQA-RAD's JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the corruptions.")] = 2026,
+) -> None:
+    """Print the three tables."""
+    asked = sorted(bank._index())
+    published = load_vqa_rad(vqa_rad) if vqa_rad else []
+    people = sorted({q.question for q in published})
+    rows = expert_rows()
+    wrong = {
+        "question bank": (sum(refused(q) for q in asked), len(asked)),
+        "expert rows": (sum(filters.reason(row) is not None for row in rows), len(rows)),
+        "VQA-RAD's questions": (sum(refused(q) for q in people), len(people)),
+    }
+    print("| refused though right | of |\n| --- | --- |")
+    for name, (count, of) in wrong.items():
+        print(f"| {name}: {count} | {of:,} |")
+    pool = asked + people
+    shares = {
+        name: found_share([q for q in pool if len(q.split()) > 1], corrupt)
+        for name, corrupt in corruptions(random.Random(seed), pool).items()
+    }
+    print("\n| corruption | found in % | of |\n| --- | --- | --- |")
+    for name, (share, of) in shares.items():
+        print(f"| {name} | {100 * share:.0f} | {of:,} |")
+    types = [(q.question_type, found_type(q.question)) for q in published]
+    told = {
+        "agree": sum(a == b for a, b in types) / max(len(types), 1),
+        "unknown": sum(b == UNKNOWN for _, b in types) / max(len(types), 1),
+    }
+    own = sum(
+        found_type(q) == bank.TEMPLATES[kind[0]][0] for q in asked if (kind := bank.kind_of(q))
+    )
+    print(f"\ntypes found as the bank's: {own} of {len(asked)}; of VQA-RAD's: {told}")
+    print(json.dumps(
+        {"benchmark": "filters", "refused": wrong, "found": shares, "vqa_rad_types": told}
+    ))  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,52 @@
+"""What whoever uses a judge or a selection has to be told: one line each, the same everywhere.
+
+The run's output, the report, a dataset's card and a model's card say it in these words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.statistics import CHANCE
+
+
+def at_chance(judge: dict[str, Any]) -> bool:
+    """Whether a judge was not shown to know more than a coin.
+
+    `judge` are its metrics (`pipelines.reward.measure`): the lower bound of the AUC on frozen pairs
+    is at or below 0.5, or not known.
+    """
+    low = judge.get("auc_low")
+    return low is None or not low > CHANCE
+
+
+def auc_in_words(judge: dict[str, Any]) -> str:
+    """The AUC with its interval."""
+    if judge.get("auc") is None or judge.get("auc_low") is None:
+        return "its AUC on frozen pairs is not known"
+    low, high = judge["auc_low"], judge["auc_high"]
+    return f"AUC {judge['auc']:.3f} [{low:.3f}, {high:.3f}] on {judge['n_holdout']} frozen pairs"
+
+
+def of_judge(judge: dict[str, Any]) -> list[str]:
+    """Of a judge's metrics."""
+    if not at_chance(judge):
+        return []
+    return [
+        f"the judge is at chance ({auc_in_words(judge)}): what it scores is not selected by it, "
+        "but by agreement of samples"
+    ]
+
+
+def of_selection(metrics: dict[str, Any]) -> list[str]:
+    """Of the metrics of a round's selection (`pipelines.select.selection_metrics`)."""
+    lines = []
+    if metrics.get("by") == "agreement":
+        lines.append(
+            f"the judge was at chance ({metrics.get('judge')}), and rows were selected by "
+            "agreement of samples and the generator's confidence, without it"
+        )
+    if metrics.get("kept") == 0:
+        why = metrics.get("why_none")
+        lines.append(f"no row was kept; most often: {why}" if why else "nothing was generated")
+    return lines

@@ -1,0 +1,224 @@
+"""Does the ledger say what the record says? Row for row, against Parquet of the recorded hashes.
+
+The ledger is a file of its own that anything with DuckDB can write, and nothing in it is hashed. So
+whatever leaves the workspace (export, cards, report, PROV) is asked of a ledger that was compared
+with the record first, and `triptych lineage verify` compares indexes and summaries too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.lineage import chain
+from engine.lineage.chain import number_of
+from engine.lineage.files import check_hash
+from engine.lineage.ledger import INDEXED, SUMMARIES, Ledger, create, lines_of, rows_of, summarise
+from engine.records import ROW_TYPES, Row
+from engine.workspace import Workspace
+
+BLOCK = 1_000_000  # rows that are compared at once, so that memory does not grow with the record
+Difference = tuple[str, str, str]  # what is wrong, in which stage or table, and how much of it
+
+
+@contextmanager
+def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
+    """The ledger, held for questions whose answers leave the workspace.
+
+    With `whole` its indexes and summaries are compared too. Raises TriptychError where the record
+    is not what was committed, or the ledger is not what the record says.
+    """
+    check_record(workspace)
+    ledger = workspace.ledger()
+    if workspace.is_writer:
+        ledger.sync(workspace.events)
+    with ledger.reading() as db:
+        try:
+            found = [*differences(workspace, db), *(derived_differences(db) if whole else ())]
+        except duckdb.Error as error:
+            found = [("the ledger is damaged", ledger.path.name, str(error))]
+        for what, where, detail in found:
+            raise TriptychError(
+                f"{what} ({f'{where}: {detail}' if detail else where}): `triptych lineage rebuild "
+                f"-w {workspace.root}` makes {ledger.path.name} again from the record"
+            )
+        yield ledger
+
+
+def check_record(workspace: Workspace) -> None:
+    """Raise TriptychError where a commit or a shard is not what it was."""
+    workspace.described()
+    chain.sound_links(workspace.events)
+    if workspace.vouched is not None:
+        for row_type in ROW_TYPES:
+            for _, path, digest in workspace.shards(row_type.table):
+                check_hash(path, digest)
+        return
+    for finding in chain.check(workspace):
+        if finding.kind == "broken":
+            raise TriptychError(
+                f"the record is not what was committed: {finding} (`triptych lineage verify -w "
+                f"{workspace.root}` lists everything)"
+            )
+
+
+def differences(workspace: Workspace, db: duckdb.DuckDBPyConnection) -> Iterator[Difference]:
+    """Where the ledger is not the record: stages, then rows of the stages that both have.
+
+    Stages whose commit or shards cannot be read are left out: the chain tells of them.
+    """
+    foreign = _catalogue(db, "ledger") ^ _ours()
+    if foreign:  # a view or macro of the name that a question uses would answer in its place
+        names = ", ".join(sorted({name for _, name, *_ in foreign}))
+        yield "the ledger holds what Triptych did not make", names, ""
+        return
+    record = {link.name: link for link in chain.links(workspace) if link.commit}
+    wanted = {line[0]: tuple(line) for line in lines_of(list(record.values()))}
+    found = {line[0]: line for line in db.execute("SELECT * FROM commits").fetchall()}
+    for folder in sorted(wanted.keys() - found.keys()):
+        yield "the ledger misses a stage", folder, "the next run, or rebuild, adds it"
+    for folder in sorted(found.keys() - wanted.keys()):
+        yield "the ledger has a stage that the record has not", folder, ""
+    both = sorted(wanted.keys() & found.keys())
+    for folder in both:
+        if wanted[folder] != found[folder]:
+            yield "the ledger differs from the record", folder, "the stage's line is another"
+    missing = {found[folder][1] for folder in found.keys() - wanted.keys()}
+    counts = _counts(db)
+    for row_type in ROW_TYPES:
+        stages = [_rows(record[folder], row_type) for folder in both]
+        readable = {number_of(f): rows for f, rows in zip(both, stages) if rows is not None}
+        unread = {number_of(f) for f, rows in zip(both, stages) if rows is None}
+        loaded = {n: c for n, c in counts[row_type.table].items() if n not in missing | unread}
+        expected = {n: sum(rows.values()) for n, rows in readable.items() if any(rows.values())}
+        if loaded != expected:
+            detail = f"{sum(loaded.values())} of {sum(expected.values())} rows, or of other stages"
+            yield "the ledger differs from the record", row_type.table, detail
+            continue
+        others = sum(_others(db, row_type, b) for b in _blocks([readable[n] for n in expected]))
+        if others:
+            yield "the ledger differs from the record", row_type.table, f"{others} rows are others"
+
+
+_CATALOGUE = """
+SELECT 'column' AS kind, table_name, column_index::VARCHAR, column_name, data_type
+FROM duckdb_columns() WHERE database_name = $1 AND schema_name = 'main' AND NOT internal
+UNION SELECT 'view', view_name, '', '', '' FROM duckdb_views()
+WHERE database_name = $1 AND NOT internal
+UNION SELECT 'function', function_name, '', '', '' FROM duckdb_functions()
+WHERE database_name = $1 AND NOT internal
+UNION SELECT 'schema', schema_name, '', '', '' FROM duckdb_schemas()
+WHERE database_name = $1 AND NOT internal AND schema_name <> 'main'
+"""
+
+
+def _catalogue(db: duckdb.DuckDBPyConnection, database: str) -> set[tuple[str, ...]]:
+    """Columns, views, functions and schemas, asked from outside, where none of them counts."""
+    db.execute("USE memory")
+    found = db.execute(_CATALOGUE, [database]).fetchall()
+    db.execute(f"USE {database}")
+    return set(found)
+
+
+@cache
+def _ours() -> frozenset[tuple[str, ...]]:
+    """The catalogue of a ledger as it is made."""
+    with duckdb.connect() as db:
+        create(db)
+        return frozenset(_catalogue(db, "memory"))
+
+
+def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
+    """Rows of each table by the stage that wrote them."""
+    tables = [row_type.table for row_type in ROW_TYPES]
+    each = (f"SELECT '{t}', sequence, count(*) FROM {t} GROUP BY ALL" for t in tables)
+    counts: dict[str, dict[int, int]] = {table: {} for table in tables}
+    for table, sequence, count in db.execute(" UNION ALL ".join(each)).fetchall():
+        counts[table][sequence] = count
+    return counts
+
+
+def _rows(link: chain.Link, row_type: type[Row]) -> dict[Path, int] | None:
+    """Rows of each shard of a table in a stage; None where one of them cannot be read."""
+    paths = [path for path in link.shards if path.name.startswith(f"{row_type.table}-")]
+    try:
+        return {path: pq.read_metadata(path).num_rows for path in paths if path.exists()}
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _blocks(stages: list[dict[Path, int]]) -> Iterator[list[Path]]:
+    """Shards of whole stages that have the same columns, of up to BLOCK rows (or one stage)."""
+    block: list[Path] = []
+    held, columns = 0, frozenset[str]()
+    for rows in stages:
+        size, has = sum(rows.values()), _columns(next(iter(rows)))
+        if block and (held + size > BLOCK or has != columns):
+            yield block
+            block, held = [], 0
+        block, held, columns = [*block, *rows], held + size, has
+    if block:
+        yield block
+
+
+def _columns(path: Path) -> frozenset[str]:
+    return frozenset(pq.read_schema(path).names)
+
+
+def _others(db: duckdb.DuckDBPyConnection, row_type: type[Row], block: list[Path]) -> int:
+    """How many rows the ledger has of the block's stages that are not in its shards.
+
+    Both have equally many, so that none means that they have the same.
+    """
+    stages = sorted({number_of(path.parent.name) for path in block})
+    (found,) = db.execute(
+        f"SELECT count(*) FROM (SELECT * FROM {row_type.table} WHERE sequence BETWEEN "
+        f"{stages[0]} AND {stages[-1]} AND sequence IN ({', '.join(map(str, stages))}) "
+        f"EXCEPT ALL {rows_of(row_type, _columns(block[0]))})",
+        [list(map(str, block))],
+    ).fetchall()
+    return int(found[0])
+
+
+def derived_differences(db: duckdb.DuckDBPyConnection) -> Iterator[Difference]:
+    """Indexes and summaries that do not follow from the ledger's own rows."""
+    for table, column in INDEXED:
+        index = f"index_{table}_{column}"
+        (found,) = db.execute(
+            f"SELECT count(*), count(DISTINCT row), (SELECT count(*) FROM {table}), "
+            f"(SELECT count(*) FROM {index}) FROM {index} i JOIN {table} t ON t.rowid = i.row "
+            f"WHERE i.key = hash(t.{column}) AND i.sequence = t.sequence"
+        ).fetchall()
+        if len(set(found)) > 1:
+            yield "the ledger contradicts itself", index, "it does not lead to the rows"
+    yield from _summaries(db)
+
+
+def _summaries(db: duckdb.DuckDBPyConnection) -> Iterator[Difference]:
+    """The summaries are made again in memory, from views of the ledger's tables."""
+    tables = [row_type.table for row_type in ROW_TYPES]
+    names = [*tables, *(f"index_{table}_{column}" for table, column in INDEXED)]
+    db.execute("ATTACH ':memory:' AS again")
+    try:
+        db.execute("USE again")
+        for name in names:
+            db.execute(f"CREATE VIEW {name} AS FROM ledger.{name}")
+        db.execute(SUMMARIES)
+        summarise(db, 0, tables)
+        for name in ("makers", "derivations", "uses"):
+            (found,) = db.execute(
+                f"SELECT (SELECT count(*) FROM (FROM {name} EXCEPT ALL FROM ledger.{name})), "
+                f"(SELECT count(*) FROM (FROM ledger.{name} EXCEPT ALL FROM {name}))"
+            ).fetchall()
+            if any(found):
+                yield "the ledger contradicts itself", name, f"{sum(found)} lines are others"
+    finally:
+        db.execute("USE ledger")
+        db.execute("DETACH again")

@@ -1,0 +1,34 @@
+"""Questions that were answered before a run ended are not asked again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from engine.config import build
+from engine.vlm import Sampling
+from engine.workspace import Workspace
+from pipelines.context import Context
+from pipelines.evaluate import ask
+from tests.round_workspace import commit, make_image
+from tests.test_select import row
+
+
+def test_an_interrupted_evaluation_asks_what_is_left_in_batches_of_any_size(tmp_path: Path) -> None:
+    config = build({"expert": {"kind": "none"}}, ["evaluate.batch=2"], "x")
+    images = [make_image(n, f"g{n}", "test") for n in range(5)]
+    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        commit(workspace, "ingest", 0, {}, images)
+    context = Context(Workspace.existing(tmp_path / "w"), config)
+    arms = {"base": (context.base(), [replace(row(), image_id=i.id) for i in images])}
+    kept, sampling = tmp_path / "replies", Sampling(2, 1.0, 8, 3)
+    whole = ask(context, arms, sampling, kept)["base"]
+    assert len({tuple(texts) for texts in whole}) > 1
+
+    (kept / "base" / "000002.json").unlink()
+    (kept / "base" / "000004.json").rename(kept / "base" / "000004.part")  # cut off while written
+    (kept / "base" / "000000.json").write_text(json.dumps({0: ["as kept"] * 2, 1: ["so too"] * 2}))
+    config = build({"expert": {"kind": "none"}}, ["evaluate.batch=3"], "x")
+    again = ask(Context(context.workspace, config), arms, sampling, kept)["base"]
+    assert again == [["as kept"] * 2, ["so too"] * 2, *whole[2:]]

@@ -1,0 +1,61 @@
+"""Every file of the folder has a row in ingest-report.csv, whatever its name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands import ingested, report_of
+from tests.test_imaging import grey, ramp, save
+
+NAMES = ("plain.dcm", "scan.txt", "IM0001.json", "notes.md", "img.csv", "x.yaml", "DICOMDIR",
+         "a.parquet", ".hidden", "deep/.folder/IM2", "x.truth.json", "no ending", "labels.tsv",
+         "LABELS.CSV", "b.jsonl")  # fmt: skip
+OTHERS = {
+    "labels.csv": ("skipped", "the table"),
+    "plain.dcm.truth.json": ("skipped", "the truth of a phantom"),
+    "alone.truth.json": ("refused", "not an image: neither DICOM, NIfTI, PNG, JPEG nor TIFF"),
+    "README.md": ("refused", "not an image: neither DICOM, NIfTI, PNG, JPEG nor TIFF"),
+    ".DS_Store": ("refused", "unreadable file: empty file"),
+    "link": ("refused", "unreadable file: a link to a folder, which is not followed"),
+    "pipe": ("refused", "unreadable file: not a regular file"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of names that are not an image's, and files that are none."""
+    folder = tmp_path_factory.mktemp("folder")
+    for number, name in enumerate(NAMES):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        stored = np.roll(ramp(), 277 * number, axis=0) // (1 + number % 3)
+        save(grey(stored, PatientID=f"P{number}", WindowCenter="2000", WindowWidth="3500"),
+             folder / name)  # fmt: skip
+    for name in OTHERS:
+        (folder / name).write_text("" if name == ".DS_Store" else "{}") if name[0] != "l" else None
+    (folder / "labels.csv").write_text("path,finding\nplain.dcm,nodule\n")
+    (folder / "pipe").unlink()
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(folder / "deep")
+    return folder
+
+
+def test_every_file_has_a_row_and_its_name_decides_nothing(folder: Path) -> None:
+    run = folder / "run"  # a workspace below the folder is none of its files
+    settings = ("source.paths=keep", "expert.kind=none", "source.table=labels.csv")
+    ingested(folder, run, *settings)
+    rows = {row["path"]: (row["status"], row["reason"]) for row in report_of(run)}
+    assert {name: row for name, row in rows.items() if name not in NAMES} == OTHERS
+    assert {rows[name][0] for name in NAMES} <= {"used", "duplicate"}
+    assert sum(row[0] == "used" for row in rows.values()) >= 10
+
+
+def test_a_limit_counts_images_and_says_what_it_leaves_out(folder: Path, tmp_path: Path) -> None:
+    settings = ("source.paths=keep", "expert.kind=none", "source.table=labels.csv")
+    said = ingested(folder, tmp_path / "run", *settings, "source.limit=4")
+    looked_at = [row for row in report_of(tmp_path / "run") if row["status"] != "skipped"]
+    assert len(looked_at) == 4
+    assert "files beyond source.limit were not looked at" in said
