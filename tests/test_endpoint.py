@@ -235,9 +235,12 @@ def test_where_one_log_probability_is_unknown_none_of_the_question_counts() -> N
     """Otherwise a sample without one would stand beside others at the surest there is, or out."""
     sure, unknown = row(answer="left", logprob=-0.01), row(answer="right", logprob=None)
     chosen = choose([sure, unknown], judged((sure, 0.0), (unknown, 0.1)), Select())
+    assert chosen is not None
     assert chosen.triplet is unknown
     told = row(answer="right", logprob=-3.0)
-    assert choose([sure, told], judged((sure, 0.0), (told, 0.1)), Select()).triplet is sure
+    chosen = choose([sure, told], judged((sure, 0.0), (told, 0.1)), Select())
+    assert chosen is not None
+    assert chosen.triplet is sure
 
 
 def test_content_in_parts_is_read(serve: Any) -> None:
