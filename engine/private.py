@@ -71,23 +71,31 @@ def key_of_environment() -> bytes:
             f"{KEY} is in the environment of the Ray cluster, where any job can read it: take it "
             "out there, and give source.key_file"
         )
-    return _strong(text.strip().encode(), KEY) if text else b""
+    return _long(text.strip().encode(), KEY) if text else b""
 
 
 def key_of_file(path: Path, name: str) -> bytes:
     """The secret key in a file, without white space around it.
 
-    Raises TriptychError where others than its owner may read it, or it is easily guessed.
+    Raises TriptychError where others than its owner can open it, or it is short.
     """
     try:
         mode, key = stat.S_IMODE(path.stat().st_mode), path.read_bytes().strip()
     except OSError as error:
         raise TriptychError(f"{name} {path} cannot be read: {error.strerror}") from None
-    if mode & 0o077:
+    if _others_reach(path):
         raise TriptychError(
             f"{name} {path} can be read by others (mode {mode:03o}): chmod 600 {path}"
         )
-    return _strong(key, f"{name} {path}")
+    return _long(key, f"{name} {path}")
+
+
+def _others_reach(path: Path) -> bool:
+    """Whether its group or all can open a file: by its own bits, and a way through the folders."""
+    mode, above = path.stat().st_mode, [folder.stat() for folder in path.resolve().parents]
+    return any(
+        mode & who * 0o7 and all(folder.st_mode & who for folder in above) for who in (0o10, 0o01)
+    )
 
 
 def bearer(name: str) -> tuple[str, dict[str, str]]:
@@ -110,15 +118,14 @@ def address_told(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _strong(key: bytes, name: str) -> bytes:
-    """The key, unless it is short or has an order that a program which guesses keys would try."""
+def guessable(key: bytes) -> bool:
+    """Whether a key has an order that a program which guesses keys would try."""
     steps = {b - a for a, b in pairwise(key)}
     few = min(len(set(key)), len(steps)) < DIFFERENT
-    repeats = len(zlib.compress(key, 9)) - len(zlib.compress(b"")) < KEY_BYTES
+    return few or len(zlib.compress(key, 9)) - len(zlib.compress(b"")) < KEY_BYTES
+
+
+def _long(key: bytes, name: str) -> bytes:
     if len(key) < KEY_BYTES:
         raise TriptychError(f"{name} has fewer than {KEY_BYTES} characters: {MAKE_KEY}")
-    if few or repeats:
-        raise TriptychError(
-            f"{name} is easily guessed (few different characters, or a pattern): {MAKE_KEY}"
-        )
     return key

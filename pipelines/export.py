@@ -8,6 +8,7 @@ from engine.errors import TriptychError
 from engine.hub import push as hub
 from engine.hub.publish import FOLDER, publish
 from engine.lineage.withdrawals import withdrawn_ids
+from engine.private import MAKE_KEY
 from engine.workspace import Workspace
 from pipelines.progress import Display
 from pipelines.report import write_report
@@ -41,7 +42,12 @@ def export(
 
 def _check_said(workspace: Workspace, private: bool | None) -> None:
     """Raise TriptychError where pictures are neither drawn here nor published, and nobody said
-    who may see them: the Hub would make a new dataset public."""
+    who may see them: the Hub would make a new dataset public; or their key can be guessed."""
+    if any(commit["metrics"].get("weak key") for commit in workspace.commits()):
+        raise TriptychError(
+            "patients' ids were hashed with a key that is easily guessed: ingest again with "
+            f"another ({MAKE_KEY})"
+        )
     source = workspace.config.get("source", {"path": "not recorded"})
     if private is None and source["path"] is not None and not source.get("public"):
         raise TriptychError(

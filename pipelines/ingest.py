@@ -22,12 +22,13 @@ from engine.imaging.duplicates import joined
 from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
 from engine.lineage.chain import file_hash
-from engine.private import KEY, MAKE_KEY, key_of_environment, key_of_file
+from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_file
 from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.workspace import Stage
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 from pipelines.gold import read_gold
+from pipelines.progress import Display
 
 SHARD = 200
 REPORT = "ingest-report.csv"
@@ -47,10 +48,10 @@ def source_folder(config: Config, root: Path) -> Path:
 def secret_key(source: Source, seed: int, root: Path) -> bytes:
     """The secret of every hash, from `source.key_file` (outside `root`), else from TRIPTYCH_KEY.
 
-    A key that others can read or guess is a TriptychError (`engine.private`). Without one, phantoms
-    and public images get a key made from the seed, and for others a TriptychError is raised:
-    whoever has the key can test a guess at a patient's id, so it must be somebody's to keep, and
-    is never written here.
+    A key that others can read is a TriptychError (`engine.private`); of one that can be guessed
+    `weak_key` warns. Without one, phantoms and public images get a key made from the seed, and for
+    others a TriptychError is raised: whoever has the key can test a guess at a patient's id, so it
+    must be somebody's to keep, and is never written here.
     """
     if source.key_file:
         path = Path(source.key_file)
@@ -67,6 +68,17 @@ def secret_key(source: Source, seed: int, root: Path) -> bytes:
         "patients' ids are hashed with a secret key and there is none: set source.key_file or "
         f"{KEY} ({MAKE_KEY}), or source.public=true for published images"
     )
+
+
+def weak_key(key: bytes, display: Display) -> bool:
+    """Whether a key can be guessed, which is told."""
+    weak = guessable(key)
+    if weak:
+        display.warn(
+            "the secret key is easily guessed (few different characters, or a pattern), and so are "
+            f"the patients behind its hashes; nothing made with it is pushed: {MAKE_KEY}"
+        )
+    return weak
 
 
 def check_source(config: Config, root: Path) -> None:
@@ -216,6 +228,7 @@ def ingest(context: Context, stage: Stage) -> None:
     stage.write(Model, unique(outside))
     stage.metrics = metrics(len(files), images, refusals, rules)
     stage.metrics["table"] = table_metrics(rules, folder, images)
+    stage.metrics["weak key"] = not rules.public and weak_key(rules.key, context.display)
     stage.metrics["gold"] = {"used": len(gold.questions), "refused": len(gold.left_out)}
     for line in told(stage.metrics, workspace.root):
         context.display.say(f"  {line}")

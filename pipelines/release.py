@@ -14,7 +14,7 @@ from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import hidden_path
 from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import list_files
-from pipelines.ingest import secret_key
+from pipelines.ingest import secret_key, weak_key
 from pipelines.progress import Display
 
 
@@ -29,6 +29,7 @@ def write_cleaned(folder: Path, out: Path, key_file: Path | None, display: Displ
         raise TriptychError(f"{out} exists: give a new folder")
     source = Source(path=str(folder), key_file=str(key_file) if key_file else None)
     key = secret_key(source, 0, out)
+    weak_key(key, display)
     files = [
         path for path in list_files(folder) if not path.resolve().is_relative_to(out.resolve())
     ]

@@ -22,7 +22,9 @@ from engine.imaging.decode import Decoder
 from engine.lineage.openlineage import Emitter
 from engine.private import temporary_folder
 from engine.workspace import Workspace
-from pipelines.ingest import secret_key
+from pipelines.export import export
+from pipelines.ingest import secret_key, weak_key
+from pipelines.progress import Display
 from tests.commands import ingested, refused
 
 STRONG = "3f9a1c0b77e24d58a6c1"
@@ -64,29 +66,51 @@ def key_file(folder: Path, text: str, mode: int = 0o600) -> Source:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o606, 0o611])
 def test_a_key_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(TriptychError, match=rf"read by others \(mode {mode:o}\): chmod 600 "):
-        secret_key(key_file(tmp_path, STRONG, mode), 0, tmp_path / "w")
-    for private in (0o600, 0o400):
-        source = key_file(tmp_path, STRONG, private)
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with pytest.raises(TriptychError, match=rf"read by others \(mode {mode:o}\): chmod 600 "):
+            secret_key(key_file(folder, STRONG, mode), 0, tmp_path / "w")
+        for private in (0o600, 0o400):
+            source = key_file(folder, STRONG, private)
+            assert secret_key(source, 0, tmp_path / "w") == STRONG.encode()
+        folder.chmod(0o700)  # nobody else gets as far as the file
+        source = key_file(folder, STRONG, mode)
         assert secret_key(source, 0, tmp_path / "w") == STRONG.encode()
 
 
 @pytest.mark.parametrize(
     "weak",
     [
-        "short", "k" * 40, "ab" * 20, "abcdefgh" * 8, "0" * 63 + "1", "1234567890" * 4,
+        "k" * 40, "ab" * 20, "abcdefgh" * 8, "0" * 63 + "1", "1234567890" * 4,
         "abcdefghijklmnopqrstuvwxyz", "zyxwvutsrqponmlkjihgfedcba", "0123456789abcdef",
         "passwordpassword", "password\npassword\npassword\n",
     ],
 )  # fmt: skip
-def test_a_key_that_is_easily_guessed_is_refused_with_how_to_make_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weak: str
+def test_a_key_that_is_easily_guessed_is_told_with_how_to_make_one(
+    capsys: pytest.CaptureFixture[str], weak: str
 ) -> None:
-    with pytest.raises(TriptychError, match="openssl rand -hex 32") as error:
-        secret_key(key_file(tmp_path, weak), 0, tmp_path / "w")
-    assert weak not in str(error.value)
-    monkeypatch.setenv("TRIPTYCH_KEY", weak)
-    with pytest.raises(TriptychError, match="openssl rand -hex 32"):
+    assert weak_key(weak.encode(), Display())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "openssl rand -hex 32" in told
+    assert weak not in told
+    assert not weak_key(STRONG.encode(), Display())
+
+
+def test_nothing_that_was_made_with_a_guessable_key_is_pushed(
+    studies: Path, tmp_path: Path
+) -> None:
+    ingested(studies, tmp_path / "w", key="k" * 40)
+    with Workspace.maintaining(tmp_path / "w") as workspace:
+        with pytest.raises(TriptychError, match=r"easily guessed.*openssl rand -hex 32"):
+            export(workspace, Display(), "us/ours", True, True)
+
+
+def test_a_short_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TriptychError, match="fewer than 16 characters"):
+        secret_key(key_file(tmp_path, "short"), 0, tmp_path / "w")
+    monkeypatch.setenv("TRIPTYCH_KEY", "short")
+    with pytest.raises(TriptychError, match="fewer than 16 characters"):
         secret_key(Source(path="studies"), 0, tmp_path / "w")
 
 
