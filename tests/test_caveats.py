@@ -38,7 +38,7 @@ class Told(Display):
         super().__init__()
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         self.lines.append(text)
 
 

@@ -50,7 +50,7 @@ def hospital(root: Path, number: int = 4) -> Path:
         fields |= {"image_name": f"{n}.png", "evaluation": LETTERS, LETTERS: LETTERS}
         fields["image_case_url"] += str(n)
         rows += [fields | row for row in (GOOD, *NAMED)]
-    (root / f"{LETTERS}.json").write_text(json.dumps(rows))
+    (root / "cases.json").write_text(json.dumps(rows))  # `paths: keep` keeps names
     return root
 
 

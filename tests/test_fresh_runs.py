@@ -67,7 +67,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fields = {"image_organ": "HEAD", "question_type": "PRES"}
     rows = []
     for number, path in enumerate(write_cohort(folder / "images", {"MR": 16}, 96, 0, 0.3)):
-        about = {"image_name": path.name, "image_case_url": f"case/{number}"}
+        name = path.relative_to(folder / "images").as_posix()
+        about = {"image_name": name, "image_case_url": f"case/{number}"}
         told = [("Is there a lesion?", "yes"), ("Where is it?", "left"), ("Is it large?", "no")]
         rows += [fields | about | {"question": q, "answer": a} for q, a in told]
     (folder / "questions.json").write_text(json.dumps(rows))
@@ -107,7 +108,9 @@ def test_a_benchmarks_configuration_verifies_clean(
     assert sources  # a row made from another names it, and verify found what it names
 
 
-def false_premise(model: str, section: dict[str, Any], plan: Plan, threads: int) -> Any:
+def false_premise(
+    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
+) -> Any:
     """In place of `make_proposer`: two answers to a question that has none on any phantom."""
 
     def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

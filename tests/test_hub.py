@@ -174,13 +174,18 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A workspace with an expert's row on each of six images, some in every split."""
+    return place_from({"path": None, "public": False}, tmp_path)
+
+
+def place_from(source: dict[str, Any], folder: Path) -> Path:
+    """The same, with pictures of this source; of none that is known where it is empty."""
     images = [make_image(i, f"g{i}", ("train", "val", "test")[i % 3]) for i in range(6)]
     task = Task.make("CT", "disease", "easy", "choice", "step")
-    config = {"licence": "cc-by-4.0", "name": "demo", "source": {"path": None, "public": False}}
-    with Workspace.writing(tmp_path / "w", "demo", config) as workspace:
+    config = {"licence": "cc-by-4.0", "name": "demo"} | ({"source": source} if source else {})
+    with Workspace.writing(folder / "w", "demo", config) as workspace:
         rows = [make_triplet(image, "expert", task, 0, 0) for image in images]
         commit(workspace, "expert", 0, {}, images, rows)
-    return tmp_path / "w"
+    return folder / "w"
 
 
 def pushed(
@@ -276,9 +281,9 @@ def test_public_is_not_taken_for_a_private_repository(hub: Hub, place: Path) -> 
     ],
 )
 def test_who_may_see_a_hospitals_pictures_has_to_be_said(
-    place: Path, source: dict[str, Any], must_say: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, source: dict[str, Any], must_say: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from_(source, place)
+    place = place_from(source, tmp_path)
     with Workspace.maintaining(place) as workspace:
         if must_say:
             with pytest.raises(TriptychError, match="say --private, or --public"):
@@ -291,21 +296,12 @@ def test_who_may_see_a_hospitals_pictures_has_to_be_said(
             assert seen in capsys.readouterr().out
 
 
-def test_a_hospitals_pictures_are_not_published_by_default(hub: Hub, place: Path) -> None:
-    from_({"path": "/hospital", "public": False}, place)
+def test_a_hospitals_pictures_are_not_published_by_default(hub: Hub, tmp_path: Path) -> None:
+    place = place_from({"path": "/hospital", "public": False}, tmp_path)
     done = pushed(place, hub.url, "us/demo")
     assert (done.returncode, hub.repos) == (2, {})
     assert not (place / "dataset").exists()
     assert "neither drawn here nor published" in done.stderr
-
-
-def from_(source: dict[str, Any], place: Path) -> None:
-    """Have a workspace's pictures come from this source."""
-    path = place / "workspace.json"
-    said = json.loads(path.read_text())
-    said["config"] = {k: v for k, v in said["config"].items() if k != "source"}
-    said["config"] |= {"source": source} if source else {}
-    path.write_text(json.dumps(said))
 
 
 @pytest.mark.parametrize(
