@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 
 from engine.guards import guard, guarded
 
+WARMUP = 0.1  # of a training's steps, in which the learning rate rises
+
 
 def write_training_set(folder: Path, images: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
     """Each image once and rows that refer to it: a batch decodes only what it needs."""
@@ -65,8 +67,7 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
         "gradient_accumulation_steps": arguments["accumulate"],
         "num_train_epochs": arguments["epochs"],
         "learning_rate": arguments["lr"],
-        "lr_scheduler_type": "linear",
-        "warmup_steps": 0.1,
+        "warmup_steps": WARMUP,
         "max_grad_norm": 1.0,
         "seed": arguments["seed"],
         "data_seed": arguments["seed"],
@@ -132,16 +133,35 @@ def last_checkpoint(arguments: dict[str, Any]) -> str | None:
     return str(found[-1]) if found else None
 
 
+def rate(step: int, warmup: int, steps: int) -> float:
+    """The share in [0, 1] of the learning rate at a step counted from 0: linear up, linear down.
+
+    transformers' own begins with a step at 0, so that a training of one step changes nothing.
+    """
+    return min((step + 1) / max(warmup, 1), max(steps - step, 0) / (steps - warmup + 1))
+
+
 def resumable(trainer_class: Any) -> Any:
     """A guarded Trainer class whose checkpoints load again: weights under their names in memory.
 
     transformers writes Qwen2.5-VL's under the Hub's names, which its own resume does not find, so
     that a training goes on from untrained weights; and it refuses tied ones of other modules.
-    LoRA adapters are written and found by peft.
+    LoRA adapters are written and found by peft. Its schedule is `rate`.
     """
     from safetensors.torch import save_file
 
     class Resumable(guarded(trainer_class)):  # type: ignore[misc]
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            from torch.optim.lr_scheduler import LambdaLR
+
+            if self.lr_scheduler is None:
+                warmup = self.args.get_warmup_steps(num_training_steps)
+                self.lr_scheduler = LambdaLR(
+                    optimizer or self.optimizer, lambda step: rate(step, warmup, num_training_steps)
+                )
+                self._created_lr_scheduler = True
+            return self.lr_scheduler
+
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             if output_dir is None or hasattr(self.model, "peft_config"):
                 super().save_model(output_dir, _internal_call)

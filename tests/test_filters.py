@@ -94,6 +94,8 @@ def test_no_row_that_an_expert_writes_is_out() -> None:
     "text",
     [
         "ultrasound breast:k",
+        "MR brain T1:head small infarct left.",
+        "MR brain T2:\ufffd3 small tumor left.",
         "ultrasound breast: .",
         "MR brain",
         "MR brain T1: 1 small tumor",

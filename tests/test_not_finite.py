@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_ends_the_training_by_stage_and_step(
 
 
 def test_a_rate_that_ruins_the_weights_ends_the_training(tmp_path: Path) -> None:
-    with pytest.raises(TriptychError, match=r"sft: not a finite number at step 2 \(weights"):
+    with pytest.raises(TriptychError, match=r"sft: not a finite number at step 1 \(weights"):
         train_sft(trainings.sft(tmp_path) | {"stage": "sft", "section": "sft", "lr": 1e39})
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from engine.config import MAX_PIXELS, Grpo, Optimiser, Reward, Sft
 from engine.imaging.ingest import to_png
-from engine.training import last_checkpoint, write_training_set
+from engine.training import last_checkpoint, rate, write_training_set
 from engine.vlm import tiny
 from generators import phantoms
 from generators.prompts import answer_prompt
@@ -139,3 +139,20 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     assert calm.keys() == again.keys()
     for name, tensor in calm.items():
         assert torch.equal(tensor, again[name]), name
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6, 10, 11, 300])
+def test_no_step_of_a_training_is_at_a_learning_rate_of_nothing(steps: int) -> None:
+    warmup = -(-steps // 10)
+    rates = [rate(step, warmup, steps) for step in range(steps)]
+    assert min(rates) > 0
+    assert max(rates) == rates[warmup - 1] == 1
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup - 1 :] == sorted(rates[warmup - 1 :], reverse=True)
+
+
+def test_a_training_of_one_step_changes_weights(tmp_path: Path) -> None:
+    assert train_sft(sft(tmp_path) | {"batch": 16, "save_steps": 0})["steps"] == 1
+    trained = load_file(tmp_path / "weights" / "model.safetensors")
+    untrained = load_file(tiny.FOLDER / "model.safetensors")
+    assert not all(torch.equal(trained[name], untrained[name].float()) for name in untrained)

@@ -38,7 +38,8 @@ _AFTER_AUXILIARY = frozenset("than of or and".split())
 _COMPARATIVE = re.compile(r"\w{2,}er|more|less|other|rather|else|worse|different|higher", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBERED = frozenset("alpha beta gamma delta type grade stage level group zone".split())
-_GLUED = re.compile(r"[A-Za-z]{2,}[:;?!,][A-Za-z]|[A-Za-z][:;?!][A-Za-z]")
+_GLUED = re.compile(r"[A-Za-z]{2,}[:;?!,][A-Za-z]|[A-Za-z0-9][:;?!][A-Za-z]")
+_APOSTROPHE = re.compile(r"(?<=[A-Za-z])\ufffd(?=[A-Za-z])")  # lost in an encoding, in VQA-RAD
 _CAMEL = re.compile(r"[a-z]{3}[A-Z]")
 _LOOP = re.compile(r"\b(\w+(?: \w+){1,9})(?: \1\b)+|\b(\w+)(?: \2\b){2,}")
 _TWICE = frozenset("the that had there".split())  # what a person writes twice, by slip or by rule
@@ -67,7 +68,7 @@ def flaw(text: str, plain: int = 5) -> str | None:
 
     A text of `plain` words or more that has none of English's commonest is not English.
     """
-    text = text.replace("(s)", "s").replace("\ufffd", "'")
+    text = _APOSTROPHE.sub("'", text.replace("(s)", "s"))
     words = words_of(text)
     lower = [w.lower() for w in words]
     return (
@@ -83,6 +84,8 @@ def flaw(text: str, plain: int = 5) -> str | None:
 def _characters(text: str, lower: list[str], plain: int) -> str | None:
     if _CONTROL.search(text):
         return "a control character or tag"
+    if "\ufffd" in text:
+        return "a character that is none"
     letters = [c for c in text if c.isalpha()]
     if sum(c.isascii() for c in letters) < 0.8 * len(letters):
         return "not in Latin script"
