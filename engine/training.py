@@ -151,6 +151,8 @@ def resumable(trainer_class: Any) -> Any:
     from safetensors.torch import save_file
 
     class Resumable(guarded(trainer_class)):  # type: ignore[misc]
+        lr_scheduler: Any
+
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             from torch.optim.lr_scheduler import LambdaLR
 
