@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from engine.answers import is_correct, is_valid, parse_completion
+from engine.caveats import at_chance
+from engine.config import Grpo, RewardWeights
 from engine.errors import TriptychError
 from engine.records import Model, Preference, Triplet, unique
 from engine.training import (
@@ -233,6 +235,13 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     return unique([*chosen, *fresh, *kept, *seed_triplets(context)])[: max(len(chosen), step)]
 
 
+def rewards_of(section: Grpo, judge: Model) -> RewardWeights:
+    """The weights of the reward's parts; a judge at chance has none, whatever is configured."""
+    if at_chance(json.loads(judge.metrics)):
+        return section.reward.model_copy(update={"judge": 0.0})
+    return section.reward
+
+
 def fit_policy(
     context: Context, stage: Stage, start: Model, judge: Model, rows: list[Triplet]
 ) -> dict[str, Any]:
@@ -252,7 +261,8 @@ def fit_policy(
     pngs = context.pngs()
     used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
-    arguments = training_arguments(context, stage, config.grpo, start)
+    section = config.grpo.model_copy(update={"reward": rewards_of(config.grpo, judge)})
+    arguments = training_arguments(context, stage, section, start)
     return train_on_cluster(context, train_grpo, arguments | {"judge": context.path_of(judge)})
 
 
@@ -297,7 +307,7 @@ def grpo(context: Context, stage: Stage) -> None:
         )
         return
     use = first_use(len(rows), rows_per_step(section) // section.group, metrics["steps"])
-    rewarded_by = [judge] if section.reward.judge else []
+    rewarded_by = [judge] if rewards_of(section, judge).judge else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
     folder = stage.folder / "weights"
     context.add_model(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.caveats import at_chance, of_judge, of_selection
-from engine.config import Select, build
+from engine.config import Grpo, Select, build
 from engine.hub.card import card
 from engine.hub.model_card import model_card
 from engine.records import Decision, Model, Triplet
@@ -40,6 +40,16 @@ class Told(Display):
 
     def say(self, text: str, style: str = "") -> None:
         self.lines.append(text)
+
+
+def test_a_judge_at_chance_has_no_part_in_the_reward_of_grpo() -> None:
+    section = Grpo()
+    for metrics, weight in ((CHANCE, 0.0), ({}, 0.0), (ABOVE, section.reward.judge)):
+        judge = replace(
+            make_model("judge", "judge", "reward", 0, None), metrics=json.dumps(metrics)
+        )
+        assert grpo.rewards_of(section, judge).judge == weight
+        assert grpo.rewards_of(section, judge).correct == section.reward.correct
 
 
 # The interval
