@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.answers import render_completion
 from engine.config import Optimiser
-from engine.records import Consumption, Judgement, Model, Task, Triplet, unique
+from engine.records import Consumption, Model, Task, Triplet, unique
 from engine.training import write_training_set
 from engine.workspace import Stage
 from generators import filters
@@ -91,23 +91,16 @@ def random_questions(rows: Sequence[Triplet], number: int, seed: int) -> list[Tr
 def agreed(context: Context, rows: Sequence[Triplet], number: int) -> list[Triplet]:
     """The `number` surest questions' answers without a judge, by agreement and confidence.
 
-    As select chooses, from a judge that says the same of every row; where all of a question's
-    samples agree, the surer are those with the higher log-probability.
+    As select chooses where the judge is at chance.
     """
-    silent = {
-        row.id: Judgement(
-            id=row.id, triplet_id=row.id, judge_id="none",
-            factuality=0.0, reasoning=0.0, relevance=0.0, overall=0.0, probability=1.0,
-        )
-        for row in rows
-    }  # fmt: skip
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for row in rows:
         if filters.reason(row) is None:
             questions[row.question_key].append(row)
-    choices = [choose(same, silent, context.config.select) for same in questions.values()]
+    rules = context.config.select
+    choices = [choose(same, {}, rules, trusted=False) for same in questions.values()]
     chosen = [choice for choice in choices if choice is not None]
-    surest = sorted(chosen, key=lambda c: (-c.sureness, -c.score, c.triplet.id))
+    surest = sorted(chosen, key=lambda c: (-c.sureness, c.triplet.id))
     return [choice.triplet for choice in surest[:number]]
 
 
@@ -146,14 +139,14 @@ class Budget:
 
 
 def sft_arm(budget: Budget, rows: Sequence[Triplet], folder: Path) -> Trained:
-    """SFT of the base on the expert seed and `rows`; without rows on the seed alone."""
+    """SFT of the base on the expert seed and `rows`; without rows, on the seed for as long."""
     context = budget.context
-    own = budget.turns(rows)
+    own = budget.turns(rows) or budget.expert
     data = exposure(budget.expert, own, budget.passes, budget.own, context.config.seed)
     section = context.config.sft
     model, steps = fit(context, context.base(), data, folder, section)
-    passes = budget.own / len(own) if own else 0.0
-    return trained(context, model, steps, rows, passes)
+    passes = budget.own / len(own)
+    return trained(context, model, steps, rows or seed_triplets(context), passes)
 
 
 def more_sft(
@@ -180,14 +173,14 @@ def more_sft(
 
 def grpo_arm(
     context: Context, start: Model, judge: Model, rows: list[Triplet], folder: Path
-) -> tuple[Trained, dict[str, Any]]:
-    """GRPO of `start` on `rows` as the loop does it, and the training's figures."""
+) -> Trained:
+    """GRPO of `start` on `rows` as the loop does it."""
     shutil.rmtree(folder, ignore_errors=True)
     metrics = fit_policy(context, Stage("grpo", 2, "", folder), start, judge, rows)
     grpo = context.config.grpo
     visits = metrics["steps"] * rows_per_step(grpo) // grpo.group
     model = at(folder)
-    return trained(context, model, metrics["steps"], rows, visits / len(rows)), metrics
+    return trained(context, model, metrics["steps"], rows, visits / len(rows))
 
 
 def rows_of(context: Context, stage: str, round: int) -> list[Triplet]:

@@ -8,9 +8,10 @@ loop. Every SFT arm starts from the base and is shown the same (`benchmarks.arms
 the expert's turns as often, as many turns of its own. The arms of round one, one row a question
 but for "unfiltered":
 
-    expert seed              the expert's rows alone
+    expert seed              the expert's rows alone, which are seen the more often
     unfiltered               every row that parsed
-    random questions         a random answer to as many random questions as were filtered
+    random questions         a random answer to as many random questions as were filtered, of those
+                             that pass the filters of form and reasoning
     agreement + confidence   what select keeps without a judge: votes and log-probability
     filtered                 what select kept, with the judge
     true labels              every answerable question with its true answer: the ceiling
@@ -18,7 +19,7 @@ but for "unfiltered":
 and "both rounds": what was kept in rounds one and two, at the same budget. GRPO starts from the
 loop's own SFT model of a round, without the guard. Beside it stands SFT of the same model on the
 same rows, for as many steps of as many questions, at SFT's rate and at GRPO's; once on the labels
-as judged, once on true labels.
+as judged, once on true labels, then of the questions that divide the model by these.
 
 What counts as success was written down before the run. Of each comparison the difference in test
 accuracy is paired by seed; with three seeds or more it is met where the 95 % t-interval of its mean
@@ -57,13 +58,15 @@ from engine.lineage.runs import code_id
 from engine.records import Judgement, Model, Preference, Triplet, content_id
 from engine.statistics import auc
 from engine.workspace import Stage
+from generators import filters
 from generators.expert import is_true
 from pipelines.context import Context, opened
 from pipelines.evaluate import examine
 from pipelines.expertise import held_out
+from pipelines.grpo import divided_rows
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.reward import fit_judge
-from pipelines.sft import kept_triplets
+from pipelines.sft import fresh_triplets, kept_triplets
 
 FULL = (
     "source.phantoms={MR: 700, ultrasound: 700}",
@@ -168,12 +171,13 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
 
     result["rounds"]["1"] = run_round(context, pieces, 1, found)
     parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
+    formed = [t for t in parsed if filters.reason(t) is None]
     kept = kept_triplets(context, 1)
     budget, seed = arms.Budget(context, kept), context.config.seed
     chosen: dict[str, list[Triplet]] = {
         "expert seed": [],
         "unfiltered": parsed,
-        "random questions": arms.random_questions(parsed, len(kept), seed),
+        "random questions": arms.random_questions(formed, len(kept), seed),
         "agreement + confidence": arms.agreed(context, parsed, len(kept)),
         "filtered": kept,
         "true labels": arms.told_truly(context, parsed),
@@ -186,9 +190,20 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
     arm("both rounds", lambda out: arms.sft_arm(budget, both, out))
     controls(context, arm, 2)
     start, judge = model_of(context, "sft", 2), context.model("judge")
-    true = arms.told_truly(context, arms.rows_of(context, "grpo", 2))
-    arm("GRPO, true labels", lambda out: arms.grpo_arm(context, start, judge, true, out)[0])
+    true = truly_divided(context, pieces, start)
+    arm("GRPO, true labels", lambda out: arms.grpo_arm(context, start, judge, true, out))
     controls(context, arm, 2, ", true labels", true)
+
+
+def truly_divided(context: Context, pieces: Pieces, start: Model) -> list[Triplet]:
+    """The questions left to GRPO in round two, truly labelled, whose labels divide its start."""
+    left = arms.told_truly(context, fresh_triplets(context, kept_triplets(context, 2)))
+
+    def divide() -> dict[str, Any]:
+        return {"ids": [row.id for row in divided_rows(context, start, left, 2)]}
+
+    ids = set(pieces.made("divided by true labels", divide)["ids"])
+    return [row for row in left if row.id in ids]
 
 
 def controls(

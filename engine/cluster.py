@@ -250,12 +250,13 @@ class _ShardActor:
         if died:
             spare(died)
             LOG.warning(
-                "triptych: a worker died on shard %s (%s): it is tried again with fewer "
-                "rows at once",
+                "triptych: a worker died on shard %s (%s): it is tried again, with fewer rows at "
+                "once where the backend takes them so",
                 row["shard"],
                 _DIED_OF,
             )
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
+        self.deaths.end.remote(f"shard {row['shard']}")
         return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
@@ -348,7 +349,8 @@ def train(
     Raises TriptychError where a worker fails, or a Ray of this process can never have so many.
     """
     if not _connected():  # one process takes the rows of all workers
-        return loop(arguments | {"accumulate": arguments.get("accumulate", 1) * workers})
+        accumulate = arguments.get("accumulate", 1) * workers
+        return loop(arguments | {"accumulate": accumulate, "workers": 1})
     _check_room(workers * cpus, workers * gpus)
     import json
 

@@ -23,7 +23,7 @@ def guarded(trainer_class: Any) -> Any:
         def train(self, *inputs: Any, **options: Any) -> Any:
             try:
                 return super().train(*inputs, **options)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 line = _in_words(error, self.told, self.state.global_step + 1)
                 if line is None:
                     raise
@@ -76,7 +76,7 @@ def _diverged(told: dict[str, Any], step: int, what: str) -> str:
     )
 
 
-def _in_words(error: RuntimeError, told: dict[str, Any], step: int) -> str | None:
+def _in_words(error: BaseException, told: dict[str, Any], step: int) -> str | None:
     """Of torch's errors for want of memory, and for a policy whose probabilities are not finite."""
     from engine.vlm.memory import ran_out
 

@@ -355,11 +355,11 @@ class Workspace:
         It is on disk before anything names it. A folder of that name that holds something else (a
         copy that was cut short, weights that were changed) gives way.
         """
-        from engine.vlm.weights import folder_id
+        from engine.vlm.weights import folder_id, known_id
 
         for path in [p for p in source.rglob("*") if is_litter(p)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        model_id = folder_id(source)
+        model_id = known_id(source)
         target = self.models / model_id
         same = target.exists() and folder_id(target) == model_id
         kept = target if same else source

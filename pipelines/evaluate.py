@@ -13,7 +13,7 @@ from engine.answers import is_correct, is_valid, parse_completion
 from engine.records import Evaluation, Image, Model, Triplet, content_id
 from engine.statistics import cluster_bootstrap
 from engine.vlm import VLM, Request, Sampling, open_vlm
-from engine.workspace import Stage
+from engine.workspace import Stage, replace_file
 from generators.prompts import answer_prompt
 from pipelines.context import Context
 from pipelines.expertise import Exemplar, held_out
@@ -46,7 +46,7 @@ def make_examinees(
                 gpus=section["gpus"],
                 max_pixels=max_pixels,
             )
-        requests = [Request(r["png"], r["text"], seed=r["key"]) for r in rows]
+        requests = [Request(r["png"], r["text"], seed=int(r["key"][:8], 16)) for r in rows]
         replies = opened[arm].generate(requests, sampling)
         return [
             {"key": r["key"], "texts": [sample.text for sample in reply]}
@@ -86,7 +86,7 @@ def marked(
     )
 
 
-Replies = dict[tuple[str, int], list[str]]  # by arm and the number of the question
+Replies = dict[tuple[str, str], list[str]]  # by arm and the question's id
 
 
 def ask(
@@ -104,17 +104,17 @@ def ask(
     replies = _read_replies(kept)
     shards: dict[str, cluster.Rows] = {}
     for arm, (_, questions) in arms.items():
-        left = [(n, q) for n, q in enumerate(questions) if (arm, n) not in replies]
+        left = [q for q in questions if (arm, q.id) not in replies]
         for low in range(0, len(left), section.batch):
-            shards[f"{arm}/{left[low][0]:06d}"] = [
+            shards[f"{arm}/{left[low].id}"] = [
                 {
-                    "key": number,
+                    "key": q.id,
                     "png": pngs[q.image_id],
                     "text": answer_prompt(
                         config.generator.prompts, q.question, q.options, section.style
                     ),
                 }
-                for number, q in left[low : low + section.batch]
+                for q in left[low : low + section.batch]
             ]
     arguments = {
         "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
@@ -135,29 +135,24 @@ def ask(
             replies |= {(arm, r["key"]): list(r["texts"]) for r in answered}
             _keep_replies(kept, shard, {r["key"]: list(r["texts"]) for r in answered})
             context.display.advance(len(replies), total, "questions")
-    return {
-        arm: [replies[arm, n] for n in range(len(questions))]
-        for arm, (_, questions) in arms.items()
-    }
+    return {arm: [replies[arm, q.id] for q in questions] for arm, (_, questions) in arms.items()}
 
 
 def _read_replies(folder: Path | None) -> Replies:
     """The replies that an interrupted try left."""
     paths = sorted(folder.glob("*/*.json")) if folder else []
     return {
-        (path.parent.name, int(key)): texts
+        (path.parent.name, key): texts
         for path in paths
         for key, texts in json.loads(path.read_text(encoding="utf-8")).items()
     }
 
 
-def _keep_replies(folder: Path | None, shard: str, replies: dict[int, list[str]]) -> None:
+def _keep_replies(folder: Path | None, shard: str, replies: dict[str, list[str]]) -> None:
     if folder is not None:
         path = folder / f"{shard}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        half.write_text(json.dumps(replies), encoding="utf-8")
-        half.replace(path)
+        replace_file(path, json.dumps(replies).encode())
 
 
 def examine(

@@ -39,7 +39,7 @@ from engine.training import (
     write_training_set,
 )
 from engine.vlm import Request, Sampling
-from engine.workspace import Stage
+from engine.workspace import Stage, replace_file
 from generators.prompts import answer_prompt
 from pipelines.advantages import VERIFIED, quarters, verified
 from pipelines.context import Context
@@ -225,9 +225,7 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     if not choice.exists():
         teach = [row.id for row in divided_rows(context, start, fresh, stage.round)]
         choice.parent.mkdir(exist_ok=True)
-        half = choice.with_suffix(".part")
-        half.write_text(json.dumps(teach))
-        half.replace(choice)
+        replace_file(choice, json.dumps(teach).encode())
     ids = set(json.loads(choice.read_text()))
     chosen = [t for t in fresh if t.id in ids]
     stage.metrics = {"fresh": len(fresh), "divided": len(chosen)}

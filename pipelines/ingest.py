@@ -21,7 +21,7 @@ from engine.imaging.deidentify import key_id
 from engine.imaging.duplicates import joined
 from engine.imaging.ingest import Rules, belongs, frame_of, ingest_file, list_files, settle
 from engine.imaging.table import Entry, find_table, read_table
-from engine.lineage.chain import file_hash
+from engine.lineage.files import file_hash
 from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_file
 from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.workspace import Stage

@@ -10,6 +10,7 @@ from engine import cluster
 from engine.answers import render_completion
 from engine.caveats import at_chance
 from engine.records import Judgement, Triplet
+from generators import filters
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.generate import generator_of, make_proposer, proposer_arguments
@@ -28,7 +29,7 @@ def show(context: Context, number: int) -> None:
     model, judge = generator_of(context), context.model("judge")
     propose = make_proposer(**proposer_arguments(context, model, 0))
     rows = propose("preview", [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs])
-    triplets = [Triplet.from_dict(r) for r in rows]
+    triplets = [filters.marked(Triplet.from_dict(r)) for r in rows]
     pngs = context.pngs()
     score = make_judge(context.path_of(judge), judge.id, config.cluster.threads)
     parsed: cluster.Rows = [

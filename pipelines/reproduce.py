@@ -25,8 +25,8 @@ from engine.hub.export import export
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import PROFILE
 from engine.imaging.ingest import Rules, image_of, list_files
-from engine.lineage.chain import file_hash, links, shard_hashes
-from engine.lineage.files import hashes_of
+from engine.lineage.chain import links, shard_hashes
+from engine.lineage.files import file_hash, hashes_of
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
 from engine.workspace import Workspace

@@ -73,6 +73,7 @@ def choose(
     judged: dict[str, Judgement],
     rules: Select,
     trusted: bool = True,
+    confident: bool = True,
 ) -> Choice | None:
     """The best answer to one question, None where no row can be compared.
 
@@ -80,7 +81,8 @@ def choose(
     log-probability, and the log of its vote share; sureness is the softmax of the scores over the
     different answers, times the calibrated probability of the best. A judge that is not `trusted`
     has no part in either: in the place of its probability stands the generator's own, the geometric
-    mean over the answer's tokens. Where a log-probability is not known, no answer's counts.
+    mean over the answer's tokens, unless not `confident`. Where a log-probability is not known, no
+    answer's counts.
     """
     rows = [t for t in candidates if unusable(t, judged.get(t.id), trusted) is None]
     answers: dict[str, list[Triplet]] = defaultdict(list)
@@ -101,7 +103,8 @@ def choose(
     certainty = 1 / np.exp(odds - scores[best]).sum()
     top = max(answers[best], key=lambda t: (merit[t.id], t.id))
     chance = _probability(answers[best], judged)
-    sureness = certainty * (chance if trusted else np.exp(min(own[best], 0.0)))
+    own_chance = np.exp(min(own[best], 0.0)) if confident else 1.0
+    sureness = certainty * (chance if trusted else own_chance)
     return Choice(top, float(scores[best]), float(sureness), chance)
 
 
@@ -129,13 +132,20 @@ def decide(
     seen: set[tuple[str, str, str]] | None = None,
     trusted: bool = True,
 ) -> list[Decision]:
-    """One decision for each triplet, in order; without the judge where it is not `trusted`."""
+    """One decision for each triplet, in order; without the judge where it is not `trusted`.
+
+    Then the generator's confidence ranks the questions, if it is known of every row: of a question
+    without it, it would be the highest there is.
+    """
     rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in triplets:
         if triplet.problem is None:
             questions[triplet.question_key].append(triplet)
-    found = {key: choose(rows, judged, rules, trusted) for key, rows in questions.items()}
+    confident = all(t.logprob is not None for rows in questions.values() for t in rows)
+    found = {
+        key: choose(rows, judged, rules, trusted, confident) for key, rows in questions.items()
+    }
     choices = {key: choice for key, choice in found.items() if choice is not None}
     sure = sorted((c.sureness for c in choices.values()), reverse=True)
     kept = max(int(np.ceil(rules.keep * len(sure) - 1e-9)), 1)

@@ -31,7 +31,7 @@ class RewardModel(nn.Module):
         self.heads = heads
 
     def forward(self, **inputs: Any) -> torch.Tensor:
-        """Left-padded inputs of `engine.vlm.transformers.encode`; the last place is read."""
+        """Left-padded inputs of `engine.vlm.inputs.encode`; the last place is read."""
         hidden = self.backbone.model(**inputs)[0]
         return self.heads(hidden[:, -1].to(self.heads.weight.dtype))
 

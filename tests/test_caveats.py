@@ -166,6 +166,17 @@ def test_without_the_judge_the_answer_on_which_samples_agree_is_kept() -> None:
     assert reasons(found)[rows[3].id] == "samples agree on another answer"
 
 
+def test_without_the_judge_a_question_of_unknown_confidence_is_not_the_surest() -> None:
+    agreed = [row(0, "left", n, logprob=-1.0) for n in range(3)]
+    unknown = [
+        replace(row(1, answer, n), logprob=None)
+        for n, answer in enumerate(("left", "left", "right"))
+    ]
+    found = decide(agreed + unknown, {}, Select(keep=0.5), 1, trusted=False)
+    assert {d.triplet_id for d in found if d.keep} <= {t.id for t in agreed}
+    assert any(d.keep for d in found)
+
+
 def test_without_the_judge_its_scores_change_nothing() -> None:
     rows = [
         row(q, answer, n) for q in range(4) for n, answer in enumerate(("left", "left", "right"))

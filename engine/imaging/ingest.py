@@ -27,7 +27,7 @@ from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
 from engine.imaging.duplicates import joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
-from engine.lineage.chain import file_hash
+from engine.lineage.files import file_hash
 from engine.records import Image, Refusal, bytes_id, canonical, content_id
 
 SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +21,7 @@ from engine.errors import TriptychError
 from engine.private import address_told, bearer
 from engine.vlm import Request, Sample, Sampling
 from engine.vlm.replies import Refused, body_of, parts_of, read_choices, read_reply
+from engine.vlm.streams import stream_seed
 
 CONCURRENT = 16
 TIMEOUT = httpx.Timeout(300, connect=10)
@@ -58,7 +58,11 @@ class EndpointVLM:
         Raises TriptychError where the server does not answer or refuses whatever it is asked.
         """
         with ThreadPoolExecutor(CONCURRENT) as pool:
-            answers = list(pool.map(partial(self._one, sampling), requests))
+            own = [
+                replace(sampling, seed=stream_seed(request, place, sampling))
+                for place, request in enumerate(requests)
+            ]
+            answers = list(pool.map(self._one, own, requests))
         failed = [answer for answer in answers if isinstance(answer, Refused)]
         if len(failed) == len(answers) or any(error.passing for error in failed):
             self._check_that_it_answers(requests, sampling, failed)

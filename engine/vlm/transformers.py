@@ -83,7 +83,7 @@ class TransformersVLM:
         inputs, problems = sift(self.processor, requests, self.max_pixels, self.max_model_len)
         numbers = [stream for (_, stream), problem in zip(part, problems) if problem is None]
         answered = iter(self._answer(inputs, numbers, sampling) if inputs is not None else [])
-        return [[Sample("", 0.0, 0, p)] if p else next(answered) for p in problems]
+        return [[Sample("", None, 0, p)] if p else next(answered) for p in problems]
 
     def _answer(
         self, inputs: Any, numbers: list[np.ndarray], sampling: Sampling

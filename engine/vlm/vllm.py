@@ -95,7 +95,7 @@ class VllmVLM:
             outputs = self.engine.generate(prompts, params, use_tqdm=False)
         except (VLLMClientError, *REFUSALS) as error:
             if len(prompts) == 1:
-                return [[Sample("", 0.0, 0, f"vLLM refuses it: {one_line(error)}")]]
+                return [[Sample("", None, 0, f"vLLM refuses it: {one_line(error)}")]]
             half = len(prompts) // 2
             return [
                 *self._sampled(prompts[:half], params[:half]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import TriptychError
@@ -11,6 +10,7 @@ from engine.lineage.files import hashes_of, listing_hash
 from engine.records import Model, content_id
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_known: dict[tuple[tuple[str, int, int, int, int], ...], str] = {}
 _PATIENCE = 10.0  # seconds that the Hub has to say which commit a name stands for
 
 
@@ -28,12 +28,10 @@ def known_id(folder: Path) -> str:
     """`folder_id`, worked out once a process where neither sizes nor times of files changed."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
-    return _known_id(folder, tuple((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in stats))
-
-
-@lru_cache(maxsize=64)
-def _known_id(folder: Path, stats: tuple[tuple[str, int, int, int], ...]) -> str:
-    return folder_id(folder)
+    key = tuple((n, s.st_size, s.st_mtime_ns, s.st_dev, s.st_ino) for n, s in stats)
+    if key not in _known:  # a folder that was renamed is the same
+        _known[key] = folder_id(folder)
+    return _known[key]
 
 
 def outside_model(role: str, model: str, endpoint: bool = False) -> Model:
