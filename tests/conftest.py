@@ -37,6 +37,7 @@ SMALL = [
     "generator.batch=12",
     "sft.epochs=1",
     "grpo.steps=2",
+    "grpo.share=0.5",
     "grpo.batch=16",
     "grpo.tolerance=1",
     "evaluate.questions=24",
