@@ -236,7 +236,8 @@ clinical = st.lists(
     st.sampled_from(
         "left right no a the an A type hepatitis effusion 5 1,5 0.5 .5 -5 >5 <5 ± cm mm + - , . ? "
         "; T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs. "
-        "T2* e' = **".split()
+        "T2* e' = ** 3,10 2.0 2.10 1,50 x to 2'' 5\" 30º º virus segment β1 alpha-1 -α λ "
+        "five".split()
     ),
     max_size=7,
 ).map(" ".join)
