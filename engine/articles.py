@@ -22,14 +22,16 @@ _NEVER = frozenset(
     "and or vs to of in on at is are was were the with few little bit lot positive negative "
     "pos neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain "
     "allele ring point pattern peak velocity blood strep subunit gene pulley segment mutation "
-    "haplogroup antigen antibody agglutinin isoform domain protein kinase vitamin influenza flu "
+    "haplogroup antigen antibody agglutinin isoform domain kinase vitamin influenza flu "
     "hepatitis haemophilia hemophilia deficiency crystallin amyloid donor recipient rh rhesus "
-    "score index ratio frame site channel delta neuron nucleus coxsackie staph streptococci "
+    "score index ratio frame site channel delta neuron nucleus coxsackie staph viral "
+    "streptococci streptococcal staphylococcal platelet plasma serum factor receptor clade lineage "
+    "serogroup subgroup subclass biovar helix botulism personality haemophiliac hemophiliac "
     "alpha beta gamma delta epsilon kappa lambda sigma theta".split()
 )
 _NUMBERED = frozenset("type grade stage group class category level phase subtype".split())
 _NAMED = re.compile(
-    r".+type|.*(?:virus|virion|toxin|coccus|globin|globulin|thalass?a?emia|variant)"
+    r".+type|.*(?:virus|protein|peptide|virion|toxin|coccus|globin|globulin|thalass?a?emia|variant)"
 )
 _SINGULAR = re.compile(r".*(?:[^s]|ss|[aiou]s|eps)|yes|lens|series|herpes")
 _SOUNDS_LIKE_YOU_OR_ONE = re.compile(r"uni|ur[eio]|us[eu]|ut[ei]|eu|one|once")

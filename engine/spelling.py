@@ -25,8 +25,8 @@ _IGNORED = re.compile(
 )
 _POWER = re.compile(r"(?<=\d)(?=[⁺⁻]?[⁰¹²³⁴-⁹])")
 _FRACTION = re.compile(r"(?<=\d)(?=[₀-₉¼-¾⅐-⅞①-⑳])")
-_ODD = str.maketrans({"№": "#", "´": "'"})  # NFKC would write "No", and a space with an accent
-_DEGREE = re.compile(r"(?<=\d)\s*[º˚ᵒ]")  # 30º; NFKC would write an "o"
+# NFKC would write "No", a space with an accent, and "o": 30º.
+_ODD = str.maketrans({"№": "#", "´": "'", "º": "°", "ᵒ": "°", "˚": "°"})
 _ALIKE = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212", "-")
     | dict.fromkeys("‘’‚‛ʼ", "'")
@@ -61,7 +61,7 @@ _MEASURE = re.compile(
 _BARE = re.compile(rf"\W*{_RUN}\W*")
 _WORD = "|".join(_NUMBERS)
 # Only where a number stands before and the case is as the unit has it: "5 MM" are millimetres.
-_MOLAR = re.compile(rf"(\d|\b(?i:{_WORD})\s)\s*([mnuμ])M(?!\w)")
+_MOLAR = re.compile(rf"(\d|\b(?i:{_WORD})\s)[\s-]*([mnuμ])M(?!\w)")
 _GREEKS = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lamb?da mu nu omicron rho sigma tau "
     "upsilon phi chi psi omega"
@@ -149,7 +149,7 @@ def says_something(text: str) -> bool:
 def _fold(text: str) -> str:
     """Case, forms and invisible characters folded; digits of any script as ASCII."""
     text = _visible(unicodedata.normalize("NFC", text)).translate(_ODD)
-    text = _FRACTION.sub(" ", _POWER.sub("^", _DEGREE.sub("°", text)))
+    text = _FRACTION.sub(" ", _POWER.sub("^", text))
     text = _MOLAR.sub(_molar, _visible(unicodedata.normalize("NFKC", text)))
     for _ in range(2):  # folding may bring out what is folded in turn
         text = _visible(unicodedata.normalize("NFKC", text).casefold())

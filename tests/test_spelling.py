@@ -141,6 +141,9 @@ DIFFERENT = [
     ("A influenza", "influenza"),
     ("A haemoglobin", "haemoglobin"),
     ("A segment", "segment"),
+    ("A viral hepatitis", "viral hepatitis"),
+    ("transfused with A plasma", "transfused with plasma"),
+    ("Nº", "no"),
     ("the A segment", "the segment"),
     # sides, negation, doubt
     ("left", "right"),
@@ -300,7 +303,7 @@ def test_a_word_more_is_another_text(text: str, word: str) -> None:
     assert normalise(f"{word} {text}") != normalise(text)
 
 
-@pytest.mark.parametrize("molar", ["5 mM", "5mM", "5 ｍＭ", "five mM", "5 uM", "5 nM"])
+@pytest.mark.parametrize("molar", ["5 mM", "5mM", "5 ｍＭ", "5-mM", "five mM", "5 uM", "5 nM"])
 def test_molar_is_no_metre_and_other_case_tells_nothing(molar: str) -> None:
     assert normalise(molar) != normalise(molar.lower())
     assert normalise(molar.upper()) == normalise(molar.lower())
