@@ -21,10 +21,18 @@ _LEADS = frozenset(
 _NEVER = frozenset(
     "and or vs to of in on at is are was were the with few little bit lot positive negative "
     "pos neg scan mode wave line band chain cell fib fibre fiber fibrillation flutter strain "
-    "allele ring point pattern peak velocity blood strep streptococcus toxin subunit gene "
+    "allele ring point pattern peak velocity blood strep subunit gene pulley segment mutation "
+    "haplogroup antigen antibody agglutinin isoform domain kinase vitamin influenza flu "
+    "hepatitis haemophilia hemophilia deficiency crystallin amyloid donor recipient rh rhesus "
+    "score index ratio frame site channel delta neuron nucleus coxsackie staph viral "
+    "streptococci streptococcal staphylococcal platelet plasma serum factor receptor clade lineage "
+    "serogroup subgroup subclass biovar helix botulism personality haemophiliac hemophiliac "
     "alpha beta gamma delta epsilon kappa lambda sigma theta".split()
 )
 _NUMBERED = frozenset("type grade stage group class category level phase subtype".split())
+_NAMED = re.compile(
+    r".+type|.*(?:virus|protein|peptide|virion|toxin|coccus|globin|globulin|thalass?a?emia|variant)"
+)
 _SINGULAR = re.compile(r".*(?:[^s]|ss|[aiou]s|eps)|yes|lens|series|herpes")
 _SOUNDS_LIKE_YOU_OR_ONE = re.compile(r"uni|ur[eio]|us[eu]|ut[ei]|eu|one|once")
 
@@ -37,21 +45,33 @@ def without_articles(words: list[str], keep_a: bool = False) -> list[str]:
         words = [
             word
             for place, word in enumerate(before)
-            if not (before[place + 1 :] and _is_article(before, place, keep_a))
+            if not (place + 1 < len(before) and _is_article(before, place, keep_a))
         ]
     return words
 
 
 def _is_article(words: list[str], place: int, keep_a: bool) -> bool:
     if words[place] in ("the", "an"):
-        return keep_a or words[place + 1] != "a"  # "the A dissection"
+        return keep_a or words[place + 1] != "a" or _before_a_letter(words, place)
     if words[place] != "a" or keep_a:
         return False
     before = words[max(place - 2, 0) : place]
     if before and before[-1] not in _LEADS:
         return False
     lettered = len(before) == 2 and before[-1] in ("and", "or") and len(before[0]) == 1
-    return not lettered and _may_follow(words[place + 1 :])
+    return not lettered and _may_follow(words[place + 1 : place + 4])
+
+
+def _before_a_letter(words: list[str], place: int) -> bool:
+    """Whether the "a" after an article stays a letter without it, as in "the A segment".
+
+    In "the A dissection" it would not: there the article says that it is one.
+    """
+    around = words[max(place - 2, 0) : place] + words[place + 1 : place + 5]
+    at = min(place, 2)
+    if at + 1 >= len(around) or (at and around[at - 1] in ("the", "an")):
+        return False
+    return not _is_article(around, at, keep_a=False)
 
 
 def _may_follow(after: list[str]) -> bool:
@@ -61,7 +81,13 @@ def _may_follow(after: list[str]) -> bool:
         return len(after) > 1 and len(after[1]) <= 3
     if word[0].isdigit():  # "a 5 cm mass"
         return len(after) > 2
-    if len(word) < 2 or word in _NEVER or not word[0].isalpha() or not _SINGULAR.fullmatch(word):
+    if (
+        len(word) < 2
+        or word in _NEVER
+        or _NAMED.fullmatch(word)
+        or not word[0].isalpha()
+        or not _SINGULAR.fullmatch(word)
+    ):
         return False
     vowel = unicodedata.normalize("NFD", word)[0] in "aeiou"
     return not vowel or bool(_SOUNDS_LIKE_YOU_OR_ONE.match(word))

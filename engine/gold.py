@@ -1,8 +1,8 @@
 """Gold values: what may stand as a question or an answer, and what a converter left in its place.
 
-pandas and its kin write a missing value as NaN, null or "nan", and str() makes "None", "True" or
-"['left', 'right']" of what was no text. None of these is guessed at: `true` may have meant yes,
-and "None" may have meant that nothing is seen, which "none" says.
+pandas and its kin write a missing value as NaN, null or "nan", spreadsheets "#REF!", and str()
+makes "None", "True" or "('left', 'right')" of what was no text. None of these is guessed at: `true`
+may have meant yes, and "None" may have meant that nothing is seen, which "none" says.
 """
 
 from __future__ import annotations
@@ -19,8 +19,21 @@ from engine.answers import (
     render_question,
 )
 
-_MISSING = re.compile(r"(?i:nan|null|n/a|#n/a|<na>|nat|undefined)|NA|None")
-_LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
+# As pandas, NumPy, C libraries, SQL and spreadsheets write what is missing or is no number.
+_MISSING = re.compile(
+    r"""['"]?(?:(?i:[+-]?(?:nan|inf(?:inity)?|1\.\#(?:ind|inf|qnan|snan))|<?\(?null\)?>?|nat|undefined|
+    \#?n/a(?:\ n/a)?|n\.\ ?a|\#na|<na>|\#(?:value|ref|div/0|num|null|spill|calc)!?|\#name\??)|
+    <?NA|<?None>?)['"]?[\s.,;:!]*""",
+    re.VERBOSE,
+)
+_TEXT = r"""(?:b?'[^']*'|b?"[^"]*"|None|True|False|nan)"""
+_LITERAL = re.compile(
+    rf"""\[.*\]|\{{.*\}}|b'.*'|b".*"|
+    \([\[({{\s]*{_TEXT}\s*,.*\)|\(.*,\s*{_TEXT}?\s*\)|    # tuples, never "(left, right)"
+    [a-zA-Z_][\w.]*\((?:|[\[({{'"].*)\)|                   # array(['left']), set(), str_('left')
+    (?:np|numpy)\.\w+\(.*\)|<[^<>]*\ at\ 0x[0-9a-fA-F]+>|<class\ .*>""",
+    re.DOTALL | re.VERBOSE,
+)
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
 _TRUE_OR_FALSE = re.compile(r"\btrue\b.*\bfalse\b|\bfalse\b.*\btrue\b", re.IGNORECASE)
 _BIT = re.compile(r"[01](?:\.0*)?")
@@ -50,7 +63,7 @@ def text_of(value: object) -> str:
     if not text:
         raise NotText("is empty: give it as text")
     if _MISSING.fullmatch(text):
-        told = "write 'none' where that is the answer" if text == "None" else "give the text"
+        told = "write 'none' where that is the answer" if "None" in text else "give the text"
         raise NotText(f"is {text!r}, as converters write a missing value: {told}")
     if _LITERAL.fullmatch(text):
         raise NotText("is a list, an object or bytes written as text: give the text itself")

@@ -2,11 +2,12 @@
 
 Alike: case, Unicode forms (NFKC), characters without width, white space, quotes, what stands around
 a text, the marks that part a text, hyphens between words, articles where they are articles, number
-words to ten, decimal marks, "5cm" and "5 cm", Greek letters and their names.
+words to ten, decimal marks of measures, "5cm" and "5 cm", Greek letters and their names.
 Apart: every word, every number with its sign, mark and power, `<`, `>`, `+` and `-` wherever they
 may be a finding, a question mark, and where a text is parted ("no, effusion").
 
-Case tells nothing, so "anti-c" and "anti-C" are alike; synonyms and units are not converted.
+Case tells nothing but in "5 mM", so "anti-c" and "anti-C" are alike; synonyms and units are not
+converted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _IGNORED = re.compile(
 )
 _POWER = re.compile(r"(?<=\d)(?=[⁺⁻]?[⁰¹²³⁴-⁹])")
 _FRACTION = re.compile(r"(?<=\d)(?=[₀-₉¼-¾⅐-⅞①-⑳])")
-_ODD = str.maketrans({"№": "#", "´": "'"})  # NFKC would write "No", and a space with an accent
+# NFKC would write "No", a space with an accent, and "o": 30º.
+_ODD = str.maketrans({"№": "#", "´": "'", "º": "°", "ᵒ": "°", "˚": "°"})
 _ALIKE = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212", "-")
     | dict.fromkeys("‘’‚‛ʼ", "'")
@@ -39,21 +41,40 @@ _NUMBERS = {
     word: str(n)
     for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
 }
-_NUMBER = re.compile(r"(?<![\w.,])(?:\d+(?:[.,·]\d+)*|[.·]\d+)(?!\d)")
+_NUMBER = re.compile(r"(?:\d+(?:[.,·]\d+)*+|[.·]\d+)(?!\d)")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _DECIMAL = re.compile(r"(\d*)[.,·](\d+)")
 _UNIT = (
     r"[mcdknuμ]?m|[mcdnuμ]?l|[mknpuμ]?g|mcg|mmhg|cmh2o|kpa|[km]?hz|m?s|sec|min|h|hrs?|hu|bpm|kvp?|"
-    r"mas?|m?gy|m?sv|m?ci|[mg]bq|m?iu|u|meq|[mnuμ]?mol|t"
+    r"mas?|m?gy|m?sv|m?ci|[mg]bq|m?iu|u|meq|[mnuμ]?mol(?:ar)?|t"
 )
+_UNIT_WORDS = (
+    r"cc|fr|[cm]m[23]|percent|degrees?|inch(?:es)?|(?:milli|centi)?(?:met(?:er|re)|lit(?:er|re))s?|"
+    r"seconds?|mins?|minutes?|hours?|days?|weeks?|months?|years?|yrs?"
+)
+_RUN = rf"{_NUMBER.pattern}(?:\s*+(?:[x*/±-]|\+/?-|to\b|by\b)\s*+{_NUMBER.pattern})*+"
+# Numbers that are one measure: with a sign of comparison, with a unit, or neither.
+_MEASURE = re.compile(
+    rf"(?P<sign>[<>≤≥~±]\s*|(?<![\w.,]))(?P<run>{_RUN})"
+    rf"(?P<unit>\s*+(?:-?(?:{_UNIT}|{_UNIT_WORDS})(?!\w)|[%‰°′]))?"
+)
+_BARE = re.compile(rf"\W*{_RUN}\W*")
+_WORD = "|".join(_NUMBERS)
+# Only where a number stands before and the case is as the unit has it: "5 MM" are millimetres.
+_MOLAR = re.compile(rf"(\d|\b(?i:{_WORD})\s)[\s-]*([mnuμ])M(?!\w)")
+_GREEKS = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lamb?da mu nu omicron rho sigma tau "
+    "upsilon phi chi psi omega"
+).replace(" ", "|")  # not pi and xi: PI-RADS, and eleven
 _GREEK = re.compile(
-    r"(?:(?<=[^\W\d_])-)?(?<![\u0370-\u03ff])([α-ω])(?![\u0370-\u03ff])(?:-(?=[^\W\d_]))?"
+    r"(?:(?<=[^\W_])-)?(?:(?<![\u0370-\u03ff])([α-ω])(?![\u0370-\u03ff])|"
+    rf"(?<![^\W\d_])({_GREEKS})(?![^\W\d_]))(?:-(?=[^\W_]))?"
 )
 _SIGNED = re.compile(r"\+|-(?!\w)")  # then every hyphen may be a minus: "ER-PR+"
 _HYPHEN = re.compile(r"(?<!\ba)(?<=[^\W_])-(?=[^\W\d_]{2})|(?<!\ba)(?<=[^\W\d_])-(?=[^\W\d_])")
 _INVISIBLE = {"Cf": "", "Cc": " "}
 PASSES = 8  # one rule may open the way for another: a spelling is spelt as it is
-_PRIMES = {"'": "′", '"': "′′"}
+_PRIMES = {'"': "′′", "'": "′"}
 
 
 def _rules(*pairs: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
@@ -63,6 +84,7 @@ def _rules(*pairs: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
 _SIGNS = _rules(
     (r"(?<=[^\W\d_])'(?=[^\W\d_])", ""),  # Crohn's
     (r"(?:['\"]\s*)+", " "),
+    (rf"^(?:-\s+)+(?=[^\W\d_])(?!(?:{_WORD})\b)", ""),  # an item of a list
     (r"(?<=\d)\s*[x*]\s*(?=\d)", " x "),
     (r"(?<!\w)(\*{1,3})(?=\S)([^*]+)(?<=\S)\1(?!\w)|^\*\s", r"\2"),  # emphasis, never "T2*"
     (r"\s*(?:<=|=<|≤)\s*", "≤"),
@@ -104,7 +126,7 @@ def normalise(text: str, keep_a: bool = False) -> str:
 
 
 def _spelt(text: str, keep_a: bool) -> str:
-    plain = _NUMBER.sub(_number, _primes(_fold(text)))
+    plain = _measures(_primes(_fold(text)))
     plain = _GREEK.sub(_greek, plain)
     for pattern, written in (*_SIGNS, *_UNITS, *_PARTS):
         plain = pattern.sub(written, plain)
@@ -128,6 +150,7 @@ def _fold(text: str) -> str:
     """Case, forms and invisible characters folded; digits of any script as ASCII."""
     text = _visible(unicodedata.normalize("NFC", text)).translate(_ODD)
     text = _FRACTION.sub(" ", _POWER.sub("^", text))
+    text = _MOLAR.sub(_molar, _visible(unicodedata.normalize("NFKC", text)))
     for _ in range(2):  # folding may bring out what is folded in turn
         text = _visible(unicodedata.normalize("NFKC", text).casefold())
     text = " ".join(text.translate(_ALIKE).split())  # rules below read runs of spaces
@@ -138,36 +161,60 @@ def _visible(text: str) -> str:
     return "".join(_INVISIBLE.get(unicodedata.category(c), c) for c in _IGNORED.sub("", text))
 
 
+def _molar(found: re.Match[str]) -> str:
+    """Millimolar, which folding would make millimetres."""
+    return f"{found[1]} {'μ' if found[2] == 'u' else found[2]}molar"
+
+
 def _primes(text: str) -> str:
-    """Marks after a digit or lone letter that close no quotation, as primes: 5', E/e'."""
+    """Marks after a digit or lone letter that close no quotation, as primes: 5', 5'', E/e'."""
+    text = text.replace("''", '"')
     for mark, prime in _PRIMES.items():
         if not re.search(rf"(?:^|[\s(\[{{]){mark}(?=\S)", text):
-            text = re.sub(rf"(?<=\d){mark}|(?<=\b[^\W\d_]){mark}(?!\w)", prime, text)
+            text = re.sub(rf"(?<=[\d′]){mark}|(?<=\b[^\W\d_]){mark}(?!\w)", prime, text)
     return text
 
 
-def _number(found: re.Match[str]) -> str:
-    """Thousands without marks, a decimal point, no zeros behind it.
+def _measures(text: str) -> str:
+    """Every number as it is written once.
+
+    A comma is decimal with a unit behind the number, a sign of comparison or only zeros before it;
+    else it parts a list: "ribs 3,10". Zeros at the end are dropped of a number with a unit or such
+    a sign, or one that is the whole text; else they may be of a name: "code 2.10".
+    """
+    bare = bool(_BARE.fullmatch(text))
+
+    def measure(found: re.Match[str]) -> str:
+        known = bool(found["sign"] or found["unit"])
+        run = _NUMBER.sub(lambda number: _number(number[0], known, known or bare), found["run"])
+        return f"{found['sign']}{run}{found['unit'] or ''}"
+
+    return _MEASURE.sub(measure, text)
+
+
+def _number(text: str, comma: bool, exact: bool) -> str:
+    """Thousands without marks, a decimal point, no zeros behind it where it is `exact`.
 
     Three digits after a point stay as they are: some write thousands so.
     """
-    if _THOUSANDS.fullmatch(found[0]):
-        return found[0].replace(",", "")
-    decimal = _DECIMAL.fullmatch(found[0])
-    if not decimal:
-        return found[0]
+    if _THOUSANDS.fullmatch(text):
+        return text.replace(",", "")
+    decimal = _DECIMAL.fullmatch(text)
+    if not decimal or ("," in text and not comma and decimal[1].strip("0")):
+        return text
     whole, part = decimal[1] or "0", decimal[2]
-    if len(part) != 3 or whole == "0":
+    if exact and (len(part) != 3 or whole == "0"):
         part = part.rstrip("0")
     return f"{whole}.{part}" if part else whole
 
 
 def _greek(found: re.Match[str]) -> str:
-    """A lone Greek letter by its name, but for the micro of a unit."""
+    """A lone Greek letter by its name, apart from what it numbers, but for the micro of a unit."""
     after = found.string[found.end() : found.end() + 1]
     if found[0] == "μ" and after.isascii() and after.isalpha():
         return "μ"
-    return f" {unicodedata.name(found[1]).split()[-1].lower()} "
+    name = found[2] or unicodedata.name(found[1]).split()[-1].lower()
+    return f" {name.replace('lamda', 'lambda')} "
 
 
 def _parted(words: list[str]) -> list[str]:

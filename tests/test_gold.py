@@ -75,6 +75,48 @@ def rad(folder: Path, rows: Any) -> Path:
         ("['left', 'right']", "written as text"),
         ("{'side': 'left'}", "written as text"),
         ("b'left'", "written as text"),
+        ("None.", "write 'none'"),
+        ("'None'", "write 'none'"),
+        ("nan.", "missing"),
+        ("-nan", "missing"),
+        ("-NaN", "missing"),
+        ("inf", "missing"),
+        ("-inf", "missing"),
+        ("+Infinity", "missing"),
+        ("#VALUE!", "missing"),
+        ("#REF!", "missing"),
+        ("#DIV/0!", "missing"),
+        ("#NAME?", "missing"),
+        ("#NUM!", "missing"),
+        ("n.a.", "missing"),
+        ("N.A.", "missing"),
+        ("n. a.", "missing"),
+        ("#N/A N/A", "missing"),
+        ("#NA", "missing"),
+        ("-1.#IND", "missing"),
+        ("NA.", "missing"),
+        ("null,", "missing"),
+        ("(null)", "missing"),
+        ("<NULL>", "missing"),
+        ('"nan"', "missing"),
+        ("('left', 'right')", "written as text"),
+        ("('left',)", "written as text"),
+        ("('left', None)", "written as text"),
+        ("(None, 'left')", "written as text"),
+        ("(1, 'left')", "written as text"),
+        ("(1,)", "written as text"),
+        ("(('left', 'right'), 'both')", "written as text"),
+        ('("left", "right")', "written as text"),
+        ("array(['left'])", "written as text"),
+        ("array(['left'], dtype=object)", "written as text"),
+        ("Index(['left'], dtype='object')", "written as text"),
+        ("set()", "written as text"),
+        ("frozenset({'left'})", "written as text"),
+        ("np.str_('left')", "written as text"),
+        ("np.float64(1.5)", "written as text"),
+        ("dict_values(['left'])", "written as text"),
+        ("<object object at 0x7f01>", "written as text"),
+        ("<class 'str'>", "written as text"),
     ],
 )
 def test_what_is_no_text_is_refused_and_never_spelt_out(value: object, said: str) -> None:
@@ -96,6 +138,22 @@ def test_what_is_no_text_is_refused_and_never_spelt_out(value: object, said: str
         (" none ", "none"),
         ("Na", "Na"),
         ("left\t lung", "left lung"),
+        ("none.", "none."),
+        ("NONE", "NONE"),
+        ("Na.", "Na."),
+        ("na", "na"),
+        ("inferior", "inferior"),
+        ("(left)", "(left)"),
+        ("(left, right)", "(left, right)"),
+        ("(1, 2)", "(1, 2)"),
+        ("lobe(s)", "lobe(s)"),
+        ("left (apex, base)", "left (apex, base)"),
+        ("T1(Gd)", "T1(Gd)"),
+        ("nil", "nil"),
+        ("infant", "infant"),
+        ("<5 cm>", "<5 cm>"),
+        ("#3", "#3"),
+        ("'upper', left", "'upper', left"),
     ],
 )
 def test_text_and_numbers_are_gold(value: object, text: str) -> None:
@@ -335,6 +393,19 @@ def test_a_label_that_is_no_text_is_named_and_none_is_made_up(tmp_path: Path) ->
     named = [n for n in range(9) if entries[str(n)].problems]
     assert named == [3, 4, 5, 6]
     assert entries["3"].problems == ("f is null: give it as text",)
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "LABELS.TSV", "t.csv", "T.CSV", "T.JSONL"])
+def test_a_table_is_read_by_its_ending_in_any_case(tmp_path: Path, name: str) -> None:
+    ending = name.lower().rpartition(".")[2]
+    columns = {"path": "a.png", "f": "left, right"}
+    lines = {
+        "tsv": "path\tf\na.png\tleft, right\n",
+        "csv": 'path,f\na.png,"left, right"\n',
+        "jsonl": json.dumps(columns),
+    }
+    (tmp_path / name).write_text(lines[ending])
+    assert read_table(tmp_path / name, ["f"])["a.png"].labels == '{"f":"left, right"}'
 
 
 def test_a_missing_patient_is_no_patient_named_nan(tmp_path: Path) -> None:

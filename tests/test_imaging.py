@@ -160,6 +160,15 @@ def test_an_invalid_window_falls_back_and_says_so(width: str) -> None:
     assert choices["window_source"].startswith("percentiles")
 
 
+@pytest.mark.parametrize(
+    ("centres", "widths"), [(["40", "300"], ["400"]), (["40"], ["400", "80"]), (["40"] * 3, "400")]
+)
+def test_a_centre_or_width_without_its_partner_is_said(centres: object, widths: object) -> None:
+    _, choices = render(grey(ramp(), WindowCenter=centres, WindowWidth=widths))
+    assert choices["window"] == [40, 400]
+    assert choices["fallback"] == ["invalid window"]
+
+
 def test_a_voi_lut_is_scaled_by_the_bits_it_declares() -> None:
     lut = Dataset()
     lut.add_new("LUTDescriptor", "US", [4, 100, 12])

@@ -65,6 +65,42 @@ SAME = [
     ("left\u200b", "left"),
     ("le\u2060ft", "left"),
     ("left\u00a0lung", "left lung"),
+    # a measure, and nothing else
+    ("1,50 cm", "1.5 cm"),
+    ("1,5-cm mass", "1.5 cm mass"),
+    ("1,5 x 2,50 cm", "1.5x2.5 cm"),
+    ("1,5 to 2,5 cm", "1.5 to 2.50 cm"),
+    ("1,5 years", "1.5 years"),
+    ("1,5%", "1.50 %"),
+    ("1,5T", "1.5 T"),
+    ("0,5", "0.5"),
+    ("<1,5", "< 1.50"),
+    ("2.0", "2"),
+    ("(-2.50)", "-2.5"),
+    ("ribs 3,10", "ribs 3, 10"),
+    ("with a mass", "with mass"),
+    # letters, signs and bullets
+    ("the A segment", "A segment"),
+    ("in the A segment", "in A segment"),
+    ("the A virus", "A virus"),
+    ("30º", "30°"),
+    ("30 ˚C", "30°C"),
+    ("α1", "alpha1"),
+    ("α1", "alpha 1"),
+    ("α-1 antitrypsin", "alpha-1 antitrypsin"),
+    ("TGF-β1", "TGF-beta1"),
+    ("TGF-β1", "TGF beta-1"),
+    ("β₂ agonist", "beta2-agonist"),
+    ("HIF-1α", "HIF-1alpha"),
+    ("5-α reductase", "5-alpha reductase"),
+    ("λ chain", "lambda chain"),
+    ("- left", "left"),
+    ("– left lung", "left lung"),
+    ("- five", "-5"),
+    ('5"', "5''"),
+    ("5″", "5''"),
+    ("5mM", "5 mM"),
+    ("5 µM", "five uM"),
 ]
 DIFFERENT = [
     # letters that are no articles
@@ -93,6 +129,22 @@ DIFFERENT = [
     ("the A dissection", "dissection"),
     ("Aβ", "β"),
     ("a few nodules", "few nodules"),
+    ("A virus", "virus"),
+    ("infected with A virus", "infected with virus"),
+    ("rupture of A pulley", "rupture of pulley"),
+    ("A haemophilia", "haemophilia"),
+    ("A hemophilia", "hemophilia"),
+    ("A mutation", "mutation"),
+    ("with A mutation", "with mutation"),
+    ("A enterovirus", "enterovirus"),
+    ("A serotype", "serotype"),
+    ("A influenza", "influenza"),
+    ("A haemoglobin", "haemoglobin"),
+    ("A segment", "segment"),
+    ("A viral hepatitis", "viral hepatitis"),
+    ("transfused with A plasma", "transfused with plasma"),
+    ("Nº", "no"),
+    ("the A segment", "the segment"),
     # sides, negation, doubt
     ("left", "right"),
     ("left lung", "lung"),
@@ -118,6 +170,18 @@ DIFFERENT = [
     ("1.5", "15"),
     ("1.500", "1500"),
     ("1.500", "1.5"),
+    ("ribs 3,10", "ribs 3,1"),
+    ("ribs 3,10", "ribs 3.10"),
+    ("teeth 1,20", "teeth 1,2"),
+    ("segments 4,5", "segments 4.5"),
+    ("segments 4,5", "segments 45"),
+    ("segments 4,5 and 6", "segments 4.5 and 6"),
+    ("4,5", "4.5"),
+    ("code 2.10", "code 2.1"),
+    ("code 2.0", "code 2"),
+    ("2'", "2''"),
+    ("2'", '2"'),
+    ("2''", "2"),
     ("5 mm", "5 cm"),
     ("5 mg", "5 µg"),
     ("5 g", "5 mg"),
@@ -142,6 +206,8 @@ DIFFERENT = [
     ("5%", "5"),
     # signs
     ("-5", "5"),
+    ("- 5", "5"),
+    ("- five", "five"),
     ("+5", "-5"),
     (">5", "<5"),
     (">5", "5"),
@@ -173,7 +239,8 @@ clinical = st.lists(
     st.sampled_from(
         "left right no a the an A type hepatitis effusion 5 1,5 0.5 .5 -5 >5 <5 ± cm mm + - , . ? "
         "; T2 L4-L5 grade II α μm 10² ½ ( ) ' x-ray and mass lines one 1:80 % vs. "
-        "T2* e' = **".split()
+        "T2* e' = ** 3,10 2.0 2.10 1,50 x to 2'' 5\" 30º º virus segment β1 alpha-1 -α λ "
+        "five".split()
     ),
     max_size=7,
 ).map(" ".join)
@@ -234,6 +301,13 @@ def test_a_spelling_is_its_own(text: str) -> None:
 def test_a_word_more_is_another_text(text: str, word: str) -> None:
     assert normalise(f"{text} {word}") != normalise(text)
     assert normalise(f"{word} {text}") != normalise(text)
+
+
+@pytest.mark.parametrize("molar", ["5 mM", "5mM", "5 ｍＭ", "5-mM", "five mM", "5 uM", "5 nM"])
+def test_molar_is_no_metre_and_other_case_tells_nothing(molar: str) -> None:
+    assert normalise(molar) != normalise(molar.lower())
+    assert normalise(molar.upper()) == normalise(molar.lower())
+    assert normalise("mM") == normalise("mm")
 
 
 def test_a_question_is_one_with_and_without_its_mark() -> None:

@@ -115,7 +115,7 @@ def _check_alike(source: Dataset, copy: Dataset) -> None:
         raise ImagingError(Reason.NOT_ALIKE, "NumberOfFrames")
     for frame in frames:
         (ours, windows), (theirs, others) = (_shown(ds, frame) for ds in (source, copy))
-        if windows != others or not np.array_equal(ours, theirs):
+        if repr(windows) != repr(others) or not np.array_equal(ours, theirs):
             raise ImagingError(Reason.NOT_ALIKE, _culprit(source, copy, frame))
 
 

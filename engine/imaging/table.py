@@ -87,7 +87,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield line, dict(json.loads(part))
             return
         table = csv.DictReader(
-            text.splitlines(True), delimiter="\t" if path.suffix == ".tsv" else ","
+            text.splitlines(True), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
         )
         for row in table:
             yield table.line_num, {k: v for k, v in row.items() if v is not None}  # a short line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from pydicom import Dataset
@@ -113,10 +114,9 @@ def file_windows(header: FrameHeader) -> list[Window]:
         found.append(numbers(header.get(keyword)))
         if not all(math.isfinite(n) for n in found[-1]):
             raise unreadable(keyword)
-    if len(found[0]) != len(found[1]) and not all(found):  # half a window
-        centre, width = (n[0] if n else math.nan for n in found)
-        return [Window(centre, width, function)]
-    return [Window(centre, width, function) for centre, width in zip(*found)]
+    # a centre or width without its partner is half a window, and no valid one
+    pairs = zip_longest(*found, fillvalue=math.nan)
+    return [Window(centre, width, function) for centre, width in pairs]
 
 
 def rescale(values: np.ndarray, header: FrameHeader) -> tuple[np.ndarray, str]:
