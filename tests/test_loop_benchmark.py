@@ -12,14 +12,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmarks import arms
+from benchmarks import arms, loop
 from benchmarks.loop import OutOfTime, Pieces
-from benchmarks.loop_report import gains_of, verdict
-from engine.config import Config
-from engine.records import Task, Triplet
+from benchmarks.loop_report import gains_of, report, verdict
+from engine.config import Config, build
+from engine.records import Consumption, Model, Task, Triplet
+from engine.training import read_training_set
 from generators import phantoms
 from generators import questions as bank
 from generators.expert import is_true, write_rows
+from pipelines import grpo
 from pipelines.context import Context
 from tests.test_generators import image_of
 
@@ -126,3 +128,106 @@ def test_an_arm_is_compared_with_the_better_of_its_controls_in_seeds_that_have_a
     best, gains = gains_of(results, "g", ("low", "high"))
     assert best == "high"
     assert np.allclose(gains, [0.01, -0.05])
+
+
+GRPO_SETTINGS = ("grpo.steps=6", "grpo.batch=4", "grpo.accumulate=2", "grpo.group=4",
+                 "grpo.lr=1e-5", "sft.batch=5", "sft.accumulate=3", "sft.lr=2e-4")  # fmt: skip
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each training was given; the trainers alone are stand-ins, which count their steps."""
+    given: list[dict[str, Any]] = []
+
+    def seen(arguments: dict[str, Any], steps: int) -> dict[str, Any]:
+        data = read_training_set(Path(arguments["data"]))[1]
+        given.append(arguments | {"rows": data, "took": steps})
+        return {"steps": steps}
+
+    def sft(arguments: dict[str, Any]) -> dict[str, Any]:
+        rows = len(read_training_set(Path(arguments["data"]))[1]) * arguments["epochs"]
+        return seen(arguments, -(-rows // (arguments["batch"] * arguments["accumulate"])))
+
+    monkeypatch.setattr(arms, "train_sft", sft)
+    monkeypatch.setattr(grpo, "train_on_cluster", lambda _, loop, a: seen(a, a["steps"]))
+    return given
+
+
+def rounds_context() -> Context:
+    """A second round whose GRPO saw two answers of the first question, none of the last, and one
+    of each other."""
+    rows, context = rows_and_context()
+    models = [
+        Model(id=f"sft{n}", role="sft", stage="sft", round=n, parent_id=None, path=f"sft{n}",
+              metrics="{}")
+        for n in (1, 2)
+    ]  # fmt: skip
+    used = [
+        Consumption(id=r.id, model_id="policy", row_id=r.id, row_table="triplets", stage="grpo")
+        for r in (rows[3], *rows[:-4:4])
+    ]
+    (image,) = context.images()
+
+    def read(kind: type, stage: str | None = None, round: int | None = None) -> list[Any]:
+        if kind is Consumption:
+            return used if (stage, round) == ("grpo", 2) else []
+        return {Model: models, Triplet: rows}.get(kind) or context.rows(kind)
+
+    made = SimpleNamespace(
+        config=build({}, list(GRPO_SETTINGS), "test"),
+        images=lambda: [image],
+        pngs=lambda: {image.id: image.png},
+        path_of=lambda model: model.path,
+        rows=read,
+    )
+    return cast(Context, made)
+
+
+def turns(training: dict[str, Any], answer: str) -> Counter[tuple[str, str, str]]:
+    """How often a training set has each picture, prompt and answer."""
+    return Counter((r["image_id"], r["prompt"], r[answer]) for r in training["rows"])
+
+
+@pytest.mark.parametrize("labels", ["", ", true labels"])
+def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
+    tmp_path: Path,
+    trainings: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    labels: str,
+) -> None:
+    context = rounds_context()
+    rows = arms.rows_of(context, "grpo", 2)
+    given = arms.told_truly(context, rows[2:]) if labels else None
+    same = rows if given is None else given
+    where = labels or ", round 2"
+    found: dict[str, Any] = {}
+
+    def arm(name: str, train: Any) -> None:
+        found[name] = {"accuracy": 0.5} | train(tmp_path / f"{len(found)}").shown()
+
+    start = loop.model_of(context, "sft", 2)
+    arm(f"GRPO{where}", lambda out: arms.grpo_arm(context, start, start, same, out)[0])
+    loop.controls(context, arm, 2, labels, given)
+
+    rewarded, *controls = trainings
+    assert [c["lr"] for c in controls] == [2e-4, 1e-5]
+    golds = turns(rewarded, "gold")
+    assert len(golds) == len(same) == len(rows) - 2 * bool(labels)
+    for control in controls:
+        assert control["model"] == rewarded["model"] == "sft2"
+        assert control["took"] == rewarded["took"] == 6
+        asked = turns(control, "completion")
+        assert {(i, p, f"<answer>{a}</answer>") for i, p, a in golds} == set(asked)
+        assert sum(asked.values()) == 6 * 2  # questions of GRPO: 8 rows a step in groups of 4
+        assert max(asked.values()) - min(asked.values()) <= 1
+
+    report([{"arms": found, "rounds": {}, "judges": {}, "questions": 100}])
+    lines = [[c.strip() for c in at.split("|")[1:-1]] for at in capsys.readouterr().out.split("\n")]
+    head = next(line for line in lines if line[:1] == ["arm"])
+    assert head[3:7] == ["steps", "rows", "questions", "passes"]
+    shown = {line[0]: line[3:7] for line in lines if line and line[0] in found}
+    rates = ("SFT's rate", "GRPO's rate")
+    names = [f"GRPO{where}", *(f"SFT on GRPO's rows{where}, {rate}" for rate in rates)]
+    questions = len(same) - (not labels)
+    told = ["6", str(len(same)), str(questions), f"{12 / len(same):.2f}"]
+    assert shown == {name: told for name in names}
