@@ -230,4 +230,4 @@ def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
     names = [f"GRPO{where}", *(f"SFT on GRPO's rows{where}, {rate}" for rate in rates)]
     questions = len(same) - (not labels)
     told = ["6", str(len(same)), str(questions), f"{12 / len(same):.2f}"]
-    assert shown == {name: told for name in names}
+    assert shown == dict.fromkeys(names, told)
