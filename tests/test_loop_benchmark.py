@@ -16,7 +16,7 @@ from benchmarks import arms, loop
 from benchmarks.loop import OutOfTime, Pieces
 from benchmarks.loop_report import gains_of, report, verdict
 from engine.config import Config, build
-from engine.records import Consumption, Model, Task, Triplet
+from engine.records import Consumption, Decision, Judgement, Model, Task, Triplet
 from engine.training import read_training_set
 from generators import phantoms
 from generators import questions as bank
@@ -153,9 +153,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return given
 
 
-def rounds_context() -> Context:
+def rounds_context(both: bool = False) -> Context:
     """A second round whose GRPO saw two answers of the first question, none of the last, and one
-    of each other."""
+    of each other; with `both` the first round's saw the same."""
     rows, context = rows_and_context()
     models = [
         Model(id=f"sft{n}", role="sft", stage="sft", round=n, parent_id=None, path=f"sft{n}",
@@ -166,18 +166,34 @@ def rounds_context() -> Context:
         Consumption(id=r.id, model_id="policy", row_id=r.id, row_table="triplets", stage="grpo")
         for r in (rows[3], *rows[:-4:4])
     ]
+    judged = [
+        Judgement(id=r.id, triplet_id=r.id, judge_id="j", factuality=0.0, reasoning=0.0,
+                  relevance=0.0, overall=0.0, probability=0.5)
+        for r in rows
+    ]  # fmt: skip
+    kept = [
+        Decision(id=r.id, triplet_id=r.id, rules_id="", keep=True, round=1, reason="", score=0.0,
+                 threshold=0.0)
+        for r in rows[::4]
+    ]  # fmt: skip
     (image,) = context.images()
 
     def read(kind: type, stage: str | None = None, round: int | None = None) -> list[Any]:
         if kind is Consumption:
-            return used if (stage, round) == ("grpo", 2) else []
-        return {Model: models, Triplet: rows}.get(kind) or context.rows(kind)
+            return [] if (stage, round) == ("grpo", 1) and not both else used
+        if kind is Triplet and stage == "seed":
+            return [replace(r, id=f"{r.id}e", generator_id="expert") for r in rows[::4]]
+        return {Model: models, Triplet: rows, Judgement: judged, Decision: kept}.get(
+            kind
+        ) or context.rows(kind)
 
     made = SimpleNamespace(
         config=build({}, list(GRPO_SETTINGS), "test"),
         images=lambda: [image],
         pngs=lambda: {image.id: image.png},
         path_of=lambda model: model.path,
+        model=lambda role: models[0],
+        base=lambda: replace(models[0], id="base", role="base", path="base"),
         rows=read,
     )
     return cast(Context, made)
@@ -231,3 +247,42 @@ def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
     questions = len(same) - (not labels)
     told = ["6", str(len(same)), str(questions), f"{12 / len(same):.2f}"]
     assert shown == dict.fromkeys(names, told)
+
+
+def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_controls(
+    tmp_path: Path,
+    trainings: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the loop and the models the figures are given; which arms there are is not."""
+    given = dict.fromkeys(
+        ("auc", "pairwise", "confidence_auc", "purity", "purity_before", "purity_after",
+         "kept_fraction", "fresh", "divided", "teaching", "reward_first", "reward",
+         "validation", "validation_before"), 0.5,
+    )  # fmt: skip
+    evaluated = {arm: {"accuracy": 0.5} for arm in ("base", "sft", "policy")}
+    metrics = given | {"steps": 6, "accepted": True, "arms": evaluated}
+    monkeypatch.setattr(loop, "step", lambda *_: {"metrics": metrics})
+    monkeypatch.setattr(loop, "held_out", lambda *_: ["a question"] * 100)
+    monkeypatch.setattr(loop, "examine", lambda *_: [SimpleNamespace(correct=True)])
+    result: dict[str, Any] = {"arms": {}, "rounds": {}, "judges": {}}
+    loop.run_arms(rounds_context(both=True), Pieces(tmp_path, 0, time.time() + 60), result)
+    for where in ("round 1", "round 2", "true labels"):
+        one, *controls = (
+            result["arms"][name]
+            for name in (
+                f"GRPO, {where}",
+                f"SFT on GRPO's rows, {where}, SFT's rate",
+                f"SFT on GRPO's rows, {where}, GRPO's rate",
+            )
+        )
+        for control in controls:
+            for count in ("steps", "rows", "questions", "passes"):
+                assert control[count] == pytest.approx(one[count], abs=0.01), (where, count)
+    capsys.readouterr()
+    report([result])
+    lines = [[c.strip() for c in at.split("|")[1:-1]] for at in capsys.readouterr().out.split("\n")]
+    table = {line[0]: line for line in lines if len(line) == 8}
+    assert set(result["arms"]) <= set(table)
+    assert all("–" not in table[arm][1:7] for arm in result["arms"] if arm != "base")
