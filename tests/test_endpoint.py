@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import socket
 import struct
@@ -13,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import PIL.Image
 import pytest
 
 from engine.config import Select
@@ -128,6 +131,25 @@ def test_an_endpoint_gives_texts_and_log_probabilities(serve: Any) -> None:
     assert "cyst" in text["text"]
     assert server.keys == ["Bearer sk-of-the-hospital"] * 2
     assert vlm.generate([], Sampling()) == []
+
+
+def test_a_picture_is_sent_within_the_pixel_budget_and_a_small_one_as_it_is(serve: Any) -> None:
+    def ramp(width: int, height: int) -> bytes:
+        out = io.BytesIO()
+        PIL.Image.linear_gradient("L").resize((width, height)).save(out, "PNG")
+        return out.getvalue()
+
+    server = serve(completion)
+    vlm = open_vlm("m", "endpoint", server.url, max_pixels=30_000)
+    large, small = ramp(3000, 2500), ramp(200, 150)
+    for png in (large, small):
+        assert vlm.generate([Request(png, "x")], Sampling())[0][0].problem is None
+    urls = [body["messages"][0]["content"][0]["image_url"]["url"] for body in server.bodies]
+    sent = [base64.b64decode(url.partition("data:image/png;base64,")[2]) for url in urls]
+    width, height = PIL.Image.open(io.BytesIO(sent[0])).size
+    assert 0.98 * 30_000 < width * height <= 30_000
+    assert width / height == pytest.approx(3000 / 2500, rel=0.02)
+    assert sent[1] == small
 
 
 @pytest.mark.parametrize(

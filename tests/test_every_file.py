@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.imaging.ingest import Rules, belongs, list_files
 from tests.commands import ingested, report_of
 from tests.test_imaging import grey, ramp, save
 
@@ -18,6 +22,7 @@ OTHERS = {
     "labels.csv": ("skipped", "the table"),
     "plain.dcm.truth.json": ("skipped", "the truth of a phantom"),
     "alone.truth.json": ("refused", "not an image: neither DICOM, NIfTI, PNG, JPEG nor TIFF"),
+    ".truth.json": ("refused", "not an image: neither DICOM, NIfTI, PNG, JPEG nor TIFF"),
     "README.md": ("refused", "not an image: neither DICOM, NIfTI, PNG, JPEG nor TIFF"),
     ".DS_Store": ("refused", "unreadable file: empty file"),
     "link": ("refused", "unreadable file: a link to a folder, which is not followed"),
@@ -59,3 +64,59 @@ def test_a_limit_counts_images_and_says_what_it_leaves_out(folder: Path, tmp_pat
     looked_at = [row for row in report_of(tmp_path / "run") if row["status"] != "skipped"]
     assert len(looked_at) == 4
     assert "files beyond source.limit were not looked at" in said
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's rights, which no folder is closed to."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_a_folder_that_may_not_be_read_is_listed_and_ends_no_listing(mode: int) -> None:
+    """444 tells the names in it and nothing else of them, 111 no names."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        (folder / "closed" / "below").mkdir(parents=True)
+        for name in ("a", "closed/b", "closed/b.truth.json", "closed/below/c", "z"):
+            (folder / name).write_text("x")
+        (folder / "closed").chmod(mode)
+        with as_nobody():
+            found = [path.relative_to(folder).as_posix() for path in list_files(folder)]
+            assert not any(belongs(folder / name, name, Rules(b"")) for name in found)
+        (folder / "closed").chmod(0o755)
+    inside = ["closed/b", "closed/b.truth.json", "closed/below"] if mode == 0o444 else ["closed"]
+    assert found == ["a", *inside, "z"]
+
+
+def test_a_closed_folder_has_a_row_and_the_rest_is_ingested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    for number, name in enumerate(("one", "closed/two", "open/three")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        stored = np.roll(ramp(), 900 * number, axis=0) // (1 + number)
+        save(grey(stored, PatientID=f"P{number}"), folder / name)
+    scan = os.scandir
+
+    def closed_to_root_too(path: str = ".") -> Iterator[os.DirEntry[str]]:
+        if os.fspath(path) == str(folder / "closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed_to_root_too)
+    ingested(folder, tmp_path / "run", "source.paths=keep", "expert.kind=none")
+    rows = {row["path"]: (row["status"], row["reason"]) for row in report_of(tmp_path / "run")}
+    assert rows == {
+        "closed": ("refused", "unreadable file: a closed folder"),
+        "one": ("used", ""),
+        "open/three": ("used", ""),
+    }

@@ -8,19 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import TriptychError
+from engine.hub import publish as publishing
 from engine.hub.card import SYNTHETIC_NOTE, card
 from engine.hub.export import export
+from engine.lineage.files import hashes_of
 from engine.records import (
+    Dataset,
     Decision,
+    Membership,
     Task,
     Triplet,
     content_id,
 )
 from engine.workspace import Workspace
+from tests.lineage_workspace import made
 from tests.round_workspace import commit, decide, ingest, make_image, make_images, make_triplet
 
 
@@ -70,6 +76,27 @@ def test_equal_workspaces_export_equal_bytes(
     export(full, tmp_path / "again", "demo")  # over an export that is there
     assert files_of(tmp_path / "again") == files_of(exported)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again"]
+
+
+def test_the_members_recorded_are_the_rows_that_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that changes once the files are written has no say in who is a member of them."""
+    workspace = made(tmp_path / "w")
+
+    def changed(folder: Path) -> dict[str, str]:
+        with duckdb.connect(str(workspace.ledger().path)) as ledger:
+            ledger.execute("DELETE FROM triplets WHERE id IN (SELECT min(id) FROM triplets)")
+            ledger.execute("DELETE FROM decisions WHERE keep")
+        return hashes_of(folder)
+
+    monkeypatch.setattr(publishing, "hashes_of", changed)
+    with Workspace.maintaining(workspace.root) as writer:
+        publishing.publish(writer)
+    tables = [pq.read_table(p) for p in (workspace.root / "dataset/data").glob("*.parquet")]
+    written = sorted(i for table in tables for i in table.column("id").to_pylist())
+    assert sorted(m.triplet_id for m in workspace.read(Membership)) == written
+    assert [dataset.rows for dataset in workspace.read(Dataset)] == [len(written)]
 
 
 def test_a_folder_that_is_no_export_is_left_alone(full: Workspace, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ from engine.imaging.child import MAX_BAD
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import group_key, quarantine_reason, safe_facts
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.header import FrameHeader
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, split_of_group
+from engine.imaging.reader import read_dicom
 from engine.imaging.render import render
 from engine.imaging.table import Entry
 from engine.lineage.chain import file_hash
@@ -450,6 +452,9 @@ def test_groups_are_keyed_by_patient_and_say_nothing(decoder: Decoder, tmp_path:
     assert len(group_key(one, KEY)) == 32
     study = grey(ramp(), PatientID="", StudyInstanceUID="2.25.5")
     assert group_key(study, KEY) == group_key("study:2.25.5", KEY)
+    for written in (["A", "B"], "A\\B "):  # an id may not have a backslash, and some do
+        named = grey(ramp(), PatientID=written)
+        assert group_key(named, KEY) == group_key("patient:A\\B", KEY)
     assert ingest(decoder, save(one, tmp_path / "one"))[0][0].patient == group_key(two, KEY)
 
 
@@ -480,6 +485,39 @@ def test_a_face_or_a_label_that_the_header_speaks_of_is_quarantined() -> None:
     photograph.RecognizableVisualFeatures = "NO"
     assert quarantine_reason(photograph) is None
     assert quarantine_reason(grey(ramp(), BurnedInAnnotation="Y")) == "burned-in annotation"
+
+
+CAPTURE, PHOTO = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.77.1.4"
+RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"Modality": said}, "text not ruled out")
+        for said in (["US", "CT"], ["CT", "US"], "us ", "USS", "XYZ", "", ["CT", "XYZ"], "SR")
+    ]
+    + [({"Modality": said}, None) for said in ("ct ", ["CT", "MR"], ["CT", ""])]
+    + [
+        ({"SOPClassUID": [RADIOGRAPH, CAPTURE]}, "text not ruled out"),
+        ({"SOPClassUID": f"{CAPTURE} "}, "text not ruled out"),
+        ({"SOPClassUID": [CAPTURE, PHOTO]}, "recognisable features not ruled out"),
+        ({"Modality": ["CT", "xc"]}, "recognisable features not ruled out"),
+        ({"BurnedInAnnotation": ["NO", "YES"]}, "burned-in annotation"),
+        ({"BurnedInAnnotation": "no ", "Modality": "USS"}, None),
+        ({"RecognizableVisualFeatures": ["no", "y"]}, "recognisable features"),
+        ({"SpecimenLabelInImage": " yes"}, "a slide's label"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "overview "]}, "a slide's label"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_each_of_several_values_counts_and_a_code_that_is_unknown_rules_nothing_out(
+    attributes: dict[str, Any], reason: str | None, tmp_path: Path
+) -> None:
+    ds = grey(ramp(), **attributes)
+    stored = FrameHeader(read_dicom(save(ds, tmp_path / "x").read_bytes()))
+    assert quarantine_reason(stored) == quarantine_reason(ds) == reason
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "NIfTI"])

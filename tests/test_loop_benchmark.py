@@ -12,14 +12,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmarks import arms
+from benchmarks import arms, loop
 from benchmarks.loop import OutOfTime, Pieces
-from benchmarks.loop_report import gains_of, verdict
-from engine.config import Config
-from engine.records import Task, Triplet
+from benchmarks.loop_report import gains_of, report, verdict
+from engine.config import Config, build
+from engine.records import Consumption, Decision, Judgement, Model, Task, Triplet
+from engine.training import read_training_set
 from generators import phantoms
 from generators import questions as bank
 from generators.expert import is_true, write_rows
+from pipelines import grpo
 from pipelines.context import Context
 from tests.test_generators import image_of
 
@@ -126,3 +128,161 @@ def test_an_arm_is_compared_with_the_better_of_its_controls_in_seeds_that_have_a
     best, gains = gains_of(results, "g", ("low", "high"))
     assert best == "high"
     assert np.allclose(gains, [0.01, -0.05])
+
+
+GRPO_SETTINGS = ("grpo.steps=6", "grpo.batch=4", "grpo.accumulate=2", "grpo.group=4",
+                 "grpo.lr=1e-5", "sft.batch=5", "sft.accumulate=3", "sft.lr=2e-4")  # fmt: skip
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each training was given; the trainers alone are stand-ins, which count their steps."""
+    given: list[dict[str, Any]] = []
+
+    def seen(arguments: dict[str, Any], steps: int) -> dict[str, Any]:
+        data = read_training_set(Path(arguments["data"]))[1]
+        given.append(arguments | {"rows": data, "took": steps})
+        return {"steps": steps}
+
+    def sft(arguments: dict[str, Any]) -> dict[str, Any]:
+        rows = len(read_training_set(Path(arguments["data"]))[1]) * arguments["epochs"]
+        return seen(arguments, -(-rows // (arguments["batch"] * arguments["accumulate"])))
+
+    monkeypatch.setattr(arms, "train_sft", sft)
+    monkeypatch.setattr(grpo, "train_on_cluster", lambda _, loop, a: seen(a, a["steps"]))
+    return given
+
+
+def rounds_context(both: bool = False) -> Context:
+    """A second round whose GRPO saw two answers of the first question, none of the last, and one
+    of each other; with `both` the first round's saw the same."""
+    rows, context = rows_and_context()
+    models = [
+        Model(id=f"sft{n}", role="sft", stage="sft", round=n, parent_id=None, path=f"sft{n}",
+              metrics="{}")
+        for n in (1, 2)
+    ]  # fmt: skip
+    used = [
+        Consumption(id=r.id, model_id="policy", row_id=r.id, row_table="triplets", stage="grpo")
+        for r in (rows[3], *rows[:-4:4])
+    ]
+    judged = [
+        Judgement(id=r.id, triplet_id=r.id, judge_id="j", factuality=0.0, reasoning=0.0,
+                  relevance=0.0, overall=0.0, probability=0.5)
+        for r in rows
+    ]  # fmt: skip
+    kept = [
+        Decision(id=r.id, triplet_id=r.id, rules_id="", keep=True, round=1, reason="", score=0.0,
+                 threshold=0.0)
+        for r in rows[::4]
+    ]  # fmt: skip
+    (image,) = context.images()
+
+    def read(kind: type, stage: str | None = None, round: int | None = None) -> list[Any]:
+        if kind is Consumption:
+            return [] if (stage, round) == ("grpo", 1) and not both else used
+        if kind is Triplet and stage == "seed":
+            return [replace(r, id=f"{r.id}e", generator_id="expert") for r in rows[::4]]
+        return {Model: models, Triplet: rows, Judgement: judged, Decision: kept}.get(
+            kind
+        ) or context.rows(kind)
+
+    made = SimpleNamespace(
+        config=build({}, list(GRPO_SETTINGS), "test"),
+        images=lambda: [image],
+        pngs=lambda: {image.id: image.png},
+        path_of=lambda model: model.path,
+        model=lambda role: models[0],
+        base=lambda: replace(models[0], id="base", role="base", path="base"),
+        rows=read,
+    )
+    return cast(Context, made)
+
+
+def turns(training: dict[str, Any], answer: str) -> Counter[tuple[str, str, str]]:
+    """How often a training set has each picture, prompt and answer."""
+    return Counter((r["image_id"], r["prompt"], r[answer]) for r in training["rows"])
+
+
+@pytest.mark.parametrize("labels", ["", ", true labels"])
+def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
+    tmp_path: Path,
+    trainings: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    labels: str,
+) -> None:
+    context = rounds_context()
+    rows = arms.rows_of(context, "grpo", 2)
+    given = arms.told_truly(context, rows[2:]) if labels else None
+    same = rows if given is None else given
+    where = labels or ", round 2"
+    found: dict[str, Any] = {}
+
+    def arm(name: str, train: Any) -> None:
+        found[name] = {"accuracy": 0.5} | train(tmp_path / f"{len(found)}").shown()
+
+    start = loop.model_of(context, "sft", 2)
+    arm(f"GRPO{where}", lambda out: arms.grpo_arm(context, start, start, same, out)[0])
+    loop.controls(context, arm, 2, labels, given)
+
+    rewarded, *controls = trainings
+    assert [c["lr"] for c in controls] == [2e-4, 1e-5]
+    golds = turns(rewarded, "gold")
+    assert len(golds) == len(same) == len(rows) - 2 * bool(labels)
+    for control in controls:
+        assert control["model"] == rewarded["model"] == "sft2"
+        assert control["took"] == rewarded["took"] == 6
+        asked = turns(control, "completion")
+        assert {(i, p, f"<answer>{a}</answer>") for i, p, a in golds} == set(asked)
+        assert sum(asked.values()) == 6 * 2  # questions of GRPO: 8 rows a step in groups of 4
+        assert max(asked.values()) - min(asked.values()) <= 1
+
+    report([{"arms": found, "rounds": {}, "judges": {}, "questions": 100}])
+    lines = [[c.strip() for c in at.split("|")[1:-1]] for at in capsys.readouterr().out.split("\n")]
+    head = next(line for line in lines if line[:1] == ["arm"])
+    assert head[3:7] == ["steps", "rows", "questions", "passes"]
+    shown = {line[0]: line[3:7] for line in lines if line and line[0] in found}
+    rates = ("SFT's rate", "GRPO's rate")
+    names = [f"GRPO{where}", *(f"SFT on GRPO's rows{where}, {rate}" for rate in rates)]
+    questions = len(same) - (not labels)
+    told = ["6", str(len(same)), str(questions), f"{12 / len(same):.2f}"]
+    assert shown == dict.fromkeys(names, told)
+
+
+def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_controls(
+    tmp_path: Path,
+    trainings: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the loop and the models the figures are given; which arms there are is not."""
+    given = dict.fromkeys(
+        ("auc", "pairwise", "confidence_auc", "purity", "purity_before", "purity_after",
+         "kept_fraction", "fresh", "divided", "teaching", "reward_first", "reward",
+         "validation", "validation_before"), 0.5,
+    )  # fmt: skip
+    evaluated = {arm: {"accuracy": 0.5} for arm in ("base", "sft", "policy")}
+    metrics = given | {"steps": 6, "accepted": True, "arms": evaluated}
+    monkeypatch.setattr(loop, "step", lambda *_: {"metrics": metrics})
+    monkeypatch.setattr(loop, "held_out", lambda *_: ["a question"] * 100)
+    monkeypatch.setattr(loop, "examine", lambda *_: [SimpleNamespace(correct=True)])
+    result: dict[str, Any] = {"arms": {}, "rounds": {}, "judges": {}}
+    loop.run_arms(rounds_context(both=True), Pieces(tmp_path, 0, time.time() + 60), result)
+    for where in ("round 1", "round 2", "true labels"):
+        one, *controls = (
+            result["arms"][name]
+            for name in (
+                f"GRPO, {where}",
+                f"SFT on GRPO's rows, {where}, SFT's rate",
+                f"SFT on GRPO's rows, {where}, GRPO's rate",
+            )
+        )
+        for control in controls:
+            for count in ("steps", "rows", "questions", "passes"):
+                assert control[count] == pytest.approx(one[count], abs=0.01), (where, count)
+    capsys.readouterr()
+    report([result])
+    lines = [[c.strip() for c in at.split("|")[1:-1]] for at in capsys.readouterr().out.split("\n")]
+    table = {line[0]: line for line in lines if len(line) == 8}
+    assert set(result["arms"]) <= set(table)
+    assert all("–" not in table[arm][1:7] for arm in result["arms"] if arm != "base")

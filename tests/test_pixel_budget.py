@@ -7,7 +7,9 @@ real processor's values: patches of 14, merged 2 x 2, a token for 28 x 28 pixels
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,6 +195,31 @@ def test_generating_and_evaluating_read_them_too(model: str, seen: list[int]) ->
     (samples,) = vlm.generate([Request(RADIOGRAPH, PROMPT)], Sampling(2, 1.0, 4))
     assert [s.problem for s in samples] == [None, None]
     assert 0 < max(seen) <= TOKENS
+
+
+def test_vllm_is_shown_pictures_within_the_budget_and_holds_memory_for_no_more(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine alone is a stand-in; loading one takes minutes."""
+    from transformers import AutoConfig
+
+    told: dict[str, Any] = {}
+
+    def engine(**arguments: Any) -> Any:
+        told.update(arguments)
+        config = SimpleNamespace(hf_config=AutoConfig.from_pretrained(arguments["model"]))
+        return SimpleNamespace(llm_engine=SimpleNamespace(model_config=config))
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=engine))
+    vlm: Any = open_vlm(model, "vllm", max_model_len=200, max_pixels=BUDGET)
+    held = told["limit_mm_per_prompt"]["image"]
+    assert held["width"] * held["height"] <= BUDGET
+    prompt = vlm._prompt(Request(RADIOGRAPH, PROMPT))
+    shown = prompt["multi_modal_data"]["image"]
+    assert 0.95 * BUDGET < shown.width * shown.height <= BUDGET
+    read = vlm.processor(text=[prompt["prompt"]], images=[shown], return_tensors="pt")
+    assert 0 < image_tokens(vlm.processor, read) <= TOKENS
+    assert "multi_modal_data" not in vlm._prompt(Request(None, PROMPT))
 
 
 def test_marks_of_the_model_in_a_text_are_words(model: str) -> None:

@@ -175,12 +175,13 @@ def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -
     a group is in more than one split, or the ledger or a shard is not what was committed.
     """
     with agreed(workspace) as ledger:
-        return _export(workspace, ledger, out, name, url)
+        return export_held(workspace, ledger, out, name, url)
 
 
-def _export(
+def export_held(
     workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
 ) -> dict[str, int]:
+    """As `export`, from a ledger that `agreed` holds for this and other questions."""
     from engine.hub.card import counted_card  # both count what SELECTED selects
     from engine.hub.croissant import write_croissant
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.hub.export import SELECTED, SPLITS, export
+from engine.hub.export import SELECTED, SPLITS, export_held
+from engine.lineage.agreement import agreed
 from engine.lineage.files import hashes_of
 from engine.records import Dataset, Membership, canonical, content_id
 from engine.workspace import Workspace
@@ -18,12 +19,13 @@ def publish(workspace: Workspace, url: str | None = None) -> dict[str, int]:
     """
     name = workspace.config["name"]
     folder = workspace.root / FOLDER
-    counts = export(workspace, folder, name, url)
+    with agreed(workspace) as ledger:  # one moment for the files and for what they hold
+        counts = export_held(workspace, ledger, folder, name, url)
+        members = ledger.sql(f"SELECT id, split FROM ({SELECTED}) ORDER BY id")
     files = hashes_of(folder)
     dataset_id = content_id("dataset", name, files)
     if workspace.committed(dataset_id):
         return counts
-    members = workspace.ledger().sql(f"SELECT id, split FROM ({SELECTED}) ORDER BY id")
     stage = workspace.begin("export", 0, dataset_id)
     stage.write(
         Dataset,

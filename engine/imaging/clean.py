@@ -42,7 +42,7 @@ from engine.imaging.ocr import printed_text
 from engine.imaging.reader import read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import check_header, padding_range, render
-from engine.imaging.values import is_empty, numbers, words
+from engine.imaging.values import is_empty, numbers, uid, words
 from engine.imaging.voi import Window, file_windows
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -89,7 +89,7 @@ def clean_file(path: Path, key: bytes, searched: Callable[[int], None]) -> bytes
     dataset = read_dicom(data)
     top = FrameHeader(dataset)
     check_header(top, frame_count(top))
-    reason = quarantine_reason(dataset)
+    reason = quarantine_reason(top)
     frames = iter(range(frame_count(dataset)))
     while reason is None and (frame := next(frames, None)) is not None:
         reason = printed_text(render(dataset, frame)[0])
@@ -151,7 +151,7 @@ def clean(dataset: Dataset, key: bytes) -> Dataset:
     ds = _listed(top)
     if kinds := _image_type(top):
         ds.ImageType = kinds
-    sop_class = str(dataset.get("SOPClassUID", ""))
+    sop_class = uid(top, "SOPClassUID")
     ds.SOPClassUID = sop_class if sop_class in UID_dictionary else SECONDARY_CAPTURE
     for keyword in UIDS:
         if dataset.get(keyword):

@@ -14,7 +14,7 @@ import hmac
 from typing import Any
 
 from engine.imaging.anatomy import ANATOMIES, MODALITIES, REGIONS, Header
-from engine.imaging.values import numbers
+from engine.imaging.values import numbers, texts, words
 from engine.imaging.voi import FUNCTIONS
 
 PROFILE = "triptych keep-list 2"
@@ -59,6 +59,9 @@ KEPT = sorted(NUMBERS | WORDS.keys() | SEQUENCES)
 # Modalities and SOP classes whose pictures are apt to carry text: ultrasound, secondary capture,
 # endoscopy, angiography, other (by class too, because secondary captures keep the source's code).
 TEXT_MODALITIES = frozenset(("US", "IVUS", "SC", "ES", "XA", "OT"))
+PHOTOGRAPH = "XC"
+# The codes that rule text out where nothing else is said; one that is not known rules out nothing.
+PLAIN_MODALITIES = (WORDS["Modality"] | {PHOTOGRAPH}) - TEXT_MODALITIES
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 TEXT_CLASSES = tuple(
     _STORAGE + tail for tail in ("7", "6.1", "6.2", "3.1", "12.1", "77.1.1", "77.1.1.1")
@@ -86,9 +89,7 @@ def kept(keyword: str, value: Any) -> Any:
         return [facts for item in value if (facts := safe_facts(item))]
     if keyword in NUMBERS or keyword in GEOMETRY:
         return _plausible(numbers(value))
-    many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-    words = list(value) if many else [value]
-    known = [w for v in words if (w := str(v).strip(" \0").upper()) in WORDS[keyword]]
+    known = [word for text in texts(value) if (word := text.upper()) in WORDS[keyword]]
     return known[0] if len(known) == 1 else known
 
 
@@ -114,8 +115,7 @@ def group_key(header_or_text: Header | str, key: bytes) -> str:
 def identity(header: Header) -> str:
     """Who the file is about. This text never leaves the process that decodes."""
     for kind, keyword in (("patient", "PatientID"), ("study", "StudyInstanceUID")):
-        value = str(header.get(keyword) or "").strip()
-        if value:
+        if value := "\\".join(texts(header.get(keyword))):
             return f"{kind}:{value}"
     return ""
 
@@ -143,33 +143,25 @@ def quarantine_reason(header: Header) -> str | None:
 
     By what the header says of burned-in text and of features by which a person can be recognised
     (C.7.6.1.1.3, PS3.15 E.3.2), of a specimen's label (C.8.12.4), and, where it says nothing, by
-    the kind of picture. A value that is neither YES nor NO counts as YES.
+    the kind of picture. A value that is neither YES nor NO counts as YES, a modality that is not
+    known as none, and of several values each counts.
     """
     face, label = _said(header, "RecognizableVisualFeatures"), _said(header, "SpecimenLabelInImage")
     burned = _said(header, "BurnedInAnnotation")
-    kinds = _words(header, "ImageType")
-    modality = str(header.get("Modality") or "").strip().upper()
-    sop_class = str(header.get("SOPClassUID") or "")
-    if face or (face is None and (modality == "XC" or sop_class in PHOTOGRAPHS)):
+    kinds, modalities = words(header, "ImageType"), words(header, "Modality")
+    classes = words(header, "SOPClassUID")
+    if face or (face is None and (PHOTOGRAPH in modalities or not PHOTOGRAPHS.isdisjoint(classes))):
         return "recognisable features" if face else "recognisable features not ruled out"
-    if label or (label is None and not kinds.isdisjoint(("LABEL", "OVERVIEW"))):
+    if label or (label is None and ("LABEL" in kinds or "OVERVIEW" in kinds)):
         return "a slide's label"
     if burned is None:
-        by_class = sop_class in TEXT_CLASSES or sop_class.startswith(TEXT_FAMILIES)
-        unsaid = modality == "" or modality in TEXT_MODALITIES
-        return "text not ruled out" if unsaid or by_class else None
+        by_class = any(c in TEXT_CLASSES or c.startswith(TEXT_FAMILIES) for c in classes)
+        ruled_out = modalities and PLAIN_MODALITIES.issuperset(modalities) and not by_class
+        return None if ruled_out else "text not ruled out"
     return "burned-in annotation" if burned else None
 
 
 def _said(header: Header, keyword: str) -> bool | None:
     """What a YES or NO attribute says, None where it is absent or empty."""
-    words = _words(header, keyword)
-    return words != {"NO"} if words else None
-
-
-def _words(header: Header, keyword: str) -> set[str]:
-    """The words of an attribute with one value or several, in upper case."""
-    value = header.get(keyword)
-    many = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-    words = (str(word or "").strip().upper() for word in (value if many else [value]))
-    return {word for word in words if word}
+    found = words(header, keyword)
+    return set(found) != {"NO"} if found else None

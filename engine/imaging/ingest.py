@@ -71,14 +71,15 @@ def list_files(root: Path) -> list[Path]:
     closed: list[Path] = []
     for folder, names, files in os.walk(root, onerror=lambda e: closed.append(Path(e.filename))):
         found += (Path(folder) / name for name in files)
-        found += (path for name in names if (path := Path(folder) / name).is_symlink())
+        found += (path for name in names if os.path.islink(path := Path(folder) / name))
     return sorted({*found, *closed})
 
 
 def belongs(path: Path, relative: str, rules: Rules) -> str:
     """What a file is that belongs to the images, as their table or a phantom's truth; "" for any
     other. Its name decides nothing as long as it can be an image."""
-    if path.name.endswith(TRUTH) and path.with_name(path.name.removesuffix(TRUTH)).is_file():
+    name = str(path)  # os.path's functions hold where Path's raise: in a closed folder
+    if name.endswith(TRUTH) and os.path.isfile(name.removesuffix(TRUTH)):
         return "the truth of a phantom"
     return rules.beside.get(relative, "")
 

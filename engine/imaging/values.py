@@ -17,6 +17,7 @@ from engine.imaging.errors import ImagingError, Reason
 
 # A decimal comma cannot be anything else in DS (PS3.5 6.2), unless it may part thousands.
 DECIMAL = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+PADDING = " \0\t\r\n"
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 
 
@@ -58,7 +59,7 @@ def _number(value: Any) -> float:
 
 def _decimal(text: str) -> float:
     """A decimal string, with a point or a comma; float() alone would take 1_000 and nan too."""
-    text = text.strip(" \0\t\r\n")
+    text = text.strip(PADDING)
     if not DECIMAL.fullmatch(text) or THOUSANDS.fullmatch(text):
         return math.nan
     return float(text.replace(",", "."))
@@ -97,14 +98,18 @@ def whole(header: Header, keyword: str, default: int | None = None) -> int:
     return int(found)
 
 
-def words(header: Header, keyword: str) -> list[str]:
-    """The values of a code string, in upper case and without padding; empty ones are none."""
-    value = header.get(keyword)
+def texts(value: Any) -> list[str]:
+    """The values of an attribute of text, without padding; empty ones are none."""
     if is_empty(value):
         return []
     many = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else value
-    texts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in many)
-    return [word for text in texts if (word := text.strip(" \0").upper())]
+    found = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in many if v is not None)
+    return [text for padded in found if (text := padded.strip(PADDING))]
+
+
+def words(header: Header, keyword: str) -> list[str]:
+    """The values of a code string, in upper case and without padding; empty ones are none."""
+    return [text.upper() for text in texts(header.get(keyword))]
 
 
 def word(header: Header, keyword: str, known: Collection[str], default: str) -> str:
