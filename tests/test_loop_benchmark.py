@@ -222,7 +222,7 @@ def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
         found[name] = {"accuracy": 0.5} | train(tmp_path / f"{len(found)}").shown()
 
     start = loop.model_of(context, "sft", 2)
-    arm(f"GRPO{where}", lambda out: arms.grpo_arm(context, start, start, same, out)[0])
+    arm(f"GRPO{where}", lambda out: arms.grpo_arm(context, start, start, same, out))
     loop.controls(context, arm, 2, labels, given)
 
     rewarded, *controls = trainings
@@ -266,8 +266,18 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
     monkeypatch.setattr(loop, "step", lambda *_: {"metrics": metrics})
     monkeypatch.setattr(loop, "held_out", lambda *_: ["a question"] * 100)
     monkeypatch.setattr(loop, "examine", lambda *_: [SimpleNamespace(correct=True)])
+    monkeypatch.setattr(loop, "fresh_triplets", lambda context, kept: kept)
+    left: list[Triplet] = []
+
+    def divided(context: Context, start: Any, rows: list[Triplet], number: int) -> list[Triplet]:
+        left.extend(rows)
+        return rows[1:]
+
+    monkeypatch.setattr(loop, "divided_rows", divided)
     result: dict[str, Any] = {"arms": {}, "rounds": {}, "judges": {}}
     loop.run_arms(rounds_context(both=True), Pieces(tmp_path, 0, time.time() + 60), result)
+    assert left  # truly labelled; the first of them divides nobody
+    assert result["arms"]["GRPO, true labels"]["rows"] == len(left) - 1
     for where in ("round 1", "round 2", "true labels"):
         one, *controls = (
             result["arms"][name]
