@@ -37,6 +37,7 @@ def test_a_percentile_and_a_younger_ordinal_stay() -> None:
     [
         ("Will was seen with chest pain.", "Will"),
         ("An Nguyen was seen with pain.", "An"),
+        ("Will, with fever.", "Will"),
         ("See was seen with chest pain.", "See"),
         ("Will Young was seen with pain.", "Will"),
         ("Read by white and black.", "black"),
@@ -56,7 +57,8 @@ def test_a_label_of_names_in_lower_case_is_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["An MRI was done.", "See also the right lung.", "He was seen with pain.", "Will it be seen?",
+    ["An MRI was done.", "Was this patient given IV contrast?",
+     "See also the right lung.", "He was seen with pain.", "Will it be seen?",
      "So the heart is normal.", "All were normal.", "As seen on CT, the lung is clear.",
      "The patient has pain and the patient lies on the left side.", "heart, lung",
      "Cranial nerve XI is normal."],

@@ -66,6 +66,13 @@ _ACRONYMS = frozenset(("ap", "co", "hu", "la", "mi", "pa", "peg", "sax", "us"))
 # Of PEOPLE: after whom a name may follow without a colon.
 PERSONS = PEOPLE - frozenset("attending author by cc from name reporter signed to".split())
 
+# Also names, and after "patient" rather words.
+AFTER_PATIENT = VERBS | frozenset(
+    "able back call chin due even given going hand handler holding just key less likely mask mean "
+    "means more most nail pair pass poor rather ready record records shows situ skin than via "
+    "wait".split()
+)
+
 
 def _words(name: str) -> list[str]:
     return resources.files("engine.imaging").joinpath(name).read_text("utf-8").split()

@@ -21,6 +21,7 @@ from itertools import pairwise
 from engine.imaging.lexicon import (
     ACTS,
     ADVERBS,
+    AFTER_PATIENT,
     AMBIGUOUS,
     FUNCTION,
     MONTHS,
@@ -112,7 +113,7 @@ def harmless_label(value: str) -> bool:
     )
     told = any(
         _WHO.search(value[: m.start()])
-        or (m[0].lower() in names()[1] - VERBS and _PERSON.search(value[: m.start()]))
+        or (m[0].lower() in names()[1] - AFTER_PATIENT and _PERSON.search(value[: m.start()]))
         for m in _ends(value)
     )
     dated = _dated(parts) or re.search(r"\d\W\d", value)
@@ -203,7 +204,7 @@ def _harmless(word: str, tokens: list[str], place: int) -> bool:
         return False
     named = lower in listed and not (word.islower() and lower in FUNCTION)
     before = "".join(tokens[max(0, place - 20) : place])
-    if named and (_WHO.search(before) or (lower not in VERBS and _PERSON.search(before))):
+    if named and (_WHO.search(before) or (lower not in AFTER_PATIENT and _PERSON.search(before))):
         return False
     if _first_name(lower, tokens, place):
         return False
@@ -223,6 +224,8 @@ def _first_name(lower: str, tokens: list[str], place: int) -> bool:
     "Will was seen", "An Nguyen", "XI WU"; not "An MRI" or "See also".
     """
     space, word = [*tokens[place + 1 : place + 3], "", ""][:2]
+    if space == ",":  # "Will, with fever"
+        return tokens[place] in ("An", "Do", "See", "Will") and _starts_sentence(tokens, place)
     if space != " " or tokens[place].islower():
         return False
     surname = word.lower() in names()[1] and word.lower() not in acronyms()
