@@ -44,6 +44,11 @@ VERBS = frozenset(
     "saw says seen should showed shows signed since stated states takes today took underwent "
     "until wants was went were who whose will works would wrote".split()
 )
+# Function words that name somebody where one of VERBS follows that is no adverb, or a capital.
+AMBIGUOUS = frozenset("an do see so still such way will".split())
+ADVERBS = frozenset(
+    "after again alone also before during later never now read seen since until who whose".split()
+)
 # Before a colon, or before `by`: what is said next is who.
 PEOPLE = frozenset(
     "attending author by cc clinician consultant dictated dictator doctor from name nurse "
@@ -58,6 +63,16 @@ ACTS = frozenset(
 # Capitals that are names too, and mean a unit, a chamber, a view, an operation or a plane here.
 _ACRONYMS = frozenset(("ap", "co", "hu", "la", "mi", "pa", "peg", "sax", "us"))
 
+# Of PEOPLE: after whom a name may follow without a colon.
+PERSONS = PEOPLE - frozenset("attending author by cc from name reporter signed to".split())
+
+# Also names, and after "patient" rather words.
+AFTER_PATIENT = VERBS | frozenset(
+    "able back call chin due even given going hand handler holding just key less likely mask mean "
+    "means more most nail pair pass poor rather ready record records shows situ skin than via "
+    "wait".split()
+)
+
 
 def _words(name: str) -> list[str]:
     return resources.files("engine.imaging").joinpath(name).read_text("utf-8").split()
@@ -68,6 +83,12 @@ def names() -> tuple[frozenset[str], frozenset[str]]:
     """Names in lower case: all that are listed, and those that are not rather a word."""
     listed = frozenset(_words("surnames.txt") + _words("given_names.txt"))
     return listed, listed - FUNCTION - RATHER
+
+
+@cache
+def given_names() -> frozenset[str]:
+    """Given names in lower case."""
+    return frozenset(_words("given_names.txt"))
 
 
 @cache

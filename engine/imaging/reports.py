@@ -16,16 +16,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from engine.imaging.lexicon import (
     ACTS,
+    ADVERBS,
+    AFTER_PATIENT,
+    AMBIGUOUS,
     FUNCTION,
     MONTHS,
     PARTICLES,
     PEOPLE,
+    PERSONS,
     TITLES,
     VERBS,
     acronyms,
+    given_names,
     names,
     vocabulary,
 )
@@ -48,9 +54,17 @@ _UNIT = re.compile(
     r"(?![a-z])",
     re.I,
 )
-_WHO = re.compile(  # what ends where a person is named, or one word after it
-    rf"(?:\b(?:{'|'.join(PEOPLE)})\s*:|\b(?:{'|'.join(ACTS)})\s+by\b)\W*(?:[^\W\d_]+\W+)?$", re.I
+_CENTILE = re.compile(r"\W*(per)?centile", re.I)
+_NAME = r"[^\W\d_]+"
+_AND = r"\s*(?:[,/&]|\band\b|\bor\b)\W*"
+_WHO = re.compile(  # what ends where a person is named, one word after it, or after "X and"
+    rf"(?:\b(?:{'|'.join(PEOPLE)})\s*:|\b(?:{'|'.join(ACTS)})\s+by\b)"
+    rf"\W*(?:{_NAME}(?:\W+{_NAME})?{_AND}){{0,4}}(?:{_NAME}\W+)?$",
+    re.I,
 )
+_ROMAN = re.compile("[ivx]+")
+_PERSON = re.compile(rf"\b(?:{'|'.join(PERSONS)})\s+$", re.I)
+_REVERSED = re.compile(rf"({_NAME})\s*,\s*({_NAME})\W*")  # surname, given name
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,9 @@ def clean_text(text: str) -> Cleaned:
 
 def harmless(text: str) -> bool:
     """Whether a question, an answer or an option may stay as it is: nothing of it is masked."""
+    pair = _REVERSED.fullmatch(text.strip().lower())
+    if pair and pair[1] in names()[1] and pair[2] in given_names():
+        return False
     few = len(text.split()) <= FEW
     return (few and harmless_label(text)) or clean_text(text).text == " ".join(text.split())
 
@@ -92,10 +109,24 @@ def harmless_label(value: str) -> bool:
     known = all(_known(p) or _ORDINAL.fullmatch(p) or (p.isdigit() and len(p) <= 2) for p in parts)
     named = any(_named(p) for p in parts) or any(_title(parts, n) for n in range(len(parts)))
     aged = _spelled_age(value.lower()) or any(
-        _age(m[0], value[m.end() :]) for m in re.finditer(r"\d+", value)
+        _age(m[0], value[m.end() :]) for m in re.finditer(r"\d+(?:st|nd|rd|th)?", value)
     )
-    told = any(_WHO.search(value[: m.start()]) for m in _ends(value))
-    return bool(parts) and known and not (named or aged or told or re.search(r"\d\W\d", value))
+    told = any(
+        _WHO.search(value[: m.start()])
+        or (m[0].lower() in names()[1] - AFTER_PATIENT and _PERSON.search(value[: m.start()]))
+        for m in _ends(value)
+    )
+    dated = _dated(parts) or re.search(r"\d\W\d", value)
+    return bool(parts) and known and not (named or aged or told or dated)
+
+
+def _dated(parts: list[str]) -> bool:
+    """Whether a month stands beside a digit ("12 may", "3rd of May")."""
+    words = [p.lower() for p in parts if p.lower() not in ("of", "the")]
+    return any(
+        (one in MONTHS and two[0].isdigit()) or (two in MONTHS and one[0].isdigit())
+        for one, two in pairwise(words)
+    )
 
 
 def _named(word: str) -> bool:
@@ -106,7 +137,7 @@ def _named(word: str) -> bool:
 
 
 def _ends(value: str) -> list[re.Match[str]]:
-    return list(re.finditer(r"\b[^\W\d_]", value))
+    return list(re.finditer(r"\b[^\W\d_]+", value))
 
 
 def _known(word: str) -> bool:
@@ -146,7 +177,8 @@ def _title(tokens: list[str], place: int) -> bool:
 
 def _measure(tokens: list[str], place: int) -> bool:
     """A short number or size: not beside a month, next to another number, or maybe an age."""
-    beside = [t.lower() for t in tokens[max(0, place - 3) : place + 4] if t[0].isalnum()]
+    far = 5 if tokens[place + 2 : place + 3] == ["of"] else 4
+    beside = [t.lower() for t in tokens[max(0, place - 3) : place + far] if t[0].isalnum()]
     next_to = tokens[max(0, place - 2) : place] + tokens[place + 1 : place + 3]
     part_of_more = any(c.isdigit() for t in next_to for c in t)
     fits = any(form.fullmatch(tokens[place]) for form in (_NUMBER, _SIZES, _ORDINAL))
@@ -155,9 +187,10 @@ def _measure(tokens: list[str], place: int) -> bool:
 
 
 def _age(number: str, after: str) -> bool:
-    """Whether a number may be an age over 89: it is as high, and no unit follows."""
-    whole = re.fullmatch(r"(\d{2,3})(\.\d+)?", number)
-    return whole is not None and int(whole[1]) in AGES and not _UNIT.match(after)
+    """Whether a number may be an age over 89: it is as high, and no unit or percentile follows."""
+    whole = re.fullmatch(r"(\d{2,3})(\.\d+)?(st|nd|rd|th)?", number)
+    unit = _CENTILE if whole and whole[3] else _UNIT
+    return whole is not None and int(whole[1]) in AGES and not unit.match(after)
 
 
 def _spelled_age(lower: str) -> bool:
@@ -170,7 +203,10 @@ def _harmless(word: str, tokens: list[str], place: int) -> bool:
     if lower in MONTHS | TITLES | PARTICLES or _spelled_age(lower) or not _known(word):
         return False
     named = lower in listed and not (word.islower() and lower in FUNCTION)
-    if named and _WHO.search("".join(tokens[max(0, place - 8) : place])):
+    before = "".join(tokens[max(0, place - 20) : place])
+    if named and (_WHO.search(before) or (lower not in AFTER_PATIENT and _PERSON.search(before))):
+        return False
+    if _first_name(lower, tokens, place):
         return False
     if word.islower():
         return True
@@ -180,6 +216,26 @@ def _harmless(word: str, tokens: list[str], place: int) -> bool:
         return False
     adjective = word == tokens[place] and not word.isupper() and _before_noun(tokens, place)
     return lower not in people or adjective
+
+
+def _first_name(lower: str, tokens: list[str], place: int) -> bool:
+    """Whether a word that is also a given name stands before a verb of persons or a surname.
+
+    "Will was seen", "An Nguyen", "XI WU"; not "An MRI" or "See also".
+    """
+    space, word = [*tokens[place + 1 : place + 3], "", ""][:2]
+    if space == ",":  # "Will, with fever"
+        return tokens[place] in ("An", "Do", "See", "Will") and _starts_sentence(tokens, place)
+    if space != " " or tokens[place].islower():
+        return False
+    surname = word.lower() in names()[1] and word.lower() not in acronyms()
+    if tokens[place].isupper():
+        short = len(tokens[place]) <= 3 and word.isupper() and len(word) > 1
+        return short and surname and bool(lower in names()[0] or _ROMAN.fullmatch(lower))
+    if lower not in AMBIGUOUS or not _starts_sentence(tokens, place):
+        return False
+    capital = word[:1].isupper() and word[1:].islower() and (surname or not _known(word))
+    return capital or word in VERBS - ADVERBS
 
 
 def _before_noun(tokens: list[str], place: int) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from engine.records import Triplet
+from generators.filters.shorthand import sentences
 from generators.filters.words import flaw, words_of
 
 _END = re.compile(r"[.!?][\"')\]]*\s*$")
-_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 LONG = 8  # words, from which a text may end without a mark
 
 
@@ -36,4 +36,4 @@ def _report(text: str) -> str | None:
 
 def _sentences(text: str) -> str | None:
     """The first flaw of a text's sentences; a report's are short, and need no verb."""
-    return next((f for s in _SENTENCES.split(text) if (f := flaw(s, plain=25))), None)
+    return next((f for s in sentences(text) if (f := flaw(s, few=25))), None)
