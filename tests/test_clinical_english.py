@@ -1,4 +1,8 @@
-"""Ordinary clinical English passes the filters; the rules were not drawn up on these sentences."""
+"""Ordinary clinical English passes the filters.
+
+QUESTIONS and SENTENCES the rules of shorthand were drawn up on; UNSEEN and UNSEEN_SENTENCES were
+written afterwards, and no rule was changed for them.
+"""
 
 from __future__ import annotations
 
@@ -84,6 +88,50 @@ SENTENCES = (
     "Hepatitis A is not seen on imaging, and vitamin A is not either.",
     "Dr. no. 2 read it as Weber b, i.e. at the level of the joint.",
 )
+UNSEEN = (
+    "Is the cardiothoracic ratio above 0.5?",
+    "Which lobe is collapsed?",
+    "does this pt need a chest tube?",
+    "What are the arrowheads pointing at?",
+    "Is the spleen bigger than it should be?",
+    "Is the odontoid intact on this open-mouth view?",
+    "What's wrong with the left hip?",
+    "is it subdural or epidural?",
+    "Is the finding acute, subacute or chronic?",
+    "Any e/o acute bleed?",
+    "Are the kidneys of equal size?",
+    "Is that a Hill-Sachs lesion?",
+    "In which phase (arterial, portal venous, delayed) was it acquired?",
+    "Where, if anywhere, is the fracture?",
+    "Is a G-tube present?",
+    "Was fat suppression used on this T1w image?",
+    "Does the lesion cross the midline, and if so, by how many mm?",
+    "How would you describe the margins of this mass?",
+    "Is the MCA hyperdense, as in M1 occlusion?",
+    "What might the 2-mm calcification in the left kidney be?",
+)
+UNSEEN_SENTENCES = (
+    "No evidence of acute intracranial haemorrhage, mass, or infarct.",
+    "Heart size normal. Lungs clear. No effusion.",
+    "The optic disc has a cup-to-disc ratio of 0.6, which is of concern for glaucoma.",
+    "On FLAIR, the lesion is bright; on DWI it is dark, so it isn't acute.",
+    "Sections show glands lined by columnar cells w/o atypia.",
+    "Mild DJD of the knee, grade ii of iv.",
+    "Multiple stones (max. 8 mm) are seen in the gallbladder.",
+    "There is a 12-mm nodule, cf. the prior CT of the chest.",
+    "Because both costophrenic angles are sharp, an effusion can be excluded.",
+    "Findings: (1) cardiomegaly, (2) oedema, and (3) small effusions.",
+    "The liver is enlarged at 19 cm (normal <16 cm).",
+    "ASSESSMENT: BI-RADS 4b; biopsy is advised.",
+    "The nevus has an irregular border and more than 3 colours.",
+    "Compared to the right, the left ventricle is dilated.",
+    "The retina is attached and the macula is flat, w/ no fluid.",
+    "It is either a cyst or, less likely, a solid mass.",
+    "If it were malignant, one would expect invasion.",
+    "What is seen is a normal variant.",
+    "The pattern is that of usual interstitial pneumonia.",
+    "The ejection fraction is 55-60%, i.e. normal.",
+)
 BROKEN = (
     "Is of there a cyst?",
     "Is the lesion is of than the liver?",
@@ -101,16 +149,16 @@ BROKEN = (
 )
 
 
-def test_the_sentences_are_many() -> None:
-    assert len({*QUESTIONS, *SENTENCES}) >= 40
+def test_the_sentences_that_no_rule_was_drawn_up_on_are_many() -> None:
+    assert len({*UNSEEN, *UNSEEN_SENTENCES}) >= 40
 
 
-@pytest.mark.parametrize("text", QUESTIONS)
+@pytest.mark.parametrize("text", [*QUESTIONS, *UNSEEN])
 def test_an_ordinary_question_passes(text: str) -> None:
     assert form.reason(replace(ROW, question=text)) is None
 
 
-@pytest.mark.parametrize("text", SENTENCES)
+@pytest.mark.parametrize("text", [*SENTENCES, *UNSEEN_SENTENCES])
 def test_an_ordinary_sentence_passes(text: str) -> None:
     assert reasoning.reason(replace(ROW, rationale=text)) is None
 
