@@ -47,6 +47,12 @@ SMALL = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pytest's own, made before a run has a temporary folder that goes with it."""
+    return tmp_path_factory.getbasetemp()
+
+
 def small(*more: str) -> list[str]:
     """`--set` arguments of the small run."""
     return [word for value in [*SMALL, *more] for word in ("--set", value)]
