@@ -153,7 +153,7 @@ def test_a_worker_killed_for_want_of_memory_does_the_shard_in_smaller_parts(
     assert (tmp_path / "killed").read_text() == "x"  # the second shard is spared
     told = [record.getMessage() for record in caplog.records if record.name == "triptych"]
     assert len(told) == 1
-    assert "tried again with fewer rows at once" in told[0]
+    assert "tried again, with fewer rows at once" in told[0]
 
 
 def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
