@@ -18,7 +18,7 @@ from engine.errors import TriptychError
 MAX_PIXELS = 1280 * 28 * 28  # of a picture as a model is shown it
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
@@ -29,7 +29,7 @@ PhantomKind = Literal[
 Share = Annotated[float, Field(ge=0)]
 
 
-class Source(_Section):
+class Source(Section):
     """Where images come from: a folder, or phantoms drawn into the workspace where path is null."""
 
     path: str | None = None
@@ -63,7 +63,7 @@ class Source(_Section):
     def _can_be_read(self) -> Source:
         if self.table is not None and Path(self.table).is_absolute():
             raise ValueError("table must be a name inside the folder")
-        _check_shares("split", self.split)
+        check_shares("split", self.split)
         reserved = {"path", "patient", "split", "modality", "anatomy", "report"} & set(self.labels)
         if reserved:
             raise ValueError(f"labels: {sorted(reserved)[0]} is read anyway and is no label")
@@ -75,13 +75,13 @@ class Source(_Section):
         return self.path is None or self.public or self.paths == "keep"
 
 
-def _check_shares(name: str, shares: Mapping[Any, float]) -> None:
+def check_shares(name: str, shares: Mapping[Any, float]) -> None:
     """Raise ValueError where all are 0: the mean by no weight is no number."""
     if not any(shares.values()):
         raise ValueError(f"{name}: one of the shares must be above 0")
 
 
-class Expert(_Section):
+class Expert(Section):
     """The seed of expert judgement: rows to imitate and pairs to learn a taste from."""
 
     kind: Literal["phantoms", "vqa-rad", "none"] = "phantoms"
@@ -93,7 +93,7 @@ class Expert(_Section):
     error_rate: float = Field(0.05, ge=0, lt=0.5, description="simulated expert's, phantoms only")
 
 
-class Backend(_Section):
+class Backend(Section):
     """How a VLM is run."""
 
     backend: Literal["transformers", "vllm", "endpoint"] = "transformers"
@@ -125,11 +125,11 @@ class Generator(Backend):
     def _a_server_knows_its_model(self) -> Generator:
         if self.backend == "endpoint" and not (self.model and self.url):
             raise ValueError("backend endpoint needs url (…/v1) and model, as the server names it")
-        _check_shares("styles", self.styles)
+        check_shares("styles", self.styles)
         return self
 
 
-class Optimiser(_Section):
+class Optimiser(Section):
     """What every training shares."""
 
     lr: float = Field(5e-4, gt=0)
@@ -163,11 +163,11 @@ class Reward(Optimiser):
 
     @model_validator(mode="after")
     def _something_is_judged(self) -> Reward:
-        _check_shares("criteria", self.criteria)
+        check_shares("criteria", self.criteria)
         return self
 
 
-class Select(_Section):
+class Select(Section):
     """Which rows teach."""
 
     confidence: float = Field(1.0, ge=0, description="weight of the generator's log-probability")
@@ -182,7 +182,7 @@ class Sft(Optimiser):
     ask_share: float = Field(0.3, ge=0, le=1, description="rows that also teach asking")
 
 
-class RewardWeights(_Section):
+class RewardWeights(Section):
     """Parts of the policy's reward. `correct` outweighs the others together."""
 
     judge: float = Field(0.3, ge=0)
@@ -238,7 +238,7 @@ class Evaluate(Backend):
         return self
 
 
-class Cluster(_Section):
+class Cluster(Section):
     """Where it runs."""
 
     address: str | None = Field(None, description="of a running Ray; null starts one; inline: none")
@@ -246,7 +246,7 @@ class Cluster(_Section):
     threads: int = Field(2, ge=1, description="torch threads an actor or worker")
 
 
-class Lineage(_Section):
+class Lineage(Section):
     """Who is told of a run while it goes on."""
 
     openlineage_url: str | None = Field(
@@ -256,7 +256,7 @@ class Lineage(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run."""
 
     name: str = Field("demo", pattern=r"^[\w.-]+$")

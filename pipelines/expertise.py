@@ -7,11 +7,14 @@ images for training; `held_out` is where test questions come from.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from engine.answers import is_valid, render_completion, render_question
+from engine.config import Config
+from engine.config import Expert as Section
 from engine.errors import TriptychError
 from engine.hub.benchmarks import Question
 from engine.records import Image, Preference, Task, Triplet, content_id, unique
@@ -53,27 +56,29 @@ class Expert(Protocol):
         ...
 
 
-def open_expert(context: Context) -> Expert:
-    """The configuration's expert."""
-    if context.config.expert.kind == "phantoms":
-        return PhantomExpert(context)
-    if context.config.expert.kind == "vqa-rad":
-        return GoldExpert(context)
+def open_expert(config: Config, images: Iterable[Image]) -> Expert:
+    """The configuration's expert, who knows these images."""
+    if config.expert.kind == "phantoms":
+        styles = list(config.generator.styles)
+        return PhantomExpert(config.expert, styles, config.seed, images)
+    if config.expert.kind == "vqa-rad":
+        return GoldExpert(config.expert, read_gold(config.source).questions, images)
     raise TriptychError("expert.kind none: there is nobody to ask; give phantoms or vqa-rad")
 
 
 class PhantomExpert:
     """Simulated from truth: its rows are right, each comparison wrong at `expert.error_rate`."""
 
-    def __init__(self, context: Context) -> None:
-        self.config = context.config
-        self.images = {i.id: i for i in context.images()}
+    def __init__(
+        self, section: Section, styles: Sequence[str], seed: int, images: Iterable[Image]
+    ) -> None:
+        self.section, self.styles, self.seed = section, styles, seed
+        self.images = {i.id: i for i in images}
         if any(i.truth is None for i in self.images.values()):
             raise TriptychError("expert.kind phantoms needs images with known truth")
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
-        styles = list(self.config.generator.styles)
-        return write_rows(image, number, styles, self.config.seed, as_asked)
+        return write_rows(image, number, self.styles, self.seed, as_asked)
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
         """Right before wrong answers of one question; else true before made-up rows."""
@@ -92,7 +97,7 @@ class PhantomExpert:
             for criterion, chosen, rejected, tier in self._compare(questions[key], rng):
                 made += [chosen, rejected]
                 chosen, rejected = self._verdict(chosen, rejected, rng)
-                holdout = in_holdout(chosen.image_id, self.config.expert.holdout)
+                holdout = in_holdout(chosen.image_id, self.section.holdout)
                 pairs.append(prefer(chosen, rejected, criterion, tier, "simulated", holdout))
         return made, pairs[:number]
 
@@ -100,7 +105,7 @@ class PhantomExpert:
         self, better: Triplet, worse: Triplet, rng: np.random.Generator
     ) -> tuple[Triplet, Triplet]:
         """(chosen, rejected) as an expert says who errs at the stated rate."""
-        return (worse, better) if rng.random() < self.config.expert.error_rate else (better, worse)
+        return (worse, better) if rng.random() < self.section.error_rate else (better, worse)
 
     def implied(self, rows: list[Triplet]) -> Pairs:
         """Pairs that expert rows imply: each row against its own question answered wrong.
@@ -111,11 +116,11 @@ class PhantomExpert:
         Without reasoning, so that the judge has to look at the image. Never frozen: the holdout is
         of answers that a generator gave.
         """
-        rng = np.random.default_rng(self.config.seed)
+        rng = np.random.default_rng(self.seed)
         made: list[Triplet] = []
         pairs: list[Preference] = []
         for row in rows:
-            if in_holdout(row.image_id, self.config.expert.holdout):
+            if in_holdout(row.image_id, self.section.holdout):
                 continue
             right = derived(row, "implied", rationale="")
             wrong = self._perturbed(self.images[row.image_id], right, rng)
@@ -190,7 +195,7 @@ class PhantomExpert:
         other = foreign[rng.integers(len(foreign))] if foreign else image
         qa = bank.compose(_truth(other), "disease", rng)
         assert qa is not None
-        told, _ = expert_row(other, qa, "direct", self.config.seed, 0)
+        told, _ = expert_row(other, qa, "direct", self.seed, 0)
         return irrelevant(row, told)
 
 
@@ -203,11 +208,13 @@ def _truth(image: Image) -> bank.Truth:
 class GoldExpert:
     """A benchmark's questions and gold answers; pairs set them against made-up rows."""
 
-    def __init__(self, context: Context) -> None:
-        self.config = context.config
-        self.images = {i.id: i for i in context.images()}
+    def __init__(
+        self, section: Section, questions: Iterable[Question], images: Iterable[Image]
+    ) -> None:
+        self.section = section
+        self.images = {i.id: i for i in images}
         self.questions: dict[str, list[Question]] = defaultdict(list)
-        for question in read_gold(context.config.source).questions:
+        for question in questions:
             self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)
@@ -269,7 +276,7 @@ class GoldExpert:
             if worse is None or (worse.answer == row.answer and tier == "perturbed"):
                 continue
             made += [source, row, worse]  # the record holds what a row names as its source
-            holdout = in_holdout(row.image_id, self.config.expert.holdout)
+            holdout = in_holdout(row.image_id, self.section.holdout)
             pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
         return made, pairs
 
@@ -302,7 +309,8 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
     own = [row for row in rows if row.generator_id == EXPERT and not row.derived_from]
     if not own:
         return []
-    expert, images = open_expert(context), {i.id: i for i in context.images()}
+    expert = open_expert(context.config, context.images())
+    images = {i.id: i for i in context.images()}
     told = {
         written.id: task
         for row in own
@@ -325,6 +333,6 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     images = sorted(context.images(split), key=lambda i: i.id)
     if not images:
         return []
-    expert = open_expert(context)
+    expert = open_expert(context.config, context.images())
     each = -(-number // len(images))
     return [row for image in images for row in expert.rows(image, each)][:number]

@@ -40,7 +40,7 @@ from engine.training import (
 )
 from engine.vlm import Request, Sampling
 from engine.workspace import Stage, replace_file
-from generators.prompts import answer_prompt
+from generators.prompts import answer_prompt, judge_prompt
 from pipelines.advantages import VERIFIED, quarters, verified
 from pipelines.context import Context
 from pipelines.evaluate import ask, examine, validation_questions
@@ -54,7 +54,6 @@ from pipelines.sft import (
     train_on_cluster,
     training_arguments,
 )
-from reward_model.criteria import judge_prompt
 from reward_model.scoring import Judge
 
 # What TRL would choose by itself, said here so that another version of it changes nothing.

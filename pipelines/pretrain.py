@@ -27,9 +27,8 @@ from engine.vlm import tiny
 from generators import phantoms
 from generators import questions as bank
 from generators.phantoms.base import Truth
-from generators.prompts import answer_prompt, ask_prompt
+from generators.prompts import answer_prompt, ask_prompt, judge_prompt
 from generators.questions import FINDINGS, QA
-from reward_model.criteria import judge_prompt
 
 SHARES = {"CT": 0.28, "X-ray": 0.28, "MR": 0.24, "ultrasound": 0.2}
 UNNAMED = ("MR", "ultrasound")

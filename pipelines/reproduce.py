@@ -182,7 +182,10 @@ def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Trip
 
     image = next(i for i in context.images() if i.id == before.image_id)
     number = max(before.sample + 1, context.config.expert.rows_per_image)
-    return [row for row, _ in open_expert(context).rows(image, number, as_asked)]
+    return [
+        row
+        for row, _ in open_expert(context.config, context.images()).rows(image, number, as_asked)
+    ]
 
 
 def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:

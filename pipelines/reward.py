@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 
 from engine.caveats import at_chance, of_judge
+from engine.config import Config
 from engine.errors import TriptychError
 from engine.records import Judgement, Model, Preference, Task, Triplet, unique
 from engine.statistics import auc, auc_interval
 from engine.training import first_use, read_training_set, write_training_set
 from engine.workspace import Stage
+from generators.prompts import judge_prompt
 from pipelines.context import Context
-from pipelines.expertise import open_expert, own_tasks
+from pipelines.expertise import Expert, open_expert, own_tasks
 from pipelines.select import answer_key
 from pipelines.sft import rows_per_step, train_on_cluster, training_arguments
 from reward_model.calibration import fit_platt
-from reward_model.criteria import judge_prompt
 from reward_model.preferences import in_holdout, prefer
 from reward_model.scoring import Judge
 from reward_model.training import train_judge
@@ -218,7 +219,7 @@ def refine(context: Context, stage: Stage) -> None:
     """Train the judge further on pairs of this round; roll it back where the holdout got worse."""
     current = context.model("judge")
     trusted = not at_chance(json.loads(current.metrics))
-    pairs, made = new_pairs(context, stage.round, trusted)
+    pairs, made = pairs_of_round(context, stage.round, trusted)
     stage.write(Triplet, unique(made), "made")
     stage.write(Task, own_tasks(context, made), "made")
     stage.write(Preference, unique(pairs))
@@ -246,8 +247,34 @@ def refine(context: Context, stage: Stage) -> None:
         _add_judge(context, stage, current, metrics, learned)
 
 
-def new_pairs(
+def expert_of_new_rows(context: Context) -> Expert | None:
+    """The simulated expert compares new answers; a benchmark's gold answers cannot."""
+    if context.config.expert.kind != "phantoms":
+        return None
+    return open_expert(context.config, context.images())
+
+
+def pairs_of_round(
     context: Context, round: int, trusted: bool = True
+) -> tuple[list[Preference], list[Triplet]]:
+    """`new_pairs` among what was generated and judged in a round."""
+    return new_pairs(
+        context.config,
+        context.rows(Triplet, "generate", round),
+        {j.triplet_id: j for j in context.rows(Judgement, "judge", round)},
+        expert_of_new_rows(context),
+        round,
+        trusted,
+    )
+
+
+def new_pairs(
+    config: Config,
+    triplets: list[Triplet],
+    judged: dict[str, Judgement],
+    expert: Expert | None,
+    round: int,
+    trusted: bool = True,
 ) -> tuple[list[Preference], list[Triplet]]:
     """Pairs of this round: the expert decides the least certain, the surest teach themselves.
 
@@ -255,15 +282,14 @@ def new_pairs(
     samples agree with it, its own opinion is a pair where it is `trusted`. Images of the
     frozen holdout are left out.
     """
-    section = context.config.reward
-    judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", round)}
+    section = config.reward
     questions: dict[str, list[Triplet]] = defaultdict(list)
-    for triplet in context.rows(Triplet, "generate", round):
+    for triplet in triplets:
         if triplet.id in judged:
             questions[triplet.question_key].append(triplet)
     contests = []
     for key in sorted(questions):
-        if in_holdout(questions[key][0].image_id, context.config.expert.holdout):
+        if in_holdout(questions[key][0].image_id, config.expert.holdout):
             continue
         rows = sorted(questions[key], key=lambda t: (-judged[t.id].overall, t.id))
         rival = next((r for r in rows if answer_key(r) != answer_key(rows[0])), None)
@@ -273,7 +299,8 @@ def new_pairs(
     contests.sort(key=lambda c: (c[0], c[1].id))
     number = min(section.expert_pairs, section.refine_pairs)
     asked = contests[:number]
-    made, pairs = _ask_expert(context, [row for *_, rows in asked for row in rows], number, round)
+    new = [row for *_, rows in asked for row in rows]
+    made, pairs = _ask(expert, new, number, config.seed, round) if expert else ([], [])
     wanted = section.refine_pairs - len(pairs) if trusted else 0
     for gap, best, rival, rows in reversed(contests[len(asked) :]):
         votes = sum(answer_key(r) == answer_key(best) for r in rows)
@@ -285,13 +312,12 @@ def new_pairs(
     return pairs, made
 
 
-def _ask_expert(
-    context: Context, rows: list[Triplet], number: int, round: int
+def _ask(
+    expert: Expert, rows: list[Triplet], number: int, seed: int, round: int
 ) -> tuple[list[Triplet], list[Preference]]:
-    """The simulated expert compares new answers; a benchmark's gold answers cannot."""
-    if context.config.expert.kind != "phantoms" or not rows:
+    """The rows that the expert wrote beside `rows`, and what it thinks of them all."""
+    if not rows:
         return [], []
-    seed = context.config.seed + round
-    made, pairs = open_expert(context).pairs(rows, number, seed)
+    made, pairs = expert.pairs(rows, number, seed + round)
     known = {r.id for r in rows}
     return [m for m in made if m.id not in known], [replace(p, round=round) for p in pairs]

@@ -18,7 +18,7 @@ ALL = 10**6  # rows an image: every question that a benchmark has
 def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
     _check_reviewed(context)
-    expert = open_expert(context)
+    expert = open_expert(context.config, context.images())
     images, _ = expert_images(context)
     number = context.config.expert.rows_per_image
     rows = [row for i in images for row in expert.rows(i, number, True)]
@@ -65,7 +65,7 @@ def prefer(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
     seed_images, images = expert_images(context)
-    expert = open_expert(context)
+    expert = open_expert(context.config, context.images())
     if config.expert.kind == "phantoms":
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])

@@ -10,8 +10,9 @@ from engine.records import Judgement, Triplet, content_id
 from engine.vlm import Request
 from engine.vlm.inputs import sift
 from engine.vlm.memory import Parts
+from generators.prompts import judge_prompt
 from reward_model.calibration import probability
-from reward_model.criteria import CRITERIA, judge_prompt
+from reward_model.criteria import CRITERIA
 
 
 def judge_request(triplet: Triplet, png: bytes, prompts: str) -> Request:

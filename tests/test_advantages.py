@@ -15,9 +15,9 @@ from engine.answers import render_completion
 from engine.config import Grpo
 from engine.records import Triplet
 from engine.training import read_training_set, watched
+from generators.prompts import judge_prompt
 from pipelines.advantages import quarters, tempered
 from pipelines.grpo import PINNED, Reward, grpo_trainer, reward_parts, train_grpo
-from reward_model.criteria import judge_prompt
 from reward_model.scoring import Judge
 from tests.test_training import OPTIONS, QUESTION, grpo
 

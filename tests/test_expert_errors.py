@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from engine.records import Image, Task, Triplet
 from generators import phantoms
 from generators import questions as bank
 from generators.expert import NOT_STATED, is_true, reasons_truly, truth_of, write_rows
-from pipelines.context import Context
 from pipelines.expertise import PhantomExpert
 from pipelines.sft import turns_of
 from tests.test_generators import image_of
@@ -36,7 +33,7 @@ def images() -> list[Image]:
 
 def expert_of(images: list[Image], rate: float, seed: int) -> PhantomExpert:
     config = build({}, [f"expert.error_rate={rate}", "expert.holdout=0.25", f"seed={seed}"], "x")
-    return PhantomExpert(cast(Context, SimpleNamespace(config=config, images=lambda: images)))
+    return PhantomExpert(config.expert, list(config.generator.styles), config.seed, images)
 
 
 def samples(images: list[Image], seed: int) -> list[Triplet]:

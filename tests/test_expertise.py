@@ -6,16 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from engine.config import build
-from engine.records import Judgement, Triplet
 from generators.expert import EXPERT
-from pipelines.context import Context
-from pipelines.expertise import GoldExpert, Pairs
+from pipelines.expertise import Pairs, open_expert
 from pipelines.reward import new_pairs
 from reward_model.preferences import in_holdout
 from tests.lineage_workspace import make_image, make_judgement, make_model, make_triplet
@@ -46,8 +43,7 @@ def draw(tmp_path: Path) -> Callable[[int, int], Pairs]:
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     values: dict[str, Any] = {"expert": {"kind": "vqa-rad"}}
     config = build(values, [f"source.path={tmp_path}", "source.public=true"], "x")
-    context = cast(Context, SimpleNamespace(config=config, images=lambda: images))
-    expert = GoldExpert(context)
+    expert = open_expert(config, images)
     gold = [row for i in images for row, _ in expert.rows(i, 9)]
     return lambda number, seed: expert.pairs(gold, number, seed)
 
@@ -104,13 +100,10 @@ def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
             rows.append(row)
             judgement = make_judgement(row, make_model("judge", "judge", None, 0, 1))
             opinions.append(replace(judgement, overall=overall))
-    tables = {Triplet: rows, Judgement: opinions}
+    judged = {j.triplet_id: j for j in opinions}
     config = build({"expert": {"kind": "none"}}, ["reward.expert_pairs=0"], "x")
-    context = cast(
-        Context, SimpleNamespace(config=config, rows=lambda kind, stage, round: tables[kind])
-    )
-    taught = {pair.image_id for pair in new_pairs(context, 1)[0]}
+    taught = {pair.image_id for pair in new_pairs(config, rows, judged, None, 1)[0]}
     frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
     assert frozen
     assert taught == {i.id for i in images} - frozen
-    assert new_pairs(context, 1, trusted=False)[0] == []
+    assert new_pairs(config, rows, judged, None, 1, trusted=False)[0] == []

@@ -6,8 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -24,8 +23,7 @@ from engine.imaging.table import read_table
 from engine.records import Image, Refusal
 from engine.spelling import normalise_question, says_something
 from engine.workspace import Workspace
-from pipelines.context import Context
-from pipelines.expertise import GoldExpert
+from pipelines.expertise import open_expert
 from pipelines.ingest import REPORT, _asked_about
 from tests.commands import command
 from tests.lineage_workspace import make_image
@@ -346,8 +344,7 @@ def asked(folder: Path, rows: list[dict[str, Any]], sources: list[str]) -> tuple
     values: dict[str, Any] = {"expert": {"kind": "vqa-rad"}}
     config = build(values, [f"source.path={rad(folder, rows)}", "source.public=true"], "x")
     images = [replace(make_image(n, f"g{n}"), source=s) for n, s in enumerate(sources)]
-    context = cast(Context, SimpleNamespace(config=config, images=lambda: images))
-    return GoldExpert(context), images
+    return open_expert(config, images), images
 
 
 def test_gold_is_of_the_image_and_of_no_other_with_its_name(tmp_path: Path) -> None:

@@ -37,13 +37,12 @@ from engine.records import (
 from engine.workspace import Workspace
 from generators import questions as bank
 from generators.expert import expert_row
-from generators.prompts import answer_prompt, ask_prompt
+from generators.prompts import answer_prompt, ask_prompt, judge_prompt
 from generators.proposer import Plan, prompt_of, propose
 from pipelines.evaluate import marked
 from pipelines.review import _review
 from pipelines.select import decide
 from pipelines.withdraw import withdraw
-from reward_model.criteria import judge_prompt
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 from reward_model.scoring import Judge
 from tests.drawn_workspace import context_of

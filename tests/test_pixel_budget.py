@@ -33,11 +33,10 @@ from engine.vlm.inputs import (
 )
 from engine.vlm.tiny import FOLDER
 from engine.vlm.transformers import load_processor
-from generators.prompts import answer_prompt
+from generators.prompts import answer_prompt, judge_prompt
 from generators.proposer import Plan, propose
 from pipelines.grpo import train_grpo
 from pipelines.sft import train_sft
-from reward_model.criteria import judge_prompt
 from reward_model.scoring import Judge
 from reward_model.training import train_judge
 

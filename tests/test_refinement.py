@@ -20,7 +20,7 @@ from engine.vlm import tiny
 from engine.workspace import Workspace
 from generators.expert import is_true
 from pipelines.context import Context
-from pipelines.reward import MARGIN, new_pairs, refine
+from pipelines.reward import MARGIN, pairs_of_round, refine
 from reward_model.model import load_reward_model, load_settings
 from reward_model.preferences import derived, in_holdout, prefer
 from reward_model.scoring import Judge
@@ -156,7 +156,7 @@ def test_the_expert_decides_what_the_judge_is_least_sure_of(workspace: Workspace
     """Answers of new images that are not frozen, the smallest gaps first, the true one chosen."""
     record(workspace, "token")
     context = context_of(workspace, *QUIET, "reward.refine_pairs=3", "reward.expert_pairs=3")
-    pairs, _ = new_pairs(context, 1)
+    pairs, _ = pairs_of_round(context, 1)
     images = {i.id: i for i in context.images()}
     rows = {t.id: t for t in workspace.read(Triplet)}
     facts = [p for p in pairs if p.criterion == "factuality"]
@@ -207,7 +207,9 @@ def test_the_judge_teaches_itself_where_it_is_surest_and_the_samples_agree(
     nobody = [*QUIET, "expert.kind=none", "reward.expert_pairs=0"]
 
     def taught(number: int) -> list[int]:
-        pairs, _ = new_pairs(context_of(workspace, *nobody, f"reward.refine_pairs={number}"), 1)
+        pairs, _ = pairs_of_round(
+            context_of(workspace, *nobody, f"reward.refine_pairs={number}"), 1
+        )
         rows = {r.id: (n, r.answer) for n, (some, _) in enumerate(made) for r in some}
         assert all(p.expert == "judge" and not p.holdout for p in pairs)
         assert all(rows[p.chosen_id][1] == "yes" and rows[p.rejected_id][1] == "no" for p in pairs)

@@ -91,7 +91,7 @@ def test_an_experts_own_row_among_the_preferences_is_written_again(
     with Workspace.maintaining(tmp_path / "w") as workspace:
         context = Context(workspace, config_of(workspace.root))
         known = {t.id for t in workspace.read(Triplet)}
-        expert = open_expert(context)
+        expert = open_expert(context.config, context.images())
         rows = [expert.rows(image, 1)[0][0] for image in context.images("train")]
         row = next(r for r in rows if r.id not in known)
         stage = workspace.begin("prefer", 0, "prefer")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from scipy.stats import binomtest
@@ -18,8 +16,7 @@ from engine.config import build
 from engine.records import Image, Preference, Triplet
 from generators import questions as bank
 from generators.expert import EXPERT, is_true, reasons_truly, truth_of
-from pipelines.context import Context
-from pipelines.expertise import PhantomExpert
+from pipelines.expertise import open_expert
 from reward_model.preferences import in_holdout
 from tests.drawn_workspace import answered, drawn
 
@@ -61,8 +58,7 @@ def compared(
 ) -> tuple[dict[str, Triplet], list[Preference]]:
     """All rows by id, and the expert's pairs."""
     config = build({}, [f"expert.error_rate={rate}"], "the test")
-    context = cast(Context, SimpleNamespace(config=config, images=images))
-    made, pairs = PhantomExpert(context).pairs(list(rows), number, 7)
+    made, pairs = open_expert(config, images()).pairs(list(rows), number, 7)
     return {r.id: r for r in [*rows, *made]}, pairs
 
 

@@ -16,10 +16,9 @@ from engine.imaging.ingest import to_png
 from engine.training import last_checkpoint, rate, write_training_set
 from engine.vlm import tiny
 from generators import phantoms
-from generators.prompts import answer_prompt
+from generators.prompts import answer_prompt, judge_prompt
 from pipelines.grpo import train_grpo
 from pipelines.sft import train_sft
-from reward_model.criteria import judge_prompt
 from reward_model.model import load_reward_model
 from reward_model.training import train_judge
 

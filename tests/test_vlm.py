@@ -18,10 +18,9 @@ from engine.vlm.attention import NAME
 from engine.vlm.inputs import encode
 from engine.vlm.transformers import TransformersVLM
 from generators import phantoms
-from generators.prompts import answer_prompt, ask_prompt
+from generators.prompts import answer_prompt, ask_prompt, judge_prompt
 from pipelines.muon import Muon, orthogonalise
 from pipelines.pretrain import IGNORE, Packer, Seen, _cells, _draw, augment, patchify
-from reward_model.criteria import judge_prompt
 from reward_model.model import load_reward_model
 
 MODEL = str(tiny.FOLDER)

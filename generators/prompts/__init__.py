@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from engine.answers import render_completion
+
 
 @cache
 def prompt_set(name: str) -> dict[str, Any]:
@@ -28,3 +30,14 @@ def answer_prompt(name: str, question: str, options: tuple[str, ...], style: str
     words = prompt_set(name)
     listed = "\n" + str(words["options"]).format(options=" | ".join(options)) if options else ""
     return f"{question}{listed}\n{words['answer'][style]}".strip()
+
+
+def judge_prompt(
+    name: str, question: str, options: tuple[str, ...], rationale: str, answer: str
+) -> str:
+    """The user turn that a judge reads; its reply would be `yes` or `no` (arXiv 2408.15240)."""
+    return str(prompt_set(name)["judge"]).format(
+        question=question,
+        options="\nOptions: " + " | ".join(options) if options else "",
+        proposed=render_completion(rationale, answer),
+    )
