@@ -18,26 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import render_completion
-from engine.config import Optimiser
+from engine.answers.parsing import render_completion
+from engine.config.training import Optimiser
+from engine.prompts import answer_prompt
 from engine.records import Consumption, Model, Task, Triplet, unique
-from engine.training import write_training_set
+from engine.trainer import write_training_set
 from engine.workspace import Stage
 from generators import filters
-from generators import questions as bank
-from generators.expert import truth_of
-from generators.prompts import answer_prompt
+from generators.phantoms import oracle, reporter
+from generators.phantoms.oracle import truth_of
 from pipelines.context import Context
 from pipelines.grpo import fit_policy
-from pipelines.select import choose, purity
-from pipelines.sft import (
-    Turn,
-    rows_per_step,
-    seed_triplets,
-    train_sft,
-    training_arguments,
-    turns_of,
-)
+from pipelines.record import purity, seed_triplets
+from pipelines.training.launch import rows_per_step, training_arguments
+from pipelines.training.sft import Turn, train_sft, turns_of
+from reward_model.threshold import choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +107,9 @@ def told_truly(context: Context, rows: Sequence[Triplet]) -> list[Triplet]:
     found: dict[str, Triplet] = {}
     for row in rows:
         truth = truth_of(images[row.image_id])
-        gold = bank.answer_of(truth, row.question) if truth and row.problem is None else None
+        gold = oracle.answer_of(truth, row.question) if truth and row.problem is None else None
         if truth is not None and gold is not None and (not row.options or gold in row.options):
-            reasons = bank.rationale(truth, tasks[row.task_id].prompt_style, rng)
+            reasons = reporter.rationale(truth, tasks[row.task_id].prompt_style, rng)
             raw = render_completion(reasons, gold)
             told = replace(row, answer=gold, rationale=reasons, raw=raw)
             found.setdefault(row.question_key, told)

@@ -19,13 +19,13 @@ from typing import Annotated
 
 import typer
 
-from engine.hub.benchmarks import load_vqa_rad
 from engine.question_types import UNKNOWN, found_type
 from engine.records import Image, Triplet
+from engine.sets.vqa_rad import load_vqa_rad
 from generators import filters, phantoms
-from generators import questions as bank
-from generators.expert import write_rows
 from generators.filters import form
+from generators.phantoms import bank
+from reward_model.experts.simulated import write_rows
 
 Words = list[str]
 PHANTOMS = 40  # of each kind

@@ -19,11 +19,11 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from engine.hub.benchmarks import load_vqa_rad
 from engine.imaging.lexicon import names, vocabulary
 from engine.imaging.reports import MASK, clean_text, harmless, harmless_label
+from engine.sets.vqa_rad import load_vqa_rad
 from generators.phantoms import MODULES, draw
-from generators.questions import describe
+from generators.phantoms.reporter import describe
 
 HELD_OUT = Path(__file__).with_name("held_out_names.txt")
 REST = " The lungs are clear and the heart is normal in size."

@@ -59,14 +59,13 @@ from engine.records import Judgement, Model, Preference, Triplet, content_id
 from engine.statistics import auc
 from engine.workspace import Stage
 from generators import filters
-from generators.expert import is_true
+from generators.phantoms.oracle import is_true
 from pipelines.context import Context, opened
-from pipelines.evaluate import examine
-from pipelines.expertise import held_out
+from pipelines.evaluation.examination import examine
 from pipelines.grpo import divided_rows
 from pipelines.loop import ONCE, ROUND, step
+from pipelines.record import fresh_triplets, held_out, kept_triplets
 from pipelines.reward import fit_judge
-from pipelines.sft import fresh_triplets, kept_triplets
 
 FULL = (
     "source.phantoms={MR: 700, ultrasound: 700}",

@@ -13,8 +13,8 @@ from engine.statistics import CHANCE
 def at_chance(judge: dict[str, Any]) -> bool:
     """Whether a judge was not shown to know more than a coin.
 
-    `judge` are its metrics (`pipelines.reward.measure`): the lower bound of the AUC on frozen pairs
-    is at or below 0.5, or not known.
+    `judge` are its metrics (`reward_model.measure`): the lower bound of the AUC on frozen pairs is
+    at or below 0.5, or not known.
     """
     low = judge.get("auc_low")
     return low is None or not low > CHANCE

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.config import Cluster
+from engine.config.cluster import Cluster
 from engine.errors import TriptychError, printable
 from engine.private import RAY, temporary_folder
 from engine.vlm.memory import spare

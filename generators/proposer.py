@@ -8,13 +8,18 @@ not parse gives a row with its reason; nothing raises.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from engine.answers import Question, is_valid, parse_completion, parse_question
+from engine import cluster
+from engine.answers.matching import is_valid
+from engine.answers.parsing import Question, parse_completion, parse_question
+from engine.config.generator import Generator
+from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Image, Prompt, Task, Triplet, content_id
-from engine.vlm import VLM, Request, Sample, Sampling
-from generators.prompts import answer_prompt, ask_prompt
+from engine.vlm import VLM, Request, Sample, Sampling, open_vlm
+from generators import proposer
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +150,28 @@ def _triplet(
         logprob=logprob,
         problem=problem,
     )
+
+
+def make_proposer(
+    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
+) -> Callable[[str, cluster.Rows], cluster.Rows]:
+    """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
+    generator = Generator.model_validate(section)
+    vlm = open_vlm(
+        model,
+        generator.backend,
+        generator.url,
+        generator.max_model_len,
+        threads,
+        generator.gpus,
+        max_pixels,
+    )
+
+    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+        from dataclasses import replace
+
+        seeded = replace(plan, seed=int(content_id(plan.seed, shard)[:7], 16))
+        pairs = [(Image.from_dict(r["image"]), Task.from_dict(r["task"])) for r in rows]
+        return [t.to_dict() for t in proposer.propose(vlm, pairs, seeded)]
+
+    return work

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.records import Image, Task
-from generators.questions import ANSWER_FORMATS, DIFFICULTIES, QUESTION_TYPES
+from generators.phantoms.bank import ANSWER_FORMATS, DIFFICULTIES, QUESTION_TYPES
 
 Mix = dict[str, float]  # "modality/question type" -> weight
 

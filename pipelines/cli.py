@@ -13,7 +13,7 @@ import typer
 
 from engine.errors import TriptychError, printable
 from engine.private import close_files, take_key
-from pipelines.lineage import app as lineage
+from pipelines.commands.lineage import app as lineage
 
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
@@ -117,7 +117,7 @@ def ingest(
     else:
         config = load(source, overrides)
     from engine.cluster import INLINE
-    from engine.config import Cluster
+    from engine.config.cluster import Cluster
     from pipelines import loop
     from pipelines.context import opened
 
@@ -130,7 +130,7 @@ def ingest(
 def _review(root: Path, overrides: list[str], release: list[str], drop: list[str], by: str) -> None:
     """Show what waits, after the decisions where there are any."""
     from engine.workspace import Workspace
-    from pipelines import review
+    from pipelines.commands import review
     from pipelines.context import config_of
     from pipelines.progress import Display
 
@@ -176,8 +176,8 @@ def deidentify(
     ] = None,
 ) -> None:
     """Write de-identified copies of DICOM files; what may carry printed text is left out."""
+    from pipelines.commands.deidentify import write_cleaned
     from pipelines.progress import Display
-    from pipelines.release import write_cleaned
 
     write_cleaned(folder, out, key_file, Display())
 
@@ -200,7 +200,7 @@ def export(
     if push is None and (private is not None or dry_run):
         raise TriptychError("--private, --public and --dry-run go with --push OWNER/NAME")
     from engine.workspace import Workspace
-    from pipelines import export as leaving
+    from pipelines.commands import export as leaving
     from pipelines.progress import Display
 
     with Workspace.maintaining(workspace) as place:
@@ -230,7 +230,7 @@ def card(
 def report(workspace: Existing) -> None:
     """Write report/index.html."""
     from engine.workspace import Workspace
-    from pipelines import export as leaving
+    from pipelines.commands import export as leaving
     from pipelines.progress import Display
 
     leaving.report(Workspace.existing(workspace), Display())
@@ -255,8 +255,8 @@ def preview(
     overrides: Overrides = None,
 ) -> None:
     """A handful of triplets with their scores before a full run; nothing is recorded."""
+    from pipelines.commands.preview import show
     from pipelines.context import config_of, opened
-    from pipelines.preview import show
 
     with opened(config_of(workspace, overrides), workspace) as context:
         show(context, rows)

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine.config import Cluster, Config, build
+from engine.config import Config, build
+from engine.config.cluster import Cluster
 from engine.errors import TriptychError
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
@@ -125,7 +126,7 @@ class Context:
         """Move trained weights into the workspace and record them with what they consumed.
 
         `steps` is how many the training took; `use` bounds the step of first use
-        (`engine.training.first_use`).
+        (`engine.trainer.first_use`).
         """
         model_id, path = self.workspace.add_model(folder)
         model = Model(
@@ -239,7 +240,7 @@ def config_of(root: Path, overrides: list[str] | None = None) -> Config:
 def opened(config: Config, root: Path, where: Cluster | None = None) -> Iterator[Context]:
     """A context with its workspace locked and Ray started, `where` it is not as configured."""
     from engine import cluster
-    from pipelines.ingest import check_source
+    from pipelines.source import check_source
 
     if not (root / "workspace.json").is_file():
         check_source(config, root)

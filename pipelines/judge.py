@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -12,23 +11,9 @@ from engine.records import Judgement, Model, Triplet
 from engine.workspace import Stage
 from generators import filters
 from pipelines.context import Context
-from reward_model.scoring import Judge
+from reward_model.scoring import make_judge
 
 SHARD = 512
-
-
-def make_judge(
-    model: str, judge_id: str, threads: int
-) -> Callable[[str, cluster.Rows], cluster.Rows]:
-    """A Ray Data worker: rows of {triplet, png} in, judgements out."""
-    judge = Judge(model, judge_id, threads)
-
-    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
-        triplets = [Triplet.from_dict(r["triplet"]) for r in rows]
-        pngs = {r["triplet"]["image_id"]: r["png"] for r in rows}
-        return [j.to_dict() for j in judge.judge(triplets, pngs)]
-
-    return work
 
 
 def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Triplet]) -> None:

@@ -6,7 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import deciding
-from pipelines import evaluate, export, generate, grpo, ingest, judge, reward, seed, select, sft
+from pipelines import (
+    evaluate,
+    generate,
+    grpo,
+    ingest,
+    judge,
+    plan,
+    prefer,
+    refine,
+    reward,
+    seed,
+    select,
+    sft,
+    tune,
+)
+from pipelines.commands import export
 from pipelines.context import Body, Context, run_stage
 
 Need = tuple[str, int]
@@ -33,19 +48,19 @@ class Arrow:
 ONCE = {
     "ingest": Arrow(ingest.ingest, ("source", "expert")),
     "seed": Arrow(seed.seed, ("expert",), once=("ingest",)),
-    "tune": Arrow(sft.tune, ("model", "max_pixels", "sft", "generator"), once=("seed",)),
-    "prefer": Arrow(seed.prefer, ("max_pixels", "expert", "generator"), once=("tune",)),
+    "tune": Arrow(tune.tune, ("model", "max_pixels", "sft", "generator"), once=("seed",)),
+    "prefer": Arrow(prefer.prefer, ("max_pixels", "expert", "generator"), once=("tune",)),
     "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("prefer",)),
 }
 ROUND = {
-    "plan": Arrow(generate.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
+    "plan": Arrow(plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
     "generate": Arrow(generate.generate, ("max_pixels", "generator"), same=("plan",)),
     "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
     "select": Arrow(select.select, ("select",), same=("judge",)),
     "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("select",)),
     "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
     "evaluate": Arrow(evaluate.evaluate, ("max_pixels", "evaluate"), same=("grpo",)),
-    "refine": Arrow(reward.refine, ("max_pixels", "reward"), same=("select", "evaluate")),
+    "refine": Arrow(refine.refine, ("max_pixels", "reward"), same=("select", "evaluate")),
 }
 
 

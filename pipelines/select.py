@@ -1,224 +1,17 @@
-"""Select: of the answers to a question the best, of the questions the surest, with the reason.
-
-1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
-2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
-   stays: judge's log-odds + confidence · mean log-probability + agreement · log vote share.
-3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
-   the score that keeps the configured share, and never below the calibrated floor.
-4. Exact duplicates (same image, question and answer) of an earlier round are out.
-5. A number that is not finite is no number: its row is out, with that as the reason.
-
-Where the judge is at chance (`engine.caveats`) it has no say: the answer on which samples agree and
-of which the generator is confident stays, and is as sure as its share of that.
-
-A threshold on single samples mostly keeps easy rows; choosing among answers is what teaches.
-"""
+"""Select: decide on every row of a round, with the reason (`reward_model.threshold`)."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter
 from typing import Any
 
-import numpy as np
-
-from engine.answers import resolve
 from engine.caveats import at_chance, auc_in_words, of_selection
-from engine.config import Select
-from engine.records import Decision, Judgement, Model, Triplet, content_id
-from engine.spelling import normalise, normalise_question
+from engine.records import Decision, Judgement, Triplet
 from engine.workspace import Stage
 from generators import filters
-from generators.expert import is_true
 from pipelines.context import Context
-
-KEPT = "kept"
-SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
-LESS_AGREED = "samples agree on another answer"
-BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
-KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
-KEEPS = (KEPT, KEPT_BY_AGREEMENT)
-UNJUDGED = "judge: no finite score"
-UNSURE = "log-probability: not a finite number"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A question's chosen answer, its score, and how sure: the score's share among the answers."""
-
-    triplet: Triplet
-    score: float
-    sureness: float
-    probability: float
-
-
-def answer_key(triplet: Triplet) -> str:
-    """What makes two answers to one question the same."""
-    return normalise(resolve(triplet.answer, triplet.options) or triplet.answer)
-
-
-def unusable(triplet: Triplet, opinion: Judgement | None, trusted: bool) -> str | None:
-    """Why a row cannot be compared with others; None where it can."""
-    if triplet.logprob is not None and not math.isfinite(triplet.logprob):
-        return UNSURE
-    if trusted and not (opinion and math.isfinite(opinion.overall + opinion.probability)):
-        return UNJUDGED
-    return None
-
-
-def choose(
-    candidates: list[Triplet],
-    judged: dict[str, Judgement],
-    rules: Select,
-    trusted: bool = True,
-    confident: bool = True,
-) -> Choice | None:
-    """The best answer to one question, None where no row can be compared.
-
-    Samples of one answer pool their evidence: its score is their mean judge score and mean
-    log-probability, and the log of its vote share; sureness is the softmax of the scores over the
-    different answers, times the calibrated probability of the best. A judge that is not `trusted`
-    has no part in either: in the place of its probability stands the generator's own, the geometric
-    mean over the answer's tokens, unless not `confident`. Where a log-probability is not known, no
-    answer's counts.
-    """
-    rows = [t for t in candidates if unusable(t, judged.get(t.id), trusted) is None]
-    answers: dict[str, list[Triplet]] = defaultdict(list)
-    for triplet in rows:
-        answers[answer_key(triplet)].append(triplet)
-    if not answers:
-        return None
-    merit = {t.id: judged[t.id].overall if trusted else t.logprob or 0.0 for t in rows}
-    own = _confidence(answers, rules)
-    # What is left without the judge must not be nothing.
-    agreement = rules.agreement or float(not trusted and not any(own.values()))
-    scores = {}
-    for key, same in answers.items():
-        opinion = float(np.mean([merit[t.id] for t in same])) if trusted else 0.0
-        scores[key] = opinion + own[key] + agreement * np.log(len(same) / len(rows))
-    best = max(sorted(scores), key=lambda k: scores[k])
-    odds = np.array(list(scores.values()))
-    certainty = 1 / np.exp(odds - scores[best]).sum()
-    top = max(answers[best], key=lambda t: (merit[t.id], t.id))
-    chance = _probability(answers[best], judged)
-    own_chance = np.exp(min(own[best], 0.0)) if confident else 1.0
-    sureness = certainty * (chance if trusted else own_chance)
-    return Choice(top, float(scores[best]), float(sureness), chance)
-
-
-def _confidence(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
-    """By answer, its mean log-probability times its weight; 0 for all where one is not known."""
-    if any(t.logprob is None for same in answers.values() for t in same):
-        return dict.fromkeys(answers, 0.0)
-    return {
-        key: rules.confidence * float(np.mean([t.logprob for t in same]))
-        for key, same in answers.items()
-    }
-
-
-def _probability(rows: list[Triplet], judged: dict[str, Judgement]) -> float:
-    """The mean calibrated probability that an expert accepts; 0 where a row has none."""
-    found = [judged[t.id].probability if t.id in judged else 0.0 for t in rows]
-    return float(np.mean(found)) if np.isfinite(found).all() else 0.0
-
-
-def decide(
-    triplets: list[Triplet],
-    judged: dict[str, Judgement],
-    rules: Select,
-    round: int,
-    seen: set[tuple[str, str, str]] | None = None,
-    trusted: bool = True,
-) -> list[Decision]:
-    """One decision for each triplet, in order; without the judge where it is not `trusted`.
-
-    Then the generator's confidence ranks the questions, if it is known of every row: of a question
-    without it, it would be the highest there is.
-    """
-    rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
-    questions: dict[str, list[Triplet]] = defaultdict(list)
-    for triplet in triplets:
-        if triplet.problem is None:
-            questions[triplet.question_key].append(triplet)
-    confident = all(t.logprob is not None for rows in questions.values() for t in rows)
-    found = {
-        key: choose(rows, judged, rules, trusted, confident) for key, rows in questions.items()
-    }
-    choices = {key: choice for key, choice in found.items() if choice is not None}
-    sure = sorted((c.sureness for c in choices.values()), reverse=True)
-    kept = max(int(np.ceil(rules.keep * len(sure) - 1e-9)), 1)
-    threshold = sure[kept - 1] if sure else 0.0
-    known = set(seen or ())
-    reasons: dict[str, str] = {}
-    for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
-        choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        no_number = unusable(triplet, judged.get(triplet.id), trusted)
-        reasons[triplet.id] = (
-            _reason(triplet, choice, threshold, rules, known, trusted)
-            if triplet.problem or no_number is None
-            else no_number
-        )
-        if reasons[triplet.id] in KEEPS:
-            known.add(duplicate_key(triplet))
-    decisions = []
-    for triplet in triplets:
-        choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        reason = reasons[triplet.id]
-        decisions.append(
-            Decision(
-                id=content_id("decision", triplet.id, rules_id, round),
-                triplet_id=triplet.id,
-                rules_id=rules_id,
-                round=round,
-                keep=reason in KEEPS,
-                reason=reason,
-                score=round_to(choice.sureness) if choice else 0.0,
-                threshold=round_to(threshold),
-            )
-        )
-    return decisions
-
-
-def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
-    """Surer questions first, so that of duplicates the surest stays whatever the rows' order."""
-    choice = choices.get(triplet.question_key) if triplet.problem is None else None
-    return (-choice.sureness if choice else 0.0, triplet.id)
-
-
-def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:
-    """Rows equal in this are exact duplicates."""
-    return triplet.image_id, normalise_question(triplet.question), answer_key(triplet)
-
-
-def round_to(value: float) -> float:
-    """Six decimals: enough to explain a decision."""
-    return float(f"{value:.6f}")
-
-
-def _reason(
-    triplet: Triplet,
-    choice: Choice | None,
-    threshold: float,
-    rules: Select,
-    known: set[tuple[str, str, str]],
-    trusted: bool,
-) -> str:
-    """Of a row whose numbers are finite. Comparisons are such that one with NaN keeps nothing."""
-    if triplet.problem is not None or choice is None:
-        return f"form: {triplet.problem}"
-    if choice.triplet.id != triplet.id:
-        if answer_key(choice.triplet) == answer_key(triplet):
-            return SAME
-        return WORSE if trusted else LESS_AGREED
-    if not choice.sureness >= threshold:
-        return "below the threshold"
-    if not choice.probability >= rules.min_probability:
-        return "below the probability floor"
-    if duplicate_key(triplet) in known:
-        return "exact duplicate"
-    return KEPT if trusted else KEPT_BY_AGREEMENT
+from pipelines.record import judge_metrics, purity
+from reward_model.threshold import BEATEN, decide, duplicate_key
 
 
 def select(context: Context, stage: Stage) -> None:
@@ -235,13 +28,6 @@ def select(context: Context, stage: Stage) -> None:
     stage.metrics |= {"by": "judge" if trusted else "agreement", "judge": auc_in_words(judge)}
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
-
-
-def judge_metrics(context: Context, judged: dict[str, Judgement]) -> dict[str, Any]:
-    """What was measured of the judge that gave these opinions, the newest where it gave none."""
-    named = {j.judge_id for j in judged.values()} or {context.model("judge").id}
-    models = [m for m in context.rows(Model) if m.id in named]
-    return dict(json.loads(models[-1].metrics)) if models else {}
 
 
 def selection_metrics(
@@ -262,11 +48,3 @@ def selection_metrics(
         "purity_before": purity(context, list(parsed.values())),
         "purity_after": purity(context, [parsed[i] for i in kept]),
     }
-
-
-def purity(context: Context, rows: list[Triplet]) -> float | None:
-    """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
-    images = {i.id: i for i in context.images()}
-    truths = [is_true(images[row.image_id], row) for row in rows]
-    known = [truth for truth in truths if truth is not None]
-    return round(float(np.mean(known)), 4) if known else None

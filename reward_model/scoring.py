@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from engine import cluster
+from engine.prompts import judge_prompt
 from engine.records import Judgement, Triplet, content_id
 from engine.vlm import Request
 from engine.vlm.inputs import sift
 from engine.vlm.memory import Parts
-from generators.prompts import judge_prompt
 from reward_model.calibration import probability
 from reward_model.criteria import CRITERIA
 
@@ -83,3 +84,17 @@ class Judge:
             for triplet, row, total, p, known in zip(triplets, scores, overall, accepted, sound)
             if known
         ]
+
+
+def make_judge(
+    model: str, judge_id: str, threads: int
+) -> Callable[[str, cluster.Rows], cluster.Rows]:
+    """A Ray Data worker: rows of {triplet, png} in, judgements out."""
+    judge = Judge(model, judge_id, threads)
+
+    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+        triplets = [Triplet.from_dict(r["triplet"]) for r in rows]
+        pngs = {r["triplet"]["image_id"]: r["png"] for r in rows}
+        return [j.to_dict() for j in judge.judge(triplets, pngs)]
+
+    return work

@@ -8,13 +8,16 @@ Tiers: mean squared error of the score against the row's tier, scaled to [-1, 1]
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.training import (
+from engine.prompts import judge_prompt
+from engine.records import Preference, Triplet
+from engine.trainer import (
     adapt,
     arguments_of,
     last_checkpoint,
@@ -28,7 +31,9 @@ from engine.training import (
 from engine.vlm import Request
 from engine.vlm.inputs import encode
 from reward_model.criteria import CRITERIA
+from reward_model.measure import measure
 from reward_model.model import load_reward_model
+from reward_model.scoring import Judge
 
 CENTRE = 0.02
 
@@ -66,7 +71,7 @@ class PairCollator:
 def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
     """Ray Train's loop, or a plain call: train from `model` on `data`, write to `out`.
 
-    `data` is a folder of `engine.training.write_training_set` whose rows hold the two judge
+    `data` is a folder of `engine.trainer.write_training_set` whose rows hold the two judge
     prompts of each pair. Returns the final loss and the number of steps.
     """
     from transformers import Trainer
@@ -107,3 +112,46 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
         model.save(out, arguments["settings"])
         processor.save_pretrained(out)
     return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
+
+
+def pair_rows(
+    preferences: list[Preference], triplets: dict[str, Triplet], prompts: str
+) -> list[dict[str, Any]]:
+    """Preferences as the two prompts that the judge compares."""
+
+    def text(row: Triplet) -> str:
+        return judge_prompt(prompts, row.question, row.options, row.rationale, row.answer)
+
+    return [
+        {
+            "image_id": p.image_id,
+            "chosen": text(triplets[p.chosen_id]),
+            "rejected": text(triplets[p.rejected_id]),
+            "criterion": p.criterion,
+            "tier_chosen": p.tier_chosen,
+            "tier_rejected": p.tier_rejected,
+        }
+        for p in preferences
+    ]
+
+
+def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's loop: train the judge, measure it (and its start) on frozen pairs, calibrate.
+
+    All workers train; the first, which writes the weights, does the rest.
+    """
+    from torch import distributed
+
+    from reward_model.model import HEADS, SETTINGS
+
+    result = train_judge(arguments)
+    if distributed.is_initialized() and distributed.get_rank() > 0:
+        return result
+    out, holdout = Path(arguments["out"]), Path(arguments["holdout"])
+    if (Path(arguments["model"]) / HEADS).exists():
+        start = Judge(arguments["model"], "start", arguments["threads"])
+        result |= {f"{k}_before": v for k, v in measure(start, holdout).items()}
+    result |= measure(Judge(arguments["out"], "new", arguments["threads"]), holdout)
+    settings = arguments["settings"] | {"calibration": result["calibration"]}
+    (out / SETTINGS).write_text(json.dumps(settings, indent=1))
+    return result

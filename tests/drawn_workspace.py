@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.answers import render_completion, render_question
+from engine.answers.parsing import render_completion, render_question
 from engine.config import build
 from engine.imaging.ingest import pixels_id, to_png
 from engine.records import Image, Triplet, canonical, content_id

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config import Select
+from engine.config.select import Select
 from engine.imaging.ingest import not_used, pixels_id
+from engine.prompts import answer_prompt, ask_prompt, judge_prompt
 from engine.records import (
     ROW_TYPES,
     Consumption,
@@ -35,19 +36,18 @@ from engine.records import (
     content_id,
 )
 from engine.workspace import Workspace
-from generators import questions as bank
-from generators.expert import expert_row
-from generators.prompts import answer_prompt, ask_prompt, judge_prompt
+from generators.phantoms import bank
 from generators.proposer import Plan, prompt_of, propose
-from pipelines.evaluate import marked
-from pipelines.review import _review
-from pipelines.select import decide
-from pipelines.withdraw import withdraw
+from pipelines.commands.review import _review
+from pipelines.commands.withdraw import withdraw
+from pipelines.evaluation.examination import marked
+from reward_model.experts.simulated import expert_row
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 from reward_model.scoring import Judge
+from reward_model.threshold import decide
 from tests.drawn_workspace import context_of
+from tests.generators.test_proposer import Scripted
 from tests.lineage_workspace import make_image, make_judgement, make_model
-from tests.test_proposer import Scripted
 
 AGAIN = "meant? then write it again: .venv/bin/python -m tests.test_golden"
 FOLDER = Path(__file__).parent

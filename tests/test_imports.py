@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "engine": {"engine"},
     "generators": {"engine", "generators"},
-    "reward_model": {"engine", "reward_model"},
+    "reward_model": {"engine", "generators", "reward_model"},
     "pipelines": {"engine", "generators", "reward_model", "pipelines"},
 }
 OURS = {*ROOMS, "tests", "benchmarks", "tools"}
 NAMED_IN = {
     "ray": {"engine/cluster.py"},
-    "trl": {"pipelines/sft.py", "pipelines/grpo.py"},
+    "trl": {"pipelines/training/sft.py", "pipelines/training/grpo.py"},
     "vllm": {"engine/vlm/vllm.py"},
 }
 HEAVY = ("torch", "ray", "transformers", "datasets", "trl", "vllm")

@@ -1,9 +1,9 @@
 """Files to image rows: a plain function a file, which never raises for a bad one.
 
 A frame that is not used becomes a Refusal: refused (it cannot be read), flagged (there is nothing
-to see in it), quarantined (a person has to look, see `pipelines.review`), a duplicate, or skipped
-(it belongs to the images and is none: their table). No row holds anything of the patient but keyed
-hashes. `settle` gives groups and splits to all at once.
+to see in it), quarantined (a person has to look, see `pipelines.commands.review`), a duplicate, or
+skipped (it belongs to the images and is none: their table). No row holds anything of the patient
+but keyed hashes. `settle` gives groups and splits to all at once.
 """
 
 from __future__ import annotations

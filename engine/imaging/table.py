@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.answers.gold import NotText, text_of
 from engine.errors import TriptychError
-from engine.gold import NotText, text_of
 from engine.imaging.reports import clean_text, harmless_label
 from engine.records import canonical
 

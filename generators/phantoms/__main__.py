@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from generators.phantoms import MODULES, draw, to_display
 from generators.phantoms.base import Phantom
-from generators.questions import describe
+from generators.phantoms.reporter import describe
 
 COLUMNS, TILE, LABEL, GAP, MARGIN = 6, 204, 38, 4, 20
 

@@ -1,0 +1,157 @@
+"""The configuration of a run: one YAML file, checked. A laptop's and a cluster's differ in values.
+
+Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from engine.config.cluster import Cluster, Lineage
+from engine.config.evaluate import Evaluate
+from engine.config.expert import Expert
+from engine.config.generator import Generator
+from engine.config.reward import Reward
+from engine.config.section import Section
+from engine.config.select import Select
+from engine.config.source import Source
+from engine.config.training import Grpo, Sft
+from engine.errors import TriptychError
+
+MAX_PIXELS = 1280 * 28 * 28  # of a picture as a model is shown it
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = Field("demo", pattern=r"^[\w.-]+$")
+    seed: int = 0
+    model: str = Field(
+        "tiny", description="base of policy, generator and judge: `tiny`, folder, Hub id"
+    )
+    rounds: int = Field(2, ge=1)
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=28 * 28,
+        description="a larger picture is shrunk to this for generator, judge and training alike; "
+        "Qwen2.5-VL takes a token for 784 pixels",
+    )
+    licence: str = Field("apache-2.0", description="of the exported dataset")
+    source: Source = Source()
+    expert: Expert = Expert()
+    generator: Generator = Generator()
+    reward: Reward = Reward()
+    select: Select = Select()
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    evaluate: Evaluate = Evaluate()
+    cluster: Cluster = Cluster()
+    lineage: Lineage = Lineage()
+
+    @model_validator(mode="after")
+    def _questions_find_their_images(self) -> Config:
+        if self.expert.kind == "vqa-rad" and not self.source.keeps_paths:
+            raise ValueError(
+                "expert.kind vqa-rad finds images by their names: set source.public=true, or "
+                "source.paths=keep"
+            )
+        return self
+
+    def base_model(self) -> str:
+        """The base as something transformers can load."""
+        if self.model != "tiny":
+            return self.model
+        from engine.vlm.tiny import FOLDER
+
+        return str(FOLDER)
+
+    def recorded(self) -> dict[str, Any]:
+        """What the record says of a run: all but the cluster and who is told."""
+        return self.model_dump(exclude={"cluster", "lineage"})
+
+    def kept(self) -> dict[str, Any]:
+        """What a workspace remembers, so that stages run one by one run where the first did."""
+        return self.model_dump(exclude={"lineage"})
+
+
+PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
+
+
+STEP = ("batch", "accumulate", "workers")  # of a training: their product is a step's rows
+
+
+def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of a recorded configuration what decides the rows, by section.
+
+    A run may go on with other `PLACES`, with more rounds, with another `evaluate.batch`, and with
+    other `STEP` of the same product, up to rounding. `generator.batch` decides: it is a shard, and
+    a shard has a seed. Inference takes smaller parts of it by itself where memory runs out.
+    """
+    return {
+        name: _deciding(name, value) if isinstance(value, dict) else {"": value}
+        for name, value in recorded.items()
+        if name != "rounds"
+    }
+
+
+def _deciding(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    left = {k: v for k, v in values.items() if k not in PLACES}
+    if section == "evaluate":
+        left.pop("batch", None)
+    if set(STEP) <= left.keys():
+        left[" x ".join(STEP)] = math.prod(left.pop(name) for name in STEP)
+    return left
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a configuration file and apply `key.path=value` overrides.
+
+    Raises TriptychError with one line a problem: the file, the key, what is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise TriptychError(f"no configuration file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise TriptychError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise TriptychError(f"{path} must hold `key: value` lines")
+    return build(values, overrides or [], str(path))
+
+
+def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
+    """Check values with overrides applied; `where` names them in errors."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise TriptychError(f"--set {override}: write key=value, such as rounds=1")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise TriptychError(f"--set {override}: {text!r} is not a YAML value") from None
+        _assign(values, key.strip().split("."), value, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(dict(e)) for e in error.errors()]
+        raise TriptychError(f"{where}: {'; '.join(problems)}") from None
+
+
+def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise TriptychError(f"--set {override}: {key} is not a section")
+    values[keys[-1]] = value
+
+
+def _problem(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "configuration"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,21 @@
+"""What all sections of a configuration are: strict, and with finite numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+Share = Annotated[float, Field(ge=0)]
+
+
+def check_shares(name: str, shares: Mapping[Any, float]) -> None:
+    """Raise ValueError where all are 0: the mean by no weight is no number."""
+    if not any(shares.values()):
+        raise ValueError(f"{name}: one of the shares must be above 0")

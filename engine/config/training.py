@@ -1,0 +1,71 @@
+"""Trainings of the generator and the policy, and what all trainings share."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from engine.config.section import Section
+
+
+class Optimiser(Section):
+    """What every training shares."""
+
+    lr: float = Field(5e-4, gt=0)
+    epochs: float = Field(3, gt=0, description="GRPO goes by its steps instead")
+    batch: int = Field(32, ge=1, description="rows at once a worker")
+    accumulate: int = Field(
+        1, ge=1, description="batches a step; a run may go on with the same batch x accumulate"
+    )
+    workers: int = Field(1, ge=1, description="Ray Train workers")
+    gpus: float = Field(0, ge=0, description="GPUs a worker")
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights")
+    bf16: bool = False
+    save_steps: int = Field(0, ge=0, description="checkpoint and resume every so many steps")
+
+
+class Sft(Optimiser):
+    """Supervised fine-tuning of the policy and of the generator."""
+
+    ask_share: float = Field(0.3, ge=0, le=1, description="rows that also teach asking")
+
+
+class RewardWeights(Section):
+    """Parts of the policy's reward. `correct` outweighs the others together."""
+
+    judge: float = Field(0.3, ge=0)
+    correct: float = Field(1.0, ge=0)
+    format: float = Field(0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _right_beats_wrong(self) -> RewardWeights:
+        if self.correct <= self.judge + self.format:
+            raise ValueError(
+                "correct must exceed judge + format, or a wrong answer could outscore a right one"
+            )
+        return self
+
+
+class Grpo(Optimiser):
+    """Group relative policy optimisation of the policy."""
+
+    steps: int = Field(40, ge=0, description="0 skips GRPO")
+    share: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="of the kept questions, which SFT leaves to GRPO; 0: both see all",
+    )
+    group: int = Field(8, ge=2, description="completions a prompt")
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(40, ge=2, description="of a completion")
+    kl: float = Field(0.02, ge=0, description="beta of the KL penalty; 0 keeps no reference")
+    reward: RewardWeights = RewardWeights()
+    tolerance: float = Field(
+        0.0, ge=0, description="validation accuracy may fall by this, else SFT's model stays"
+    )
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Grpo:
+        if self.batch * self.accumulate * self.workers % self.group:
+            raise ValueError("batch x accumulate x workers must be a multiple of group")
+        return self

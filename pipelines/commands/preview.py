@@ -1,0 +1,65 @@
+"""Preview: a few triplets with their scores, generated and judged as a run would, not recorded."""
+
+from __future__ import annotations
+
+import json
+
+from rich.panel import Panel
+
+from engine import cluster
+from engine.answers.parsing import render_completion
+from engine.caveats import at_chance
+from engine.records import Judgement, Triplet
+from generators import filters
+from generators.proposer import make_proposer
+from generators.tasks import draw_tasks, uniform_mix
+from pipelines.context import Context
+from pipelines.generate import proposer_arguments
+from pipelines.progress import plain
+from pipelines.record import generator_of, training_images
+from reward_model.scoring import make_judge
+from reward_model.threshold import choose
+
+
+def show(context: Context, number: int) -> None:
+    """Print `number` questions with their chosen answers and scores."""
+    context.require("preview", [("reward", 0)])
+    config, section = context.config, context.config.generator
+    images = training_images(context)
+    pairs = draw_tasks(images, uniform_mix(images), section.styles, number, config.seed)
+    model, judge = generator_of(context), context.model("judge")
+    propose = make_proposer(**proposer_arguments(context, model, 0))
+    rows = propose("preview", [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs])
+    triplets = [filters.marked(Triplet.from_dict(r)) for r in rows]
+    pngs = context.pngs()
+    score = make_judge(context.path_of(judge), judge.id, config.cluster.threads)
+    parsed: cluster.Rows = [
+        {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets if t.problem is None
+    ]
+    judged = {j["triplet_id"]: Judgement.from_dict(j) for j in score("preview", parsed)}
+    _print(context, triplets, judged, not at_chance(json.loads(judge.metrics)))
+
+
+def _print(
+    context: Context, triplets: list[Triplet], judged: dict[str, Judgement], trusted: bool
+) -> None:
+    groups: dict[str, list[Triplet]] = {}
+    for triplet in triplets:
+        if triplet.problem is None:
+            groups.setdefault(triplet.question_key, []).append(triplet)
+    for rows in groups.values():
+        choice = choose(rows, judged, context.config.select, trusted)
+        if choice is None:
+            context.display.say(f"no finite score: {rows[0].question}")
+            continue
+        row = choice.triplet
+        said = render_completion(row.rationale, row.answer)
+        options = f"\noptions: {' | '.join(row.options)}" if row.options else ""
+        told = plain(
+            f"{row.question}{options}\n{said}\nsureness {choice.sureness:.3f}, "
+            f"probability {choice.probability:.3f}, {len(rows)} samples"
+        )
+        context.display.console.print(Panel(told, title=f"image {row.image_id[:12]}"))
+    failed = [t for t in triplets if t.problem is not None]
+    for row in failed:
+        context.display.say(f"not parsed ({row.problem}): {row.raw[:100]}")

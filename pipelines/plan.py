@@ -1,0 +1,40 @@
+"""Plan: what a round asks for, evenly at first, then more of what the policy got wrong."""
+
+from __future__ import annotations
+
+from engine.records import Evaluation, Prompt, Task, content_id, unique
+from engine.workspace import Stage
+from generators import plan as planner
+from generators import proposer
+from generators.tasks import draw_tasks, uniform_mix
+from pipelines.context import Context
+from pipelines.record import training_images
+
+
+def plan(context: Context, stage: Stage) -> None:
+    """What this round asks for: evenly at first, then more of what the policy got wrong.
+
+    Only validation questions are looked at; test images never steer the loop.
+    """
+    mix = uniform_mix(training_images(context))
+    if stage.round > 1:
+        previous = [c for c in context.workspace.commits() if c["stage"] == "plan"]
+        mix = previous[-1]["metrics"]["mix"]
+        answered = [
+            e
+            for e in context.rows(Evaluation, "evaluate", stage.round - 1)
+            if e.arm == "policy" and e.split == "val"
+        ]
+        mix = planner.next_mix(mix, answered)
+    generator = context.config.generator
+    seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
+    pairs = draw_tasks(training_images(context), mix, generator.styles, generator.tasks, seed)
+    write_tasks(stage, generator.prompts, [task for _, task in pairs])
+    stage.metrics = {"mix": mix, "pairs": [[image.id, task.id] for image, task in pairs]}
+
+
+def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:
+    """Record tasks and the prompts that ask for them."""
+    tasks = unique(tasks)
+    stage.write(Task, tasks)
+    stage.write(Prompt, unique([proposer.prompt_of(words, task) for task in tasks]))

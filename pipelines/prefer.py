@@ -1,0 +1,50 @@
+"""Candidates from the generator on fresh images, and what the expert thinks of them."""
+
+from __future__ import annotations
+
+from engine.records import Image, Preference, Task, Triplet, content_id, unique
+from engine.workspace import Stage
+from generators.tasks import draw_tasks, uniform_mix
+from pipelines.context import Context
+from pipelines.generate import run_proposer
+from pipelines.plan import write_tasks
+from pipelines.record import expert_images, generator_of, own_tasks, seed_triplets
+from reward_model.experts import open_expert
+
+ALL = 10**6  # rows an image: every question that a benchmark has
+
+
+def asked_pairs(context: Context) -> list[tuple[Image, Task]]:
+    """The (image, task) pairs that candidates are generated for, before preferences."""
+    config, (_, images) = context.config, expert_images(context)
+    number = max(config.expert.pairs, len(images))
+    draws = int(content_id(config.seed, "prefer")[:8], 16)
+    return draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
+
+
+def prefer(context: Context, stage: Stage) -> None:
+    """Candidates from the generator on fresh images, and what the expert thinks of them."""
+    config = context.config
+    seed_images, images = expert_images(context)
+    expert = open_expert(context.config, context.images())
+    if config.expert.kind == "phantoms":
+        pairs = asked_pairs(context)
+        write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
+        rows = run_proposer(context, stage, generator_of(context, refresh=False), pairs)
+    else:
+        gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
+        stage.write(Task, unique([task for _, task in gold]))
+        rows = [row for row, _ in gold]
+    made, preferences = expert.pairs(rows, config.expert.pairs, config.seed)
+    free, implied = expert.implied(seed_triplets(context))
+    asked = {row.id for row in rows}
+    stage.write(Task, own_tasks(context, [m for m in made if m.id not in asked]), "made")
+    known = asked if config.expert.kind == "phantoms" else set()  # written as they were generated
+    stage.write(Triplet, unique([m for m in made + free if m.id not in known]), "made")
+    stage.write(Preference, unique(preferences + implied))
+    stage.metrics = {
+        "candidates": len(rows),
+        "preferences": len(preferences),
+        "implied": len(implied),
+        "holdout": sum(p.holdout for p in preferences),
+    }

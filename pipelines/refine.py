@@ -1,0 +1,68 @@
+"""Refine the judge on pairs of a round; roll it back where it does worse on frozen pairs."""
+
+from __future__ import annotations
+
+import json
+
+from engine.caveats import at_chance, of_judge
+from engine.records import Judgement, Preference, Task, Triplet, unique
+from engine.workspace import Stage
+from pipelines.context import Context
+from pipelines.record import own_tasks
+from pipelines.reward import add_judge, fit_judge
+from reward_model.experts import open_expert
+from reward_model.experts.expert import Expert
+from reward_model.refinement import new_pairs
+
+
+def refine(context: Context, stage: Stage) -> None:
+    """Train the judge further on pairs of this round; roll it back where the holdout got worse."""
+    current = context.model("judge")
+    trusted = not at_chance(json.loads(current.metrics))
+    pairs, made = pairs_of_round(context, stage.round, trusted)
+    stage.write(Triplet, unique(made), "made")
+    stage.write(Task, own_tasks(context, made), "made")
+    stage.write(Preference, unique(pairs))
+    if not pairs:
+        stage.metrics = {"accepted": False, "why": "no new pairs"}
+        return
+    section = context.config.reward
+    everything = context.rows(Preference) + pairs
+    metrics, learned = fit_judge(context, stage, current, everything, section.refine_epochs, made)
+    before, after = metrics["auc_before"], metrics["auc"]
+    # An AUC that could not be measured accepts nothing.
+    accepted = None not in (before, after) and after >= before - section.tolerance
+    stage.metrics = {
+        "auc_before": before,
+        "auc_after": after if accepted else before,
+        "auc_refined": after,
+        "pairwise_before": metrics["pairwise_before"],
+        "pairwise": metrics["pairwise"],
+        "pairs": len(pairs),
+        "accepted": accepted,
+    }
+    if accepted:
+        for line in of_judge(metrics):
+            context.display.warn(line)
+        add_judge(context, stage, current, metrics, learned)
+
+
+def expert_of_new_rows(context: Context) -> Expert | None:
+    """The simulated expert compares new answers; a benchmark's gold answers cannot."""
+    if context.config.expert.kind != "phantoms":
+        return None
+    return open_expert(context.config, context.images())
+
+
+def pairs_of_round(
+    context: Context, round: int, trusted: bool = True
+) -> tuple[list[Preference], list[Triplet]]:
+    """`new_pairs` among what was generated and judged in a round."""
+    return new_pairs(
+        context.config,
+        context.rows(Triplet, "generate", round),
+        {j.triplet_id: j for j in context.rows(Judgement, "judge", round)},
+        expert_of_new_rows(context),
+        round,
+        trusted,
+    )

@@ -1,0 +1,93 @@
+"""The composite reward of a completion: is it right, what does the judge think, is it well formed.
+
+Reward = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from the
+configuration, which is refused unless correct > judge + format. An answer counts as right only in
+the right form, so a wrong answer never outscores a right one. MedGR2 has r = 0.8·R + 0.2·[right],
+where a wrong answer can; that is where we depart from it. Within a group judge and form count as
+far as the verified answers differ: `pipelines.training.advantages`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.answers.matching import is_correct, is_valid
+from engine.answers.parsing import parse_completion
+from engine.errors import TriptychError
+from engine.prompts import judge_prompt
+from engine.vlm import Request
+from pipelines.training.advantages import VERIFIED
+from reward_model.scoring import Judge
+
+
+def verdict(text: str, gold: str, options: tuple[str, ...]) -> tuple[bool, bool]:
+    """Whether a completion is right, and whether it is well formed: no right one is not."""
+    parsed = parse_completion(text, options)
+    formed = parsed.problem is None and is_valid(parsed.answer, options)
+    return formed and is_correct(parsed.answer, gold, options), formed
+
+
+def opinion(judged: float) -> float:
+    """The judge's logit as a number in [0, 1]; raises TriptychError where it is none."""
+    if not np.isfinite(judged):
+        raise TriptychError(
+            f"grpo: the judge scores a completion {judged}: train the judge again with a lower "
+            "reward.lr, or set grpo.reward.judge=0"
+        )
+    return float(1 / (1 + np.exp(-np.clip(judged, -30, 30))))
+
+
+class Reward:
+    """One part of the reward as TRL calls it: a batch of completions in, a number in [0, 1] each.
+
+    `part` is correct, judge or format; `judge` and `images` (PNG by id) are for the judge's alone.
+    """
+
+    def __init__(self, part: str, judge: Judge | None = None, images: Any = None) -> None:
+        self.__name__, self.judge, self.images = part, judge, images
+
+    def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
+        texts = [c if isinstance(c, str) else _text(c[0]["content"]) for c in completions]
+        options = [tuple(o) for o in columns["options"]]
+        found = [verdict(*each) for each in zip(texts, columns["gold"], options)]
+        if self.judge is None:
+            return [float(right if self.__name__ == VERIFIED else form) for right, form in found]
+        judged = self._judged(texts, columns["image_id"], columns["question"], options)
+        return [opinion(j) if formed else 0.0 for j, (_, formed) in zip(judged, found)]
+
+    def _judged(
+        self, texts: list[str], image_ids: list[str], questions: list[str], options: list[Any]
+    ) -> np.ndarray:
+        assert self.judge is not None
+        requests = []
+        for text, image, question, opts in zip(texts, image_ids, questions, options):
+            parsed = parse_completion(text, opts)
+            prompt = judge_prompt(
+                self.judge.settings["prompts"], question, opts, parsed.rationale, parsed.answer
+            )
+            requests.append(Request(self.images[image], prompt))
+        return self.judge.overall(self.judge.scores(requests))
+
+
+def reward_parts(arguments: dict[str, Any], images: dict[str, bytes]) -> list[Reward]:
+    """The parts that have a weight, the verified one first. The judge is loaded where it has."""
+    weights = arguments["reward"]
+    parts = [Reward(VERIFIED)]
+    if weights["judge"]:
+        parts.append(
+            Reward("judge", Judge(arguments["judge"], "grpo", arguments["threads"]), images)
+        )
+    if weights["format"]:
+        parts.append(Reward("format"))
+    return parts
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
+
+
+def divided(texts: list[str], gold: str, options: tuple[str, ...]) -> bool:
+    """Whether some completions of a group are right and others wrong, so that it teaches."""
+    return len({verdict(text, gold, options)[0] for text in texts}) > 1

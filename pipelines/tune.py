@@ -1,0 +1,13 @@
+"""Tune the generator: the base trained on the expert seed; it asks and answers."""
+
+from __future__ import annotations
+
+from engine.workspace import Stage
+from pipelines.context import Context
+from pipelines.record import seed_triplets
+from pipelines.sft import fine_tune
+
+
+def tune(context: Context, stage: Stage) -> None:
+    """The generator: the base tuned on the expert seed; it asks and answers."""
+    fine_tune(context, stage, context.base(), "generator", seed_triplets(context))

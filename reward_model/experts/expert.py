@@ -1,0 +1,40 @@
+"""What an expert of any kind can be asked: rows about an image, and which of two is better.
+
+None is ever asked about test images for training.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.records import Image, Preference, Task, Triplet
+
+EXPERT = "expert"
+
+
+NOT_STATED = "not stated"  # the difficulty of a question that nobody asked for in one
+
+
+Exemplar = tuple[Triplet, Task]
+
+
+Pairs = tuple[list[Triplet], list[Preference]]  # rows made for the pairs, and the pairs
+
+
+class Expert(Protocol):
+    """Someone who can be asked about training and held-out images."""
+
+    def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
+        """Up to `number` true rows about an image, each with the task that it answers.
+
+        With `as_asked` that is the task that was given, else the one that the question fits.
+        """
+        ...
+
+    def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
+        """Up to `number` preferences among rows (and rows made from them)."""
+        ...
+
+    def implied(self, rows: list[Triplet]) -> Pairs:
+        """Preferences that follow from expert rows without asking again."""
+        ...

@@ -1,0 +1,59 @@
+"""How good a judge is on frozen pairs: pairwise accuracy, AUC with its interval, calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import TriptychError
+from engine.statistics import auc, auc_interval
+from engine.trainer import read_training_set
+from reward_model.calibration import fit_platt
+from reward_model.scoring import Judge
+
+
+def measure(judge: Judge, data: Path) -> dict[str, Any]:
+    """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
+
+    AUC is of the overall score on factuality pairs: chosen rows against rejected ones, with a 95 %
+    interval from resampling images; None where there is no such pair. A pair without a finite score
+    counts as one that the judge got wrong, and is in no AUC. Raises TriptychError where none has.
+    """
+    from engine.vlm import Request
+    from reward_model.criteria import CRITERIA
+
+    images, rows = read_training_set(data)
+    both = [
+        Request(images[r["image_id"]], r[side]) for side in ("chosen", "rejected") for r in rows
+    ]
+    scores = judge.scores(both)
+    place = np.array([CRITERIA.index(r["criterion"]) for r in rows])
+    n = len(rows)
+    scored = np.isfinite(scores).all(1)
+    scored = scored[:n] & scored[n:]
+    if not scored.any():
+        raise TriptychError(
+            f"the judge has no finite score for any of {n} frozen pairs: lower reward.lr"
+        )
+    own = scores[np.arange(2 * n), np.tile(place, 2)]
+    facts = np.tile((place == 0) & scored, 2)
+    overall, accepted = judge.overall(scores)[facts], np.repeat([True, False], n)[facts]
+    slope, offset = fit_platt(overall, accepted)
+    return {
+        "pairwise": round(float((scored & (own[:n] > own[n:])).mean()), 4),
+        **_area(overall, accepted, np.tile([r["image_id"] for r in rows], 2)[facts]),
+        "n_holdout": n,
+        "unscored": int(n - scored.sum()),
+        "calibration": [slope, offset],
+    }
+
+
+def _area(scores: np.ndarray, accepted: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+    """The AUC and its interval; None for each where there are no pairs."""
+    if not scores.size:
+        return dict.fromkeys(("auc", "auc_low", "auc_high"))
+    low, high = auc_interval(scores, accepted, images, seed=0)
+    figures = {"auc": auc(scores, accepted), "auc_low": low, "auc_high": high}
+    return {name: round(value, 4) for name, value in figures.items()}

@@ -1,0 +1,308 @@
+"""The configuration: files that load, and errors of one line that name file and key."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from engine.config import Config, build, load
+from engine.errors import TriptychError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def refusal(*overrides: str, values: dict[str, Any] | None = None) -> str:
+    """The one line with which values are refused."""
+    with pytest.raises(TriptychError) as refused:
+        build(values or {}, list(overrides), "run.yaml")
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def keys(model: type[BaseModel], values: dict[str, Any], path: str = "") -> set[str]:
+    """Dotted keys of a file that are not fields of the model."""
+    unknown = {path + key for key in values if key not in model.model_fields}
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if name in values and isinstance(section, type) and issubclass(section, BaseModel):
+            unknown |= keys(section, values[name], f"{path}{name}.")
+    return unknown
+
+
+# Files
+
+
+def test_there_are_three_configurations() -> None:
+    assert [f.stem for f in FILES] == ["demo", "medgr2-7b", "vqa-rad"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda f: f.stem)
+def test_a_configuration_in_the_repository_loads(path: Path) -> None:
+    assert load(path).name == path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda f: f.stem)
+def test_a_configuration_file_sets_values_of_the_one_model(path: Path) -> None:
+    assert keys(Config, yaml.safe_load(path.read_text())) == set()
+
+
+def test_the_laptop_and_the_cluster_are_the_same_keys_with_other_values() -> None:
+    shapes = [
+        {(k, *sorted(v)) if isinstance(v, dict) else (k,) for k, v in load(f).model_dump().items()}
+        for f in FILES
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert load(tmp_path / "empty.yaml") == Config()
+
+
+def test_what_is_recorded_reads_as_the_same_configuration() -> None:
+    config = load(FILES[0])
+    assert build(config.recorded(), ["cluster.threads=2"], "x").recorded() == config.recorded()
+
+
+def test_where_it_runs_is_not_part_of_what_made_the_rows() -> None:
+    one, two = build({}, ["cluster.threads=1"], "x"), build({}, ["cluster.threads=9"], "x")
+    assert one.recorded() == two.recorded()
+
+
+# Refusals
+
+
+def test_an_unknown_key_is_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("sft: {learning_rate: 1}\n")
+    with pytest.raises(TriptychError) as refused:
+        load(path)
+    assert str(refused.value) == f"{path}: unknown key sft.learning_rate"
+
+
+def test_two_problems_are_told_at_once() -> None:
+    message = refusal(values={"rounds": 0, "sped": 1})
+    assert message.startswith("run.yaml: rounds: ")
+    assert message.endswith("; unknown key sped")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1", "is not YAML"),
+        ("a: b: c", "is not YAML"),
+        ("\tx", "is not YAML"),
+        ("- 1", "must hold `key: value` lines"),
+        ("just words", "must hold `key: value` lines"),
+        ("rounds: many", "rounds: "),
+        ("sft: 3", "sft: "),
+        ("sft:", "sft: "),
+        ("1: 2", "1"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(TriptychError) as refused:
+        load(path)
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(TriptychError, match=str(path)):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("rounds=0", "rounds"),
+        ("select.keep=0", "select.keep"),
+        ("select.keep=1.1", "select.keep"),
+        ("expert.error_rate=0.5", "expert.error_rate"),
+        ("grpo.group=1", "grpo.group"),
+        ("reward.readout=mean", "reward.readout"),
+        ("reward.criteria.beauty=1", "reward.criteria"),
+        ("generator.styles.poem=1", "generator.styles"),
+        ("source.frames=every:0", "source.frames"),
+        ("grpo.reward.judge=5", "grpo"),
+        ("sft.lr=fast", "sft.lr"),
+        ("name=a/b", "name"),
+        ("generator.backend=endpoint", "generator"),
+        ("evaluate.backend=endpoint", "evaluate"),
+        ("nam=x", "unknown key nam"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_key(override: str, key: str) -> None:
+    assert refusal(override).startswith(f"run.yaml: {key}")
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize("key", ["sft.lr", "grpo.reward.correct", "select.confidence", "grpo.kl"])
+def test_a_number_that_is_none_is_refused(key: str, number: str) -> None:
+    assert key.split(".")[0] in refusal(f"{key}={number}")
+
+
+def test_a_modality_that_cannot_be_drawn_is_refused() -> None:
+    assert "source.phantoms" in refusal("source.phantoms.PET=3")
+
+
+@pytest.mark.parametrize(
+    "key", ["generator.styles.direct", "source.split.train", "source.phantoms.MR"]
+)
+def test_a_negative_share_is_refused(key: str) -> None:
+    assert key.rpartition(".")[0] in refusal(f"{key}=-1")
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("seed=7", 7),
+        (" seed = 7 ", 7),
+        ("seed=-3", -3),
+        ("seed=0x10", 16),
+    ],
+)
+def test_an_override_is_read_as_yaml(override: str, value: int) -> None:
+    assert build({}, [override], "x").seed == value
+
+
+def test_an_override_reaches_a_section_a_mapping_and_null() -> None:
+    overrides = [
+        "source.path=null",
+        "source.phantoms={CT: 4}",
+        "grpo.reward.judge=0.1",
+        "sft.bf16=true",
+    ]
+    values = {"source": {"path": "x"}, "grpo": {"reward": {"judge": 0.2, "correct": 1.0}}}
+    config = build(values, overrides, "x")
+    assert (config.grpo.reward.judge, config.grpo.reward.correct) == (0.1, 1.0)
+    assert config.source.path is None
+    assert config.source.phantoms == {"CT": 4}
+    assert config.sft.bf16 is True
+
+
+def test_the_last_override_wins_and_an_equals_sign_may_be_in_the_value() -> None:
+    config = build({}, ["source.path=a", "source.path=/data/x=1"], "x")
+    assert config.source.path == "/data/x=1"
+
+
+@pytest.mark.parametrize(
+    "override", ["rounds", "", "rounds.x=1", "seed=[", "seed={", "seed: 1", "=3", "a.b.c=1", ".=1"]
+)
+def test_an_override_that_says_nothing_is_refused_in_one_line(override: str) -> None:
+    assert refusal(override, values={"rounds": 2})
+
+
+def test_an_override_under_a_value_names_what_is_not_a_section() -> None:
+    assert "model is not a section" in refusal("model.path=x", values={"model": "tiny"})
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_no_override_raises_anything_but_our_error(key: str, value: str) -> None:
+    try:
+        build({}, [f"{key}={value}"], "x")
+    except TriptychError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+# The command
+
+
+def triptych(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The only line of an error of ours."""
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+def test_run_without_its_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    result = triptych("run", str(tmp_path / "none.yaml"))
+    assert one_line(result) == f"triptych: no configuration file {tmp_path / 'none.yaml'}\n"
+
+
+def test_run_with_an_unknown_key_is_one_line_and_makes_no_workspace(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("sft: {learning_rate: 1}\n")
+    result = triptych("run", str(path), "--workspace", str(tmp_path / "w"))
+    assert one_line(result) == f"triptych: {path}: unknown key sft.learning_rate\n"
+    assert not (tmp_path / "w").exists()
+
+
+def test_run_with_a_bad_override_is_one_line(tmp_path: Path) -> None:
+    result = triptych("run", "configs/demo.yaml", "--set", "rounds", "-w", str(tmp_path / "w"))
+    assert "--set rounds" in one_line(result)
+
+
+@pytest.mark.parametrize("command", ["status", "export", "report", "generate"])
+def test_a_command_without_its_workspace_is_one_line(command: str, tmp_path: Path) -> None:
+    result = triptych(command, "--workspace", str(tmp_path / "none"))
+    assert f"no workspace at {tmp_path / 'none'}" in one_line(result)
+
+
+NO_TORCH = """
+import sys
+sys.modules["torch"] = None  # importing it now fails
+from pipelines.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "ingest", "submit"])
+def test_a_mistake_in_the_configuration_is_told_before_torch_is_loaded(command: str) -> None:
+    words = [command, "none.yaml"] + (["--address", "x"] if command == "submit" else [])
+    result = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, *words], capture_output=True, text=True, cwd=ROOT
+    )
+    assert one_line(result) == "triptych: no configuration file none.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("source.include=[dark]", "source.include"),
+        ("source.paths=secret", "source.paths"),
+        ("source.table=/labels.csv", "inside the folder"),
+        ("source.labels=[report]", "is no label"),
+        ("expert.kind=vqa-rad", "source.paths=keep"),
+    ],
+)
+def test_settings_of_the_source_are_checked(setting: str, said: str) -> None:
+    with pytest.raises(TriptychError, match=re.escape(said)):
+        build({"source": {"path": "x"}}, [setting], "run.yaml")
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        "reward.criteria={factuality: 0}",
+        "generator.styles={direct: 0, step: 0}",
+        "source.split={train: 0}",
+    ],
+)
+def test_shares_that_are_all_0_have_no_mean(shares: str) -> None:
+    assert "one of the shares must be above 0" in refusal(shares)

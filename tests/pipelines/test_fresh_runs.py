@@ -1,0 +1,161 @@
+"""A fresh run of every configuration in configs/ verifies clean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import Config
+from engine.lineage.verify import verify
+from engine.records import Task, Triplet, content_id
+from engine.workspace import Workspace
+from generators.phantoms.dicom import write_cohort
+from generators.proposer import Plan, prompt_of
+from pipelines import generate, ingest, plan, prefer, refine
+from pipelines.context import Context, run_stage
+from tests.conftest import ROOT, triptych
+from tests.lineage_workspace import commit, make_judgement, make_model
+
+KEY = {"TRIPTYCH_KEY": "a key that only the tests have"}
+# A round of everything, with values so small that it takes seconds.
+FEW = [
+    "cluster.address=inline",
+    "rounds=1",
+    "cluster.threads=1",
+    "source.split={train: 0.5, val: 0.2, test: 0.3}",
+    "expert.images=3",
+    "expert.preference_images=6",
+    "expert.pairs=16",
+    "generator.tasks=6",
+    "generator.samples=2",
+    "generator.batch=6",
+    "generator.max_tokens=24",
+    "reward.epochs=1",
+    "reward.batch=8",
+    "reward.refine_pairs=4",
+    "sft.epochs=1",
+    "sft.batch=8",
+    "grpo.steps=1",
+    "grpo.batch=4",
+    "grpo.group=4",
+    "grpo.tolerance=1",
+    "grpo.max_tokens=8",
+    "evaluate.questions=4",
+    "evaluate.max_tokens=8",
+]
+# What a machine without GPUs and without seven billion weights has in their place.
+ON_A_CPU = [
+    "model=tiny",
+    "generator.backend=transformers",
+    "generator.model=null",
+    "reward.model=null",
+    "evaluate.backend=transformers",
+    *(f"{s}.gpus=0" for s in ("generator", "reward", "sft", "grpo", "evaluate")),
+    *(f"{s}.bf16=false" for s in ("reward", "sft", "grpo")),
+    *(f"{s}.workers=1" for s in ("reward", "sft", "grpo")),
+    *(f"{s}.accumulate=1" for s in ("reward", "sft", "grpo")),
+]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DICOM files with questions about them in VQA-RAD's own format."""
+    folder = tmp_path_factory.mktemp("studies")
+    fields = {"image_organ": "HEAD", "question_type": "PRES"}
+    rows = []
+    for number, path in enumerate(write_cohort(folder / "images", {"MR": 16}, 96, 0, 0.3)):
+        name = path.relative_to(folder / "images").as_posix()
+        about = {"image_name": name, "image_case_url": f"case/{number}"}
+        told = [("Is there a lesion?", "yes"), ("Where is it?", "left"), ("Is it large?", "no")]
+        rows += [fields | about | {"question": q, "answer": a} for q, a in told]
+    (folder / "questions.json").write_text(json.dumps(rows))
+    return folder
+
+
+def clean(workspace: Path) -> Workspace:
+    """The workspace, of which `lineage verify` reports nothing."""
+    place = Workspace.existing(workspace)
+    report = verify(place)
+    assert report.problems == []
+    assert report.rows > 100
+    assert {c["stage"] for c in place.commits()} >= {"seed", "prefer", "refine", "grpo", "export"}
+    return place
+
+
+def test_every_configuration_is_run_here() -> None:
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {
+        "demo", "vqa-rad", "medgr2-7b",
+    }  # fmt: skip
+
+
+def test_demo_verifies_clean(small_run: Path) -> None:
+    clean(small_run)
+
+
+@pytest.mark.parametrize(("name", "more"), [("vqa-rad", []), ("medgr2-7b", ON_A_CPU)])
+def test_a_benchmarks_configuration_verifies_clean(
+    studies: Path, tmp_path: Path, name: str, more: list[str]
+) -> None:
+    values = [f"source.path={studies}", *FEW, *more]
+    words = [word for value in values for word in ("--set", value)]
+    done = triptych("run", f"configs/{name}.yaml", "-w", tmp_path / "w", *words, env=KEY)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
+    place = clean(tmp_path / "w")
+    sources = {name for row in place.read(Triplet) for name in row.derived_from}
+    assert sources  # a row made from another names it, and verify found what it names
+
+
+def false_premise(
+    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
+) -> Any:
+    """In place of `make_proposer`: two answers to a question that has none on any phantom."""
+
+    def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            Triplet(
+                id=content_id(row["image"]["id"], row["task"]["id"], shard, sample),
+                image_id=row["image"]["id"], task_id=row["task"]["id"], raw="", seed=plan.seed,
+                generator_id=plan.generator_id, sample=sample, round=plan.round,
+                prompt_hash=prompt_of("compact", Task.from_dict(row["task"])).id,
+                question="Is the tail long?", options=("yes", "no"),
+                answer=("yes", "no")[sample], rationale="", logprob=-1.0,
+            ).to_dict()
+            for row in rows
+            for sample in range(2)
+        ]  # fmt: skip
+
+    return work
+
+
+def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no sample can be right, the expert sets a true row of its own against it."""
+    monkeypatch.setattr(generate, "make_proposer", false_premise)
+    kept = {"auc_before": 0.9, "auc": 0.5, "pairwise_before": 0.9, "pairwise": 0.5}
+    monkeypatch.setattr(refine, "fit_judge", lambda *_: (kept, []))
+    values = {
+        "source": {"phantoms": {"MR": 8, "ultrasound": 6}, "size": 64, "split": {"train": 1.0}},
+        "generator": {"tasks": 8, "batch": 8},
+        "expert": {"images": 4, "preference_images": 4, "pairs": 8},
+        "cluster": {"address": "inline"},
+    }
+    config = Config.model_validate(values)
+    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        context = Context(workspace, config)
+        run_stage(context, "ingest", 0, ingest.ingest, [], {})
+        run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
+        own = [t for t in workspace.read(Triplet) if t.generator_id == "expert"]
+        assert own
+        run_stage(context, "plan", 1, plan.plan, [("ingest", 0)], {})
+        run_stage(context, "generate", 1, generate.generate, [("plan", 1)], {})
+        judge = make_model("judge", "judge", context.base().id, 1, 1)
+        rows = workspace.read(Triplet, "generate", 1)
+        commit(workspace, "judge", 1, [judge, *(make_judgement(row, judge) for row in rows)])
+        run_stage(context, "refine", 1, refine.refine, [("generate", 1)], {})
+        refined = workspace.read(Triplet, "refine", 1)
+        assert [t for t in refined if t.generator_id == "expert" and not t.derived_from]
+    assert verify(workspace).problems == []

@@ -1,0 +1,66 @@
+"""The report page and its statistics."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import TriptychError
+from engine.hub.card import SYNTHETIC_NOTE
+from engine.hub.export import export
+from engine.statistics import auc, cluster_bootstrap, wilson
+from engine.workspace import Workspace
+from pipelines.report.page import write_report
+from tests.round_workspace import ingest, make_images
+
+
+def test_the_report_is_one_file_that_fetches_nothing(full: Workspace, tmp_path: Path) -> None:
+    html = write_report(full, tmp_path).read_text()
+    assert html.count("<svg ") == 5
+    assert html.count("<article") == 18
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)
+    assert "&lt;tumor&gt;" in html
+    assert "<tumor>" not in html
+    assert SYNTHETIC_NOTE in html
+    assert "burned-in text" in html
+    assert html == write_report(full, tmp_path).read_text()
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+def test_the_report_is_written_for_a_workspace_that_has_hardly_begun(
+    tmp_path: Path, ingested: bool
+) -> None:
+    with Workspace.writing(tmp_path / "w", "young", {}) as workspace:
+        if ingested:
+            ingest(workspace, make_images())
+        html = write_report(workspace, tmp_path / "report").read_text()
+        with pytest.raises(TriptychError, match="nothing to export"):
+            export(workspace, tmp_path / "out", "young")
+    assert "No model has been evaluated yet" in html
+    assert "<svg " not in html
+
+
+def test_wilson_matches_a_published_value() -> None:
+    # Newcombe 1998, table I: 81 of 263.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 10)[0] == 0.0
+
+
+def test_auc_counts_ties_half() -> None:
+    rng = np.random.default_rng(1)
+    scores, labels = rng.integers(0, 5, 60), rng.random(60) < 0.4
+    gaps = scores[labels][:, None] - scores[~labels][None]
+    assert auc(scores, labels) == pytest.approx(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
+    assert np.isnan(auc([1.0, 2.0], [1, 1]))
+
+
+def test_answers_of_one_patient_count_as_one_observation() -> None:
+    correct = np.repeat([0, 1] * 10, 20)
+    low, high = cluster_bootstrap(correct, np.repeat(np.arange(20), 20), seed=3)
+    alone = cluster_bootstrap(correct, np.arange(400), seed=3)
+    assert low < alone[0] < 0.5 < alone[1] < high
+    assert (low, high) == cluster_bootstrap(correct, np.repeat(np.arange(20), 20), seed=3)

@@ -1,0 +1,199 @@
+"""GRPO's advantages, as TRL computes them from our rewards in a step of the tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.answers.parsing import render_completion
+from engine.config.training import Grpo
+from engine.prompts import judge_prompt
+from engine.records import Triplet
+from engine.trainer import read_training_set, watched
+from pipelines.training.advantages import quarters, tempered
+from pipelines.training.composite_reward import Reward, reward_parts
+from pipelines.training.grpo import PINNED, grpo_trainer, train_grpo
+from reward_model.scoring import Judge
+from tests.pipelines.training.test_training import OPTIONS, QUESTION, grpo
+
+WEIGHTS = {"correct": 1.0, "judge": 0.3, "format": 0.1}
+ALL_RIGHT, ALL_WRONG, DIVIDED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
+
+
+class Fed:
+    """A part of the reward that says what it is told, one group after the other."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.__name__, self.values = name, iter(values)
+
+    def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
+        return [next(self.values) for _ in completions]
+
+
+def advantages(
+    folder: Path, right: list[int], judged: list[float], **more: Any
+) -> tuple[list[float], dict[str, Any]]:
+    """What a GRPO step of whole groups of four makes of parts of the reward, and its log entry."""
+    given_ = grpo(folder) | {"batch": len(right), "steps": 1, "save_steps": 0} | more
+    given_["reward"] = WEIGHTS
+    parts = [
+        Fed("correct", [float(r) for r in right]),
+        Fed("judge", judged),
+        Fed("format", [1.0] * len(right)),
+    ]
+    trainer = watched(grpo_trainer(given_, parts), given_)
+    trainer.train()
+    return list(trainer._logs["advantages"]), trainer.state.log_history[0]
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[str, Any]]:
+    """A step of three groups: all right, all wrong, three of four right; the judge wobbles."""
+    judged = [0.50, 0.55, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5, 1.0, 0.0, 0.5, 1.0]
+    return advantages(tmp_path_factory.mktemp("step"), [*ALL_RIGHT, *ALL_WRONG, *DIVIDED], judged)
+
+
+def test_a_group_that_is_all_right_or_all_wrong_has_no_advantage(stepped: Any) -> None:
+    """TRL's own scaling makes advantages of 1.5 of the judge's 0.05."""
+    assert stepped[0][:8] == [0.0] * 8
+
+
+def test_the_judge_ranks_the_right_and_turns_none_of_them_against_the_verified_answer(
+    stepped: Any,
+) -> None:
+    """Judge 1.0, 0.0, 0.5 on right answers, 1.0 on the wrong one."""
+    best, least, middle, wrong = stepped[0][8:]
+    assert best > middle > least > 0 > wrong
+    rewards = np.array([0.25 + 0.25 * (0.3 * j + 0.1) for j in (1.0, 0.0, 0.5, 1.0)])
+    rewards[3] -= 1.0
+    expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
+    assert stepped[0][8:] == pytest.approx(list(expected), abs=1e-4)
+
+
+def test_a_step_logs_the_parts_as_they_were_given(stepped: Any) -> None:
+    entry = stepped[1]
+    assert entry["parts/correct"] == pytest.approx(7 / 12)
+    assert entry["parts/format"] == 1.0
+    assert entry["divided"] == pytest.approx(1 / 3)
+    assert entry["composite"] == pytest.approx(7 / 12 + 0.3 * entry["parts/judge"] + 0.1, abs=1e-5)
+
+
+def test_without_a_verified_difference_the_weights_stay_as_they_were(tmp_path: Path) -> None:
+    given_ = grpo(tmp_path) | {"batch": 8, "steps": 2, "save_steps": 0, "kl": 0.0, "lr": 1e-2}
+    given_["reward"] = WEIGHTS
+    rng = np.random.default_rng(0)
+    parts = [
+        Fed("correct", [*ALL_RIGHT, *ALL_WRONG] * 2),
+        Fed("judge", list(rng.random(16))),
+        Fed("format", list(rng.integers(0, 2, 16).astype(float))),
+    ]
+    trainer = watched(grpo_trainer(given_, parts), given_)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.train()
+    assert all(torch.equal(v, before[k]) for k, v in trainer.model.state_dict().items())
+
+
+def test_what_trl_would_choose_by_itself_is_pinned(tmp_path: Path) -> None:
+    trainer = grpo_trainer(grpo(tmp_path), [Reward("correct")])
+    assert {k: getattr(trainer.args, k) for k in PINNED} == PINNED
+    assert trainer.args.beta == Grpo().kl
+    assert trainer.args.reward_weights == [1.0]
+
+
+@given(
+    st.integers(2, 12).flatmap(
+        lambda n: st.lists(
+            st.tuples(st.booleans(), st.floats(0, 1), st.floats(0, 1)), min_size=n, max_size=n
+        )
+    )
+)
+def test_the_sign_of_an_advantage_is_that_of_the_verified_answer(
+    group: list[tuple[bool, float, float]],
+) -> None:
+    rewards = torch.tensor([[float(r), j, f] for r, j, f in group], dtype=torch.float64)
+    weights = torch.tensor(list(WEIGHTS.values()), dtype=torch.float64)
+    total = tempered(rewards, len(group)) @ weights
+    advantage = total - total.mean()
+    right = rewards[:, 0] == 1
+    if right.all() or not right.any():
+        assert not advantage.any()
+    else:
+        assert (advantage[right] > 0).all()
+        assert (advantage[~right] < 0).all()
+
+
+def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path) -> None:
+    """A real judge: each completion's own image and words, as it scores rows of the same words."""
+    given_ = grpo(tmp_path)
+    given_["reward"] = WEIGHTS
+    images, _ = read_training_set(Path(given_["data"]))
+    correct, judged, form = reward_parts(given_, images)
+    assert [p.__name__ for p in (correct, judged, form)] == list(WEIGHTS)
+    texts = [
+        render_completion("", "yes"),
+        render_completion("A cyst is seen.", "no"),
+        "no form at all",
+        render_completion("", "perhaps"),
+    ]
+    ids = ["0", "1", "2", "3"]
+    columns = {
+        "image_id": ids, "question": [QUESTION] * 4, "options": [OPTIONS] * 4, "gold": ["no"] * 4,
+    }  # fmt: skip
+    said = judged(texts, **columns)
+    judge = Judge(given_["judge"], "x", 1)
+    rows = [
+        Triplet(
+            id=i, image_id=i, generator_id="", task_id="", prompt_hash="", seed=0, sample=0,
+            round=1, question=QUESTION, options=OPTIONS, answer=a, rationale=r, raw="", logprob=0.0,
+        )
+        for i, a, r in (("0", "yes", ""), ("1", "no", "A cyst is seen."))
+    ]  # fmt: skip
+    scores = np.array([j.overall for j in judge.judge(rows, images)])
+    assert said[:2] == pytest.approx(list(1 / (1 + np.exp(-scores))), abs=1e-4)
+    assert said[0] != said[1]
+    assert said[2:] == [0.0, 0.0]  # neither has a form to be judged
+    assert correct(texts, **columns) == [0.0, 1.0, 0.0, 0.0]
+    assert form(texts, **columns) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_ = grpo(tmp_path)
+    given_["reward"] = WEIGHTS
+    images, _ = read_training_set(Path(given_["data"]))
+    judged = reward_parts(given_, images)[1]
+    asked: list[Any] = []
+    scores = Judge.scores
+
+    def listen(judge: Judge, requests: Any, *rest: Any) -> np.ndarray:
+        asked.extend(requests)
+        return scores(judge, requests, *rest)
+
+    monkeypatch.setattr(Judge, "scores", listen)
+    columns = {"image_id": ["3"], "question": [QUESTION], "options": [OPTIONS], "gold": ["no"]}
+    judged([render_completion("Seen.", "yes")], **columns)
+    assert [(r.png, r.text) for r in asked] == [
+        (images["3"], judge_prompt("compact", QUESTION, OPTIONS, "Seen.", "yes"))
+    ]
+
+
+def test_a_judge_without_weight_is_not_loaded(tmp_path: Path) -> None:
+    given_ = grpo(tmp_path) | {"judge": "nowhere", "reward": WEIGHTS | {"judge": 0.0}}
+    assert [p.__name__ for p in reward_parts(given_, {})] == ["correct", "format"]
+
+
+def test_every_step_is_logged_and_the_quarters_share_none(tmp_path: Path) -> None:
+    done = train_grpo(grpo(tmp_path) | {"save_steps": 0})
+    assert len(done["rewards"]) == done["steps"] == 4
+    assert done["reward_first"] == pytest.approx(done["rewards"][0], abs=1e-4)
+    assert done["reward"] == pytest.approx(done["rewards"][-1], abs=1e-4)
+    assert 0 <= done["teaching"] <= 1
+    assert quarters([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0]) == (1.5, 8.0)
+    assert quarters([1.0]) == (None, None)

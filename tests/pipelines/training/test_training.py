@@ -1,0 +1,159 @@
+"""Trainings that are interrupted go on from their last checkpoint to the same weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engine.config import MAX_PIXELS
+from engine.config.reward import Reward
+from engine.config.training import Grpo, Optimiser, Sft
+from engine.imaging.ingest import to_png
+from engine.prompts import answer_prompt, judge_prompt
+from engine.trainer import last_checkpoint, rate, write_training_set
+from engine.vlm import tiny
+from generators import phantoms
+from pipelines.training.grpo import train_grpo
+from pipelines.training.sft import train_sft
+from reward_model.model import load_reward_model
+from reward_model.training import train_judge
+
+QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
+PROMPT = answer_prompt("compact", QUESTION, OPTIONS, "direct")
+SETTINGS = {
+    "criteria": {"factuality": 1.0},
+    "prompts": "compact",
+    "max_pixels": MAX_PIXELS,
+    "calibration": [1.0, 0.0],
+}
+Train = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def said(answer: str) -> str:
+    return judge_prompt("compact", QUESTION, OPTIONS, "", answer)
+
+
+def arguments(folder: Path, section: Optimiser, row: dict[str, Any]) -> dict[str, Any]:
+    """Of a training of the tiny model on sixteen rows, a checkpoint after each second step."""
+    images = {str(n): to_png(phantoms.to_display(phantoms.draw("MR", n, 64))) for n in range(16)}
+    write_training_set(folder / "data", images, [{"image_id": i, **row} for i in images])
+    return section.model_dump() | {
+        "model": str(tiny.FOLDER),
+        "data": str(folder / "data"),
+        "out": str(folder / "weights"),
+        "seed": 0,
+        "threads": 1,
+        "max_pixels": MAX_PIXELS,
+        "settings": SETTINGS,
+    }
+
+
+def judge(folder: Path) -> dict[str, Any]:
+    row = {
+        "chosen": said("no"),
+        "rejected": said("yes"),
+        "criterion": "factuality",
+        "tier_chosen": 10.0,
+        "tier_rejected": 6.0,
+    }
+    return arguments(folder, Reward(batch=4, epochs=1, save_steps=2), row)
+
+
+def judge_lora(folder: Path) -> dict[str, Any]:
+    return judge(folder) | {"lora_rank": 4}
+
+
+def sft(folder: Path) -> dict[str, Any]:
+    row = {"prompt": PROMPT, "completion": "<answer>no</answer>"}
+    return arguments(folder, Sft(batch=4, epochs=1, save_steps=2), row)
+
+
+def sft_lora(folder: Path) -> dict[str, Any]:
+    return sft(folder) | {"lora_rank": 4}
+
+
+def grpo(folder: Path) -> dict[str, Any]:
+    row = {"prompt": PROMPT, "question": QUESTION, "options": list(OPTIONS), "gold": "no"}
+    section = Grpo(batch=8, group=4, steps=4, max_tokens=12, temperature=2, save_steps=2)
+    section.reward.judge = 0.0
+    given = arguments(folder, section, row)
+    judge, processor = load_reward_model(str(tiny.FOLDER))
+    judge.save(folder / "judge", SETTINGS)
+    processor.save_pretrained(folder / "judge")
+    return given | {"judge": str(folder / "judge")}
+
+
+class Stopped(Exception):
+    """In place of a `kill -9`."""
+
+
+@pytest.mark.parametrize(
+    ("train", "given"),
+    [
+        (train_judge, judge),
+        (train_judge, judge_lora),
+        (train_sft, sft),
+        (train_sft, sft_lora),
+        (train_grpo, grpo),
+    ],
+)
+def test_an_interrupted_training_ends_as_an_undisturbed_one(
+    train: Train,
+    given: Callable[[Path], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = given(tmp_path)
+    train(found)
+    weights, checkpoints = tmp_path / "weights", tmp_path / "weights.checkpoints"
+    calm = load_file(weights / "model.safetensors")
+    untrained = load_file(tiny.FOLDER / "model.safetensors")
+    assert not all(torch.equal(calm[name], untrained[name].float()) for name in untrained)
+    assert [path.name for path in checkpoints.glob("checkpoint-*")] == ["checkpoint-4"]
+    shutil.rmtree(weights)
+    shutil.rmtree(checkpoints)
+
+    write = Path.write_text
+
+    def stop_at_three(path: Path, text: str, **options: Any) -> int:
+        if path.suffix == ".progress" and text.startswith("3 "):
+            raise Stopped
+        return write(path, text, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stop_at_three)
+        with pytest.raises(Stopped):
+            train(found)
+    whole, half = checkpoints / "checkpoint-2", checkpoints / "checkpoint-3"
+    shutil.copytree(whole, half)
+    (half / "trainer_state.json").unlink()
+    assert last_checkpoint(found) == str(whole)
+
+    assert train(found)["steps"] == 4
+    again = load_file(weights / "model.safetensors")
+    assert calm.keys() == again.keys()
+    for name, tensor in calm.items():
+        assert torch.equal(tensor, again[name]), name
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6, 10, 11, 300])
+def test_no_step_of_a_training_is_at_a_learning_rate_of_nothing(steps: int) -> None:
+    warmup = -(-steps // 10)
+    rates = [rate(step, warmup, steps) for step in range(steps)]
+    assert min(rates) > 0
+    assert max(rates) == rates[warmup - 1] == 1
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup - 1 :] == sorted(rates[warmup - 1 :], reverse=True)
+
+
+def test_a_training_of_one_step_changes_weights(tmp_path: Path) -> None:
+    assert train_sft(sft(tmp_path) | {"batch": 16, "save_steps": 0})["steps"] == 1
+    trained = load_file(tmp_path / "weights" / "model.safetensors")
+    untrained = load_file(tiny.FOLDER / "model.safetensors")
+    assert not all(torch.equal(trained[name], untrained[name].float()) for name in untrained)

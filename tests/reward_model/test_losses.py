@@ -1,0 +1,218 @@
+"""The arithmetic of the judge: its two losses, its calibration, and how it is measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from engine.statistics import auc
+from engine.trainer import write_training_set
+from engine.vlm import Request
+from reward_model.calibration import fit_platt, probability
+from reward_model.measure import measure
+from reward_model.preferences import TIERS
+from reward_model.scoring import Judge
+from reward_model.training import CENTRE, pair_loss, tier_loss
+
+logit = st.floats(-20, 20, width=32)
+
+
+def loss_of(chosen: list[float], rejected: list[float]) -> float:
+    return float(pair_loss(torch.tensor(chosen), torch.tensor(rejected)))
+
+
+def slopes(chosen: float, rejected: float) -> tuple[float, float]:
+    """The pair loss's derivatives by the chosen and by the rejected score."""
+    scores = torch.tensor([chosen, rejected], dtype=torch.float64, requires_grad=True)
+    pair_loss(scores[:1], scores[1:]).backward()
+    assert scores.grad is not None
+    return float(scores.grad[0]), float(scores.grad[1])
+
+
+# The pair loss
+
+
+def test_the_pair_loss_is_bradley_terry_with_a_centred_sum() -> None:
+    one = -math.log(1 / (1 + math.exp(-1.5))) + 0.02 * 2.5**2
+    two = -math.log(1 / (1 + math.exp(4.0))) + 0.02 * 2.0**2
+    assert CENTRE == 0.02
+    assert loss_of([2.0], [0.5]) == pytest.approx(one, rel=1e-5)
+    assert loss_of([2.0, -1.0], [0.5, 3.0]) == pytest.approx((one + two) / 2, rel=1e-5)
+
+
+@given(logit, logit)
+def test_a_right_ranking_costs_less_than_a_wrong_one(one: float, two: float) -> None:
+    low, high = sorted((one, two))
+    assert loss_of([high], [low]) <= loss_of([low], [high])
+    if high - low > 1e-3:
+        assert loss_of([high], [low]) < loss_of([low], [high])
+
+
+@pytest.mark.parametrize("level", [-3.0, 0.0, 3.0])
+def test_a_step_downhill_raises_the_chosen_above_the_rejected(level: float) -> None:
+    chosen, rejected = slopes(level, level)
+    assert chosen - rejected == pytest.approx(-1.0)  # -2 sigmoid(0)
+    assert slopes(0.0, 0.0) == pytest.approx((-0.5, 0.5))
+
+
+@given(logit, logit)
+def test_a_step_downhill_pulls_the_sum_of_two_scores_to_zero(one: float, two: float) -> None:
+    """Only the second term sees the sum: its derivative by both scores together is 4c·sum."""
+    assert sum(slopes(one, two)) == pytest.approx(4 * CENTRE * (one + two), abs=1e-9)
+
+
+def test_scores_far_apart_cost_neither_overflow_nor_nothing() -> None:
+    assert loss_of([-1e4], [1e4]) == pytest.approx(2e4)
+    assert loss_of([1e4], [-1e4]) == 0
+
+
+# The loss of quality tiers
+
+
+def test_medgr2s_tiers_are_scaled_to_one_and_minus_one() -> None:
+    tiers = torch.tensor([TIERS[t] for t in ("expert", "perturbed", "incoherent", "irrelevant")])
+    assert tiers.tolist() == [10, 6, 0, -6]
+    assert float(tier_loss(torch.tensor([1.0, 0.5, -0.25, -1.0]), tiers)) == 0
+
+
+def test_the_tier_loss_is_the_mean_squared_error() -> None:
+    loss = tier_loss(torch.tensor([0.0, 0.5]), torch.tensor([10.0, -6.0]))
+    assert float(loss) == pytest.approx((1.0**2 + 1.5**2) / 2)
+
+
+def test_a_step_downhill_moves_a_score_towards_its_tier() -> None:
+    scores = torch.zeros(2, requires_grad=True)
+    tier_loss(scores, torch.tensor([10.0, -6.0])).backward()
+    assert scores.grad is not None
+    assert scores.grad.tolist() == pytest.approx([-1.0, 1.0])  # 2 (score - target) / 2 rows
+
+
+# Calibration
+
+
+def test_platt_finds_the_slope_and_offset_that_made_the_answers() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0.5, 2, 40_000)
+    accepted = rng.random(40_000) < expit(1.7 * scores - 0.6)
+    slope, offset = fit_platt(scores, accepted)
+    assert slope == pytest.approx(1.7, abs=0.06)
+    assert offset == pytest.approx(-0.6, abs=0.06)
+    chance = probability(scores, slope, offset)
+    for low in np.arange(0, 1, 0.2):  # as often accepted as it says
+        some = (chance >= low) & (chance < low + 0.2)
+        assert accepted[some].mean() == pytest.approx(chance[some].mean(), abs=0.03)
+
+
+def test_a_judge_that_ranks_backwards_is_not_turned_round() -> None:
+    scores = np.linspace(-3, 3, 200)
+    slope, offset = fit_platt(scores, scores < 0.3)
+    assert 0 < slope < 0.01
+    assert probability(scores, slope, offset) == pytest.approx(0.55, abs=0.02)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_with_one_class_nothing_is_fitted(seen: bool) -> None:
+    assert fit_platt(np.array([0.2, 3.0, -1.0]), np.array([seen] * 3)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(3, 3), (8, 2), (1, 6)])
+def test_perfectly_separated_scores_are_smoothed_as_platt_did(positive: int, negative: int) -> None:
+    """Two scores and two parameters: the fit meets (n+1)/(n+2) and 1/(m+2) exactly."""
+    scores = np.repeat([1.0, -1.0], [positive, negative])
+    slope, offset = fit_platt(scores, scores > 0)
+    high, low = probability(np.array([1.0, -1.0]), slope, offset)
+    assert high == pytest.approx((positive + 1) / (positive + 2), abs=1e-3)
+    assert low == pytest.approx(1 / (negative + 2), abs=1e-3)
+
+
+# Measuring a judge
+
+
+class Known(Judge):
+    """A judge whose three logits are the text that it is shown."""
+
+    def __init__(self) -> None:
+        self.settings = {"criteria": {"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}}
+
+    def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
+        return np.array([[float(word) for word in r.text.split()] for r in requests])
+
+
+def measured(folder: Path, pairs: list[tuple[str, str, str]]) -> dict[str, Any]:
+    """What `measure` says of pairs of (criterion, the chosen row's logits, the rejected row's)."""
+    rows = [
+        {"image_id": "i", "criterion": criterion, "chosen": chosen, "rejected": rejected}
+        for criterion, chosen, rejected in pairs
+    ]
+    write_training_set(folder, {"i": b""}, rows)
+    return measure(Known(), folder)
+
+
+def test_a_pair_is_ranked_by_its_own_criterion(tmp_path: Path) -> None:
+    pairs = [
+        ("factuality", "1 -9 -9", "0 9 9"),
+        ("reasoning", "-9 1 -9", "9 0 9"),
+        ("relevance", "-9 -9 1", "9 9 0"),
+        ("relevance", "9 9 0", "-9 -9 1"),
+    ]
+    assert measured(tmp_path, pairs)["pairwise"] == 0.75
+
+
+def test_a_tie_is_not_a_right_ranking(tmp_path: Path) -> None:
+    assert measured(tmp_path, [("factuality", "1 2 3", "1 0 0")])["pairwise"] == 0
+
+
+def test_auc_is_of_the_overall_score_on_factuality_pairs_alone(tmp_path: Path) -> None:
+    wrong_elsewhere = [("reasoning", "-9 -9 -9", "9 9 9"), ("relevance", "-9 -9 -9", "9 9 9")]
+    # Overall: chosen 1.2 and 2.0, rejected 1.0 and 1.5; by factuality alone it would be 0.5.
+    facts = [("factuality", "0 3 3", "1 1 1"), ("factuality", "2 2 2", "1.5 1.5 1.5")]
+    found = measured(tmp_path, wrong_elsewhere + facts)
+    assert found["auc"] == 0.75
+    assert found["n_holdout"] == 4
+
+
+def test_chosen_rows_are_the_positives(tmp_path: Path) -> None:
+    good = [("factuality", f"{2 + n} 0 0", f"{-n} 0 0") for n in range(4)]
+    turned = [(criterion, rejected, chosen) for criterion, chosen, rejected in good]
+    right, wrong = measured(tmp_path / "a", good), measured(tmp_path / "b", turned)
+    assert (right["auc"], right["pairwise"]) == (1, 1)
+    assert (wrong["auc"], wrong["pairwise"]) == (0, 0)
+
+
+def test_the_calibration_is_platts_of_the_same_scores(tmp_path: Path) -> None:
+    facts = [("factuality", f"{n} 0 0", f"{n - 3} 0 0") for n in range(6)]
+    noise = [("relevance", "50 50 -50", "-50 -50 50")] * 3
+    scores = 0.6 * np.array([*range(6), *range(-3, 3)], dtype=float)
+    chosen = np.repeat([True, False], 6)
+    found = measured(tmp_path, noise + facts)
+    assert found["calibration"] == pytest.approx(fit_platt(scores, chosen))
+    assert found["auc"] == round(auc(scores, chosen), 4)
+
+
+def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:
+    class Watching(Known):
+        def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
+            seen.extend(requests)
+            return super().scores(requests)
+
+    seen: list[Request] = []
+    rows = [
+        {"image_id": i, "criterion": "factuality", "chosen": "1 1 1", "rejected": "0 0 0"}
+        for i in "ab"
+    ]
+    write_training_set(tmp_path, {"a": b"first", "b": b"second"}, rows)
+    measure(Watching(), tmp_path)
+    assert [(r.png, r.text) for r in seen] == [
+        (b"first", "1 1 1"),
+        (b"second", "1 1 1"),
+        (b"first", "0 0 0"),
+        (b"second", "0 0 0"),
+    ]
