@@ -24,7 +24,7 @@ class Truth:
     """What the image shows, exactly. What does not apply is None: without a finding `side`, `size`
     and `size_mm`; a side where sides mean nothing (a liver, an eye's own scan, skin, a slide).
 
-    `attributes` hold what else can be asked (see `generators.questions`) and exact measures.
+    `attributes` hold what else can be asked (see `generators.phantoms.bank`) and exact measures.
     """
 
     modality: str
