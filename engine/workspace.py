@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +29,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.config import deciding
@@ -39,52 +37,15 @@ from engine.lineage import chain
 from engine.lineage.files import file_hash, is_litter, read_hashed, shards_in
 from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
+from engine.shards import flush, is_whole, replace_file, write_shard
 
 SCHEMA_VERSION = 2
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    """Make a file's bytes, or renames in a folder, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def is_whole(shard: Path) -> bool:
-    """Whether a Parquet file can be read; a disk that was full or failed may have torn it."""
-    try:
-        pq.read_metadata(shard)
-    except (pa.ArrowException, OSError):
-        return False
-    return True
 
 
 def utc(seconds: float | None = None) -> str:
     """Seconds since the epoch, or now, as RFC 3339 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
-    """Write a Parquet file under a temporary name and rename it when whole."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    path = folder / f"{name}.parquet"
-    replace_file(path, sink.getvalue().to_pybytes())
-    return path
 
 
 @dataclass
@@ -331,7 +292,7 @@ class Workspace:
         replace_file(stage.folder / "commit.json", json.dumps(commit, indent=1).encode())
         target = self.events / f"{sequence:05d}-{stage.name}-r{stage.round}"
         stage.folder.rename(target)
-        _flush(self.events)
+        flush(self.events)
         with suppress(LedgerBusy):  # a reader that will not let go costs the ledger a stage's delay
             self.ledger().sync(self.events)
         return commit
@@ -364,13 +325,13 @@ class Workspace:
         same = target.exists() and folder_id(target) == model_id
         kept = target if same else source
         for path in [*kept.rglob("*"), kept]:
-            _flush(path)
+            flush(path)
         if same:
             shutil.rmtree(source)
         else:
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
-        _flush(self.models)
+        flush(self.models)
         return model_id, target
 
 

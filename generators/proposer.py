@@ -18,7 +18,8 @@ from engine.answers.parsing import Question, parse_completion, parse_question
 from engine.config.generator import Generator
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Image, Prompt, Task, Triplet, content_id
-from engine.vlm import VLM, Request, Sample, Sampling, open_vlm
+from engine.vlm.backends import open_vlm
+from engine.vlm.protocol import VLM, Request, Sample, Sampling
 from generators import proposer
 
 

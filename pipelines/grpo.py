@@ -17,9 +17,10 @@ from engine.caveats import at_chance
 from engine.config.training import Grpo, RewardWeights
 from engine.prompts import answer_prompt
 from engine.records import Model, Preference, Triplet, unique
+from engine.shards import replace_file
 from engine.trainer import first_use, write_training_set
-from engine.vlm import Sampling
-from engine.workspace import Stage, replace_file
+from engine.vlm.protocol import Sampling
+from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.evaluation.examination import ask, examine
 from pipelines.record import (

@@ -21,7 +21,7 @@ def measure(judge: Judge, data: Path) -> dict[str, Any]:
     interval from resampling images; None where there is no such pair. A pair without a finite score
     counts as one that the judge got wrong, and is in no AUC. Raises TriptychError where none has.
     """
-    from engine.vlm import Request
+    from engine.vlm.protocol import Request
     from reward_model.criteria import CRITERIA
 
     images, rows = read_training_set(data)

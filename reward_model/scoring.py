@@ -9,9 +9,9 @@ import numpy as np
 from engine import cluster
 from engine.prompts import judge_prompt
 from engine.records import Judgement, Triplet, content_id
-from engine.vlm import Request
 from engine.vlm.inputs import sift
 from engine.vlm.memory import Parts
+from engine.vlm.protocol import Request
 from reward_model.calibration import probability
 from reward_model.criteria import CRITERIA
 

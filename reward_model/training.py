@@ -28,8 +28,8 @@ from engine.trainer import (
     watched,
     weights_dtype,
 )
-from engine.vlm import Request
 from engine.vlm.inputs import encode
+from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA
 from reward_model.measure import measure
 from reward_model.model import load_reward_model

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from engine.caveats import of_selection
-from engine.hub.export import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
+from engine.hub.selection import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN

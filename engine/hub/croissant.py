@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.hub.export import NOT_STATED, SELECTED, counted, told_by_id
+from engine.hub.selection import NOT_STATED, SELECTED, counted, told_by_id
 from engine.lineage import chain
 from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger

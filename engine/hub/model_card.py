@@ -10,7 +10,7 @@ import yaml
 from engine.caveats import of_judge
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE, section, table
-from engine.hub.export import told_of
+from engine.hub.selection import told_of
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.hub.export import SELECTED, SPLITS, export_held
+from engine.hub.export import export_held
+from engine.hub.selection import SELECTED, SPLITS
 from engine.lineage.agreement import agreed
 from engine.lineage.files import hashes_of
 from engine.records import Dataset, Membership, canonical, content_id

@@ -39,7 +39,7 @@ def redact(
 
     The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
     """
-    from engine.workspace import replace_file
+    from engine.shards import replace_file
 
     fingerprint = content_id("withdraw", withdrawal.id)
     aside = workspace.root / "redacting" / fingerprint
@@ -66,7 +66,7 @@ def _rewrite(
     aside: Path, shard: Path, digest: str | None, column: str, ids: list[str]
 ) -> list[str]:
     """Write a shard aside without the rows whose column is one of `ids`; the ids of these rows."""
-    from engine.workspace import write_shard
+    from engine.shards import write_shard
 
     keys = read_hashed(shard, digest, ["id", column] if column != "id" else ["id"])
     held = pc.is_in(keys[column], pa.array(ids, pa.string()))

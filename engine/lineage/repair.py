@@ -26,7 +26,7 @@ def mend(workspace: Workspace, thorough: bool = False) -> None:
     `thorough` hashes every shard, and puts back those that were changed too. Raises TriptychError
     where the ledger cannot give one back.
     """
-    from engine.workspace import is_whole
+    from engine.shards import is_whole
 
     record = chain.links(workspace)
     hashes = chain.shard_hashes(record)
@@ -48,7 +48,7 @@ def mend(workspace: Workspace, thorough: bool = False) -> None:
 
 def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -> bool:
     """Write a shard from the ledger's rows of its stage; whether its hash is the recorded one."""
-    from engine.workspace import write_shard
+    from engine.shards import write_shard
 
     table = shard.stem.rpartition("-")[0]
     try:

@@ -24,7 +24,8 @@ from engine.lineage.files import hashes_of, is_litter, shards_in
 from engine.lineage.ledger import Ledger
 from engine.lineage.schema import REFERENCES, Reference
 from engine.records import Dataset, Model, Row, Task, from_arrow
-from engine.workspace import Workspace, is_whole
+from engine.shards import is_whole
+from engine.workspace import Workspace
 
 Problem = dict[str, str]
 

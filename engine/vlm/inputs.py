@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
-from engine.vlm import Request
+from engine.vlm.protocol import Request
 
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses 200 and more
 REFUSALS = (ValueError, IndexError, KeyError, StopIteration, OSError)  # of what is shown

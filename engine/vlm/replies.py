@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from engine.errors import TriptychError
-from engine.vlm import Request, Sample, Sampling
 from engine.vlm.inputs import REFUSALS, one_line, plain, within_budget
+from engine.vlm.protocol import Request, Sample, Sampling
 
 PASSING = {408, 425, 429}  # and all from 500 on: asked again
 OF_ALL = {401, 402, 404, 405, 407}  # and redirects: no other request would fare better

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.vlm import Request, Sampling
+from engine.vlm.protocol import Request, Sampling
 
 # Below 1 by more than float32 rounds, so that a number never falls behind the last token.
 _BELOW_ONE = 1 - 1e-6

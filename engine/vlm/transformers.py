@@ -9,10 +9,10 @@ import numpy as np
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
-from engine.vlm import Request, Sample, Sampling
 from engine.vlm.attention import batch_vision_attention
 from engine.vlm.inputs import check_room, sift
 from engine.vlm.memory import Parts
+from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import inverse_transform, uniforms
 from engine.vlm.weights import located
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
-from engine.vlm import Request, Sample, Sampling
 from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
+from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import stream_seed
 from engine.vlm.transformers import load_processor, vision_token_ids
 from engine.vlm.weights import located

@@ -19,11 +19,13 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from generators.phantoms import draw
 from generators.phantoms.base import GENERATOR, VERSION, Phantom
-from generators.phantoms.dicom_codes import code_item, decimal, region_item
+from generators.phantoms.dicom_codes import code_item, decimal, region_item, uid
 from generators.phantoms.dicom_light import add_dermoscopy, add_fundus, add_microscopy, add_oct
 from generators.phantoms.segmentation import write_segmentation
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+
 # Kind of phantom -> DICOM modality, SOP class.
 KINDS = {
     "CT": ("CT", _STORAGE + "2"),
@@ -37,14 +39,12 @@ KINDS = {
     "dermoscopy": ("DMS", _STORAGE + "77.1.7"),  # Dermoscopic Photography
     "histology": ("GM", _STORAGE + "77.1.2"),  # VL Microscopic
 }
+
+
 DATE, TIME = "20000101", "120000"
+
+
 CT_INTERCEPT = -1024
-
-
-def uid(*parts: Any) -> UID:
-    """A UID under 2.25 (PS3.5 B.2) from the hash of `parts`: the same parts, the same UID."""
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def write_dicom(phantom: Phantom, path: Path, patient: str, uid_seed: str | int) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from generators.phantoms.base import Phantom
 
@@ -34,3 +39,9 @@ def region_item(phantom: Phantom) -> Dataset:
 def decimal(value: float) -> str:
     """A DS value: at most 16 characters."""
     return f"{value:.8g}"
+
+
+def uid(*parts: Any) -> UID:
+    """A UID under 2.25 (PS3.5 B.2) from the hash of `parts`: the same parts, the same UID."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")

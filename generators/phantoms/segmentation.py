@@ -19,7 +19,7 @@ def write_segmentation(phantom: Phantom, image: Dataset, path: Path) -> None:
     from highdicom.seg import Segmentation, SegmentDescription
     from pydicom.sr.codedict import codes
 
-    from generators.phantoms.dicom import uid
+    from generators.phantoms.dicom_codes import uid
 
     if not phantom.mask.any():
         raise ValueError("this phantom has no finding, so there is no mask to write")

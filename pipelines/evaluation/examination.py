@@ -11,8 +11,9 @@ from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
 from engine.prompts import answer_prompt
 from engine.records import Evaluation, Image, Model, Triplet, content_id
-from engine.vlm import VLM, Request, Sampling, open_vlm
-from engine.workspace import replace_file
+from engine.shards import replace_file
+from engine.vlm.backends import open_vlm
+from engine.vlm.protocol import VLM, Request, Sampling
 from pipelines.context import Context
 from reward_model.experts.expert import Exemplar
 

@@ -17,7 +17,7 @@ from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
 from engine.errors import TriptychError
 from engine.prompts import judge_prompt
-from engine.vlm import Request
+from engine.vlm.protocol import Request
 from pipelines.training.advantages import VERIFIED
 from reward_model.scoring import Judge
 

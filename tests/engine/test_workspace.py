@@ -31,7 +31,8 @@ from engine.records import (
     to_arrow,
     unique,
 )
-from engine.workspace import Workspace, write_shard
+from engine.shards import write_shard
+from engine.workspace import Workspace
 
 CONFIG = {"seed": 0, "rounds": 2}
 TASK = Task.make("MR", "disease", "easy", "closed", "direct")

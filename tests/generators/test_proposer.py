@@ -10,7 +10,9 @@ import pytest
 from engine.answers.parsing import render_completion, render_question
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Image, Prompt, Task, Triplet
-from engine.vlm import Request, Sample, Sampling, open_vlm, tiny
+from engine.vlm import tiny
+from engine.vlm.backends import open_vlm
+from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import Plan, prompt_of, propose
 from tests.drawn_workspace import drawn
 from tests.lineage_workspace import make_image

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.config import build
 from engine.records import content_id
-from engine.vlm import Sampling
+from engine.vlm.protocol import Sampling
 from engine.workspace import Workspace
 from pipelines.context import Context
 from pipelines.evaluation.examination import ask

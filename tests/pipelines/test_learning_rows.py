@@ -18,7 +18,7 @@ from engine.errors import TriptychError
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Decision, Evaluation, Image, Task, Triplet
 from engine.statistics import cluster_bootstrap
-from engine.vlm import Sampling
+from engine.vlm.protocol import Sampling
 from engine.workspace import Stage, Workspace
 from pipelines.context import Context
 from pipelines.evaluation.examination import ask

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from engine.statistics import auc
 from engine.trainer import write_training_set
-from engine.vlm import Request
+from engine.vlm.protocol import Request
 from reward_model.calibration import fit_platt, probability
 from reward_model.measure import measure
 from reward_model.preferences import TIERS

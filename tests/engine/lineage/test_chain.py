@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from engine.errors import TriptychError
 from engine.lineage.chain import check, file_hash, head, links, sign, verify_signature
 from engine.records import Refusal, content_id, to_arrow
-from engine.workspace import Workspace, write_shard
+from engine.shards import write_shard
+from engine.workspace import Workspace
 
 CONFIG = {"seed": 0, "rounds": 2}
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.lineage import measure
 from engine.errors import TriptychError
-from engine.hub.export import SELECTED
+from engine.hub.selection import SELECTED
 from engine.lineage import chain, questions, schema
 from engine.lineage.ledger import INDEXED
 from engine.lineage.trace import trace
@@ -327,10 +327,10 @@ def test_what_follows_a_migration_vouches_for_what_was_there(copy: Workspace) ->
 def test_a_migration_that_was_cut_short_is_taken_up(
     copy: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import workspace as module
+    from engine import shards
 
     as_version_1(copy.root)
-    real, calls = module.replace_file, iter(range(100))
+    real, calls = shards.replace_file, iter(range(100))
 
     def power_cut(path: Path, data: bytes) -> None:
         if next(calls) == 3:

@@ -21,8 +21,10 @@ import pytest
 from engine.config.select import Select
 from engine.errors import TriptychError
 from engine.records import Image, Task
-from engine.vlm import Request, Sample, Sampling, endpoint, open_vlm
+from engine.vlm import endpoint
+from engine.vlm.backends import open_vlm
 from engine.vlm.endpoint import EndpointVLM
+from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import Plan, propose
 from reward_model.threshold import choose
 from tests.reward_model.test_select import judged, row

@@ -17,8 +17,10 @@ from engine.errors import TriptychError
 from engine.guards import guarded
 from engine.imaging.ingest import to_png
 from engine.prompts import answer_prompt, ask_prompt
-from engine.vlm import Request, Sampling, open_vlm, tiny
+from engine.vlm import tiny
+from engine.vlm.backends import open_vlm
 from engine.vlm.memory import Parts, ran_out
+from engine.vlm.protocol import Request, Sampling
 from engine.vlm.streams import inverse_transform, uniforms
 from engine.vlm.transformers import TransformersVLM
 from engine.workspace import Workspace

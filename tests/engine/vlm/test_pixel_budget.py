@@ -24,7 +24,7 @@ from engine.prompts import answer_prompt, judge_prompt
 from engine.records import Image as ImageRow
 from engine.records import Task, Triplet
 from engine.trainer import write_training_set
-from engine.vlm import Request, Sampling, open_vlm
+from engine.vlm.backends import open_vlm
 from engine.vlm.inputs import (
     MAX_ASPECT,
     chat_text,
@@ -34,6 +34,7 @@ from engine.vlm.inputs import (
     sift,
     within_budget,
 )
+from engine.vlm.protocol import Request, Sampling
 from engine.vlm.tiny import FOLDER
 from engine.vlm.transformers import load_processor
 from generators.proposer import Plan, propose
@@ -266,7 +267,7 @@ def test_a_question_too_long_to_be_answered_ends_no_batch(model: str) -> None:
             self.model = open_vlm(model, max_model_len=200, threads=1, max_pixels=BUDGET)
 
         def generate(self, requests: Any, sampling: Sampling) -> Any:
-            from engine.vlm import Sample
+            from engine.vlm.protocol import Sample
 
             if sampling.n > 1:
                 return self.model.generate(requests, sampling)

@@ -14,9 +14,11 @@ from engine.answers.parsing import parse_completion, parse_question
 from engine.errors import TriptychError
 from engine.imaging.ingest import to_png
 from engine.prompts import answer_prompt, ask_prompt, judge_prompt
-from engine.vlm import Request, Sampling, open_vlm, tiny
+from engine.vlm import tiny
 from engine.vlm.attention import NAME
+from engine.vlm.backends import open_vlm
 from engine.vlm.inputs import encode
+from engine.vlm.protocol import Request, Sampling
 from engine.vlm.transformers import TransformersVLM
 from generators import phantoms
 from pipelines.tiny.muon import Muon, orthogonalise

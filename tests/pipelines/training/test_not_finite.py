@@ -22,7 +22,8 @@ from engine.errors import TriptychError
 from engine.records import Task
 from engine.statistics import auc, auc_interval, cluster_bootstrap
 from engine.trainer import arguments_of, resumable, watched, write_training_set
-from engine.vlm import Request, Sample, Sampling, tiny
+from engine.vlm import tiny
+from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import Plan, propose
 from pipelines.training.grpo import train_grpo
 from pipelines.training.sft import train_sft

@@ -1,0 +1,85 @@
+"""Which rows leave the workspace, and how they are counted: export, card and Croissant stand on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.lineage.ledger import Ledger
+from engine.lineage.withdrawals import WITHDRAWN
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
+
+
+NOT_STATED = "not stated"
+
+
+COUNTED = (
+    "split",
+    "modality",
+    "question_type",
+    "origin",
+    "is_synthetic",
+    "round",
+    "generator_id",
+    "judge_id",
+)
+
+
+# One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
+# its decision stood on; an expert's row needs no decision, but a decision against it counts.
+SELECTED = f"""
+WITH withdrawn AS ({WITHDRAWN}), latest AS (
+    SELECT * FROM decisions
+    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
+), judged AS (
+    SELECT j.* FROM judgements j LEFT JOIN latest USING (triplet_id)
+    WHERE latest.sequence IS NULL OR j.sequence <= latest.sequence
+    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY j.sequence DESC, j.id) = 1
+), written AS (
+    SELECT * FROM triplets QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+), pictures AS (
+    SELECT * FROM images QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+), wanted AS (
+    SELECT * FROM tasks QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+)
+SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy,
+    k.question_type, k.difficulty, k.prompt_style, j.overall AS reward, j.probability, t.round,
+    i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
+    CASE WHEN i.is_synthetic THEN i.source END AS source,
+    CASE WHEN t.generator_id = 'expert' THEN 'expert' ELSE 'generated' END AS origin, i.split
+FROM written t JOIN pictures i ON i.id = t.image_id
+LEFT JOIN wanted k ON k.id = t.task_id
+LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
+WHERE coalesce(d.keep, t.generator_id = 'expert')
+    AND t.image_id NOT IN (SELECT id FROM withdrawn)
+"""
+
+
+def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:
+    """Exported rows by the values of each of `COUNTED`, in one pass; values in order."""
+    sets = ", ".join(f"({column})" for column in COUNTED)
+    rows = ledger.sql(
+        f"SELECT {', '.join(COUNTED)}, grouping({', '.join(COUNTED)}) AS rolled_up, count(*) AS n "
+        f"FROM ({SELECTED}) GROUP BY GROUPING SETS ({sets}) ORDER BY ALL"
+    )
+    counts: dict[str, dict[Any, int]] = {column: {} for column in COUNTED}
+    for row in rows:  # a bit is 0 for the column that a row counts, the first column's is highest
+        bits = f"{row['rolled_up']:0{len(COUNTED)}b}"
+        column = COUNTED[bits.index("0")]
+        value = row[column]
+        counts[column][NOT_STATED if value is None else value] = row["n"]
+    return counts
+
+
+def told_of(known_by: str, path: str) -> str:
+    """What an id does not say of a model: its Hub commit, or that its weights are not known."""
+    if known_by == "name":
+        return f"{path} at an endpoint: which weights answered cannot be known"
+    return path if known_by == "commit" else ""
+
+
+def told_by_id(ledger: Ledger) -> dict[str, str]:
+    """`told_of` by id, of the models of which there is something to tell."""
+    rows = ledger.sql("SELECT DISTINCT id, known_by, path FROM models ORDER BY ALL")
+    told = {row["id"]: told_of(row["known_by"], row["path"]) for row in rows}
+    return {model: text for model, text in told.items() if text}
