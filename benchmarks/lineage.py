@@ -30,6 +30,7 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
+from engine.lineage.opening import writing
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
 from engine.lineage.withdraw import withdraw
@@ -241,7 +242,7 @@ def command_seconds(workspace: Workspace, *words: str) -> float:
 
 def measure(root: Path, triplets: int) -> dict[str, Any]:
     """Build, load, ask; every figure in one dictionary."""
-    with Workspace.writing(root, "benchmark", {"name": "benchmark"}) as workspace:
+    with writing(root, "benchmark", {"name": "benchmark"}) as workspace:
         maker = Maker(workspace, triplets)
         fill(maker)
         maker.db.close()

@@ -19,6 +19,7 @@ shard is used only where it has its hash: whoever reads one looks.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 import time
@@ -33,7 +34,7 @@ import pyarrow.parquet as pq
 
 from engine.config import deciding
 from engine.errors import TriptychError
-from engine.lineage import chain
+from engine.lineage import links
 from engine.lineage.files import file_hash, is_litter, read_hashed, shards_in
 from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
@@ -95,32 +96,9 @@ class Workspace:
             )
         return cls(root)
 
-    @classmethod
     @contextmanager
-    def writing(cls, root: Path, name: str, config: dict[str, Any]) -> Iterator[Workspace]:
-        """Open (or make) a workspace as its one writer.
-
-        Raises TriptychError where another run has it open, or another configuration made it.
-        """
-        workspace = cls(root)
-        for folder in (workspace.events, workspace.work, workspace.models):
-            folder.mkdir(parents=True, exist_ok=True)
-        with workspace._locked():
-            workspace._claim(name, config)
-            workspace._open()
-            yield workspace
-
-    @classmethod
-    @contextmanager
-    def maintaining(cls, root: Path) -> Iterator[Workspace]:
-        """Open an existing workspace as its one writer, whatever configuration made it."""
-        workspace = cls.existing(root)
-        with workspace._locked():
-            workspace._open()
-            yield workspace
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Be its one writer; raises TriptychError where another run is. See `lineage.opening`."""
         lock = (self.root / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,16 +126,7 @@ class Workspace:
         """Whether this process has it open for writing."""
         return self._lock is not None
 
-    def _open(self) -> None:
-        """Bring the record to this version, mend it, finish a withdrawal cut short, catch up."""
-        from engine.lineage import redaction, repair
-
-        self._migrate()
-        repair.mend(self)
-        if not redaction.finish(self):
-            self.ledger().sync(self.events)
-
-    def _migrate(self) -> None:
+    def migrate(self) -> None:
         """Take the record from the version that it is of to ours, one version after the other.
 
         Each step may be run again where it was cut short. Raises TriptychError where the record is
@@ -174,7 +143,11 @@ class Workspace:
             content["schema"] = version + 1
             replace_file(path, json.dumps(content, indent=1).encode())
 
-    def _claim(self, name: str, config: dict[str, Any]) -> None:
+    def claim(self, name: str, config: dict[str, Any]) -> None:
+        """Say in workspace.json which configuration it is of.
+
+        Raises TriptychError where that is another.
+        """
         path = self.root / "workspace.json"
         if path.exists():
             content = self.described()
@@ -238,19 +211,30 @@ class Workspace:
 
         Raises TriptychError where one cannot be read.
         """
-        return [link.commit | {"folder": link.name} for link in chain.sound_links(self.events)]
+        return [link.commit | {"folder": link.name} for link in links.sound_links(self.events)]
 
     def shards(self, table: str) -> Iterator[tuple[dict[str, Any], Path, str | None]]:
         """Committed shards of a table in order: their commit, path and SHA-256.
 
         The last is None where a shard is older than the hash chain.
         """
-        record = chain.sound_links(self.events)
-        hashes = chain.shard_hashes(record) if self.vouched is None else self.vouched
+        record = links.sound_links(self.events)
+        hashes = links.shard_hashes(record) if self.vouched is None else self.vouched
         for link in record:
             for path in link.shards:
                 if path.name.startswith(f"{table}-") and hashes.get(path, "") is not None:
                     yield link.commit, path, hashes.get(path)
+
+    @property
+    def origin(self) -> str:
+        """The hash that the first commit continues from: the configuration's."""
+        return hashlib.sha256(canonical(self.config).encode()).hexdigest()
+
+    @property
+    def head(self) -> str:
+        """The hash that the next commit continues from: the newest commit's, or the origin."""
+        folders = links.event_folders(self.events)
+        return links.read_link(folders[-1]).hash if folders else self.origin
 
     def committed(self, fingerprint: str) -> dict[str, Any] | None:
         """The commit with this fingerprint, if there is one."""
@@ -271,8 +255,8 @@ class Workspace:
         for shard in shards:
             table = shard.stem.rpartition("-")[0]
             rows[table] = rows.get(table, 0) + pq.read_metadata(shard).num_rows
-        before = chain.event_folders(self.events)
-        sequence = chain.number_of(before[-1].name) + 1 if before else 0
+        before = links.event_folders(self.events)
+        sequence = links.number_of(before[-1].name) + 1 if before else 0
         commit = {
             "sequence": sequence,
             "stage": stage.name,
@@ -285,7 +269,7 @@ class Workspace:
             "metrics": stage.metrics,
             "schema": SCHEMA_VERSION,
             "shards": {shard.name: file_hash(shard) for shard in shards},
-            "previous": chain.head(self),
+            "previous": self.head,
         }
         if stage.redactions:
             commit["redactions"] = stage.redactions
@@ -341,7 +325,7 @@ def _record_hashes(workspace: Workspace) -> None:
     Columns that version 2 added are read as empty from shards that do not have them. Commits stay
     as they are where the record is chained, since the chain is over their bytes.
     """
-    record = chain.links(workspace)
+    record = links.links(workspace.events)
     if any("previous" in link.commit for link in record):
         return
     for link in record:

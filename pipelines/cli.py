@@ -129,7 +129,7 @@ def ingest(
 
 def _review(root: Path, overrides: list[str], release: list[str], drop: list[str], by: str) -> None:
     """Show what waits, after the decisions where there are any."""
-    from engine.workspace import Workspace
+    from engine.lineage.opening import writing
     from pipelines.commands import review
     from pipelines.context import config_of
     from pipelines.progress import Display
@@ -138,7 +138,7 @@ def _review(root: Path, overrides: list[str], release: list[str], drop: list[str
     if (release or drop) and not by.strip():
         raise TriptychError("say who decides: --by PSEUDONYM")
     display = Display()
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with writing(root, config.name, config.recorded()) as workspace:
         if release or drop:
             released, dropped = review.decide(config, workspace, release, drop, by.strip())
             display.done(f"{released} released, {dropped} dropped by {by.strip()}")
@@ -199,11 +199,11 @@ def export(
     """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
     if push is None and (private is not None or dry_run):
         raise TriptychError("--private, --public and --dry-run go with --push OWNER/NAME")
-    from engine.workspace import Workspace
+    from engine.lineage.opening import maintaining
     from pipelines.commands import export as leaving
     from pipelines.progress import Display
 
-    with Workspace.maintaining(workspace) as place:
+    with maintaining(workspace) as place:
         leaving.export(place, Display(), push, private, dry_run)
 
 

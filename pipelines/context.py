@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engine import cluster
 from engine.config import Config, build
 from engine.config.cluster import Cluster
 from engine.errors import TriptychError
+from engine.lineage.opening import writing
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
 from engine.records import (
@@ -27,6 +29,7 @@ from engine.records import (
 from engine.vlm.weights import is_commit, known_id, located, outside_model
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
+from pipelines.source import check_source
 
 
 @dataclass
@@ -239,12 +242,9 @@ def config_of(root: Path, overrides: list[str] | None = None) -> Config:
 @contextmanager
 def opened(config: Config, root: Path, where: Cluster | None = None) -> Iterator[Context]:
     """A context with its workspace locked and Ray started, `where` it is not as configured."""
-    from engine import cluster
-    from pipelines.source import check_source
-
     if not (root / "workspace.json").is_file():
         check_source(config, root)
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with writing(root, config.name, config.recorded()) as workspace:
         cluster.start(where or config.cluster)
         try:
             yield Context(workspace, config)

@@ -71,7 +71,7 @@ def ingest(context: Context, stage: Stage) -> None:
     folder, rules = source_folder(config, workspace.root), rules_of(config, workspace.root)
     outside = context.outside_models()  # first: a model that nobody knows is told before the work
     if config.source.path is None:
-        rules = replace(rules, drawn=draw_phantoms(context, folder))
+        rules = replace(rules, drawn=draw_phantoms(config, folder, context.display))
     files = [folder / name for name in sorted(rules.drawn)] or list_files(folder)
     files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
     if left:

@@ -16,7 +16,6 @@ from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_
 from engine.sets.benchmark import Benchmark
 from engine.sets.vqa_rad import read_gold
 from generators.phantoms.dicom import write_cohort
-from pipelines.context import Context
 from pipelines.progress import Display
 
 DRAWN = "SHA256SUMS"  # what was drawn, in the form of sha256sum
@@ -74,20 +73,20 @@ def check_source(config: Config, root: Path) -> None:
     secret_key(config.source, config.seed, root)
 
 
-def draw_phantoms(context: Context, folder: Path) -> dict[str, str]:
+def draw_phantoms(config: Config, folder: Path, display: Display) -> dict[str, str]:
     """Write the configured phantoms as DICOM; returns the SHA-256 of each by its path below.
 
     folder/SHA256SUMS says what was drawn here; what stands there unchanged is not drawn again, and
     any other file is no phantom. Masks go beside the folder, into segmentations/, so that they are
     not taken for images.
     """
-    source = context.config.source
+    source = config.source
     counts: list[tuple[str, int]] = list(source.phantoms.items())
     total = sum(source.phantoms.values())
     masks = folder.with_name("segmentations") if source.segmentations else None
     if masks and find_spec("highdicom") is None:
         raise TriptychError("source.segmentations needs highdicom: pip install 'triptych[seg]'")
-    seed, difficulty = context.config.seed, source.difficulty
+    seed, difficulty = config.seed, source.difficulty
     folder.mkdir(parents=True, exist_ok=True)
     drawn = _drawn_before(folder)
     done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks, drawn)
@@ -98,7 +97,7 @@ def draw_phantoms(context: Context, folder: Path) -> dict[str, str]:
                 drawn[name] = file_hash(path)
                 print(f"{drawn[name]}  {name}", file=sums, flush=True)
             if number % 20 == 0:
-                context.display.advance(number, total, "phantoms")
+                display.advance(number, total, "phantoms")
     return drawn
 
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from engine.hub.export import export
 from engine.imaging import ocr
+from engine.lineage.opening import writing
 from engine.workspace import Workspace
 
 # A busy machine is no defect, and every machine tries the same cases;
@@ -112,7 +113,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     from tests.round_workspace import fill
 
     root = tmp_path_factory.mktemp("full") / "w"
-    with Workspace.writing(root, "demo", {"licence": "cc-by-4.0", "name": "demo"}) as workspace:
+    with writing(root, "demo", {"licence": "cc-by-4.0", "name": "demo"}) as workspace:
         fill(workspace)
     return Workspace.existing(root)
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from engine.hub.publish import publish
 from engine.imaging.ingest import pixels_id, to_png
+from engine.lineage.opening import writing
 from engine.lineage.runs import this_run
 from engine.records import (
     Consumption,
@@ -230,7 +231,7 @@ def fill(workspace: Workspace, rounds: int = 2, seed: int = 0) -> None:
 
 def made(root: Path, rounds: int = 2, seed: int = 0, export: bool = False) -> Workspace:
     """A filled workspace."""
-    with Workspace.writing(root, "made", CONFIG) as workspace:
+    with writing(root, "made", CONFIG) as workspace:
         fill(workspace, rounds, seed)
         if export:
             publish(workspace)

@@ -21,6 +21,7 @@ import pytest
 
 from engine.config.select import Select
 from engine.imaging.ingest import not_used, pixels_id
+from engine.lineage.opening import maintaining, writing
 from engine.prompts import answer_prompt, ask_prompt, judge_prompt
 from engine.records import (
     ROW_TYPES,
@@ -109,7 +110,7 @@ def trained(folder: Path) -> dict[str, str]:
     weights.mkdir()
     (weights / "a.safetensors").write_bytes(b"some")
     (weights / "b.safetensors").write_bytes(b"weights")
-    with Workspace.writing(folder / "w", "made", {"name": "made"}) as workspace:
+    with writing(folder / "w", "made", {"name": "made"}) as workspace:
         stage = workspace.begin("sft", 1, "fingerprint")
         base = make_model("base", "base", None, 0, None)
         model = context_of(workspace).add_model(stage, "sft", weights, base, "{}", [written()[0]])
@@ -223,7 +224,7 @@ def test_an_id_that_holds_a_time_or_a_version_is_the_hash_of_its_rows_fields(
         assert member.id == content_id("member", dataset.id, member.triplet_id)
     chosen = members[0].triplet_id
     image = next(t.image_id for t in copy.read(Triplet) if t.id == chosen)
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         withdraw(workspace, image)
     (withdrawal,) = copy.read(Withdrawal)
     assert withdrawal.id == content_id("withdrawal", image, (image,), withdrawal.at)

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,29 @@ def test_imports_go_one_way_only(path: Path) -> None:
 @pytest.mark.parametrize("library", NAMED_IN)
 def test_a_framework_is_named_in_its_place_only(library: str) -> None:
     assert {name_of(f) for f in FILES if library in imported(f)} == NAMED_IN[library]
+
+
+def modules_of(path: Path, known: set[str]) -> set[str]:
+    """Our modules that a file imports anywhere, inside functions and for typing too."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {
+        path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+    }
+    known = set(names.values())
+    graph = {name: modules_of(path, known) - {name} for path, name in names.items()}
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 def undocumented() -> Iterator[str]:

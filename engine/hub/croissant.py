@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine.hub.selection import NOT_STATED, SELECTED, counted, told_by_id
-from engine.lineage import chain
+from engine.lineage import links
 from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
@@ -296,7 +296,7 @@ def _provenance(ledger: Ledger, workspace: Workspace, counts: Counts) -> dict[st
     release = installed("triptych")
     agents = sorted({*_models(counts, "generator"), *_models(counts, "judge")})
     # An export commits what left. Were it told here, the same export made again would differ.
-    record = [link for link in chain.links(workspace) if link.commit["stage"] != "export"]
+    record = [link for link in links.links(workspace.events) if link.commit["stage"] != "export"]
     return {
         "prov:wasDerivedFrom": [
             *({"@type": "prov:Entity", "prov:label": label} for label in images),

@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from engine import question_types
 from engine.errors import TriptychError
+from engine.hub.card import counted_card
+from engine.hub.croissant import write_croissant
 from engine.hub.row_groups import pictures_of, row_groups
 from engine.hub.selection import SELECTED, SPLITS
 from engine.lineage.agreement import agreed
@@ -117,8 +119,6 @@ def export_held(
     workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
 ) -> dict[str, int]:
     """As `export`, from a ledger that `agreed` holds for this and other questions."""
-    from engine.hub.card import counted_card  # both count what SELECTED selects
-    from engine.hub.croissant import write_croissant
 
     check_splits(ledger)
     rows = [_found(row) for row in ledger.sql(f"{SELECTED} ORDER BY t.id")]

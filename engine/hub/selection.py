@@ -1,4 +1,4 @@
-"""Which rows leave the workspace, and how they are counted: export, card and Croissant stand on it."""
+"""Which rows leave the workspace, and how they are counted: for export, card and Croissant."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage import chain
-from engine.lineage.chain import number_of
+from engine.lineage import chain, links
 from engine.lineage.files import check_hash
 from engine.lineage.ledger import (
     INDEXED,
@@ -30,6 +29,7 @@ from engine.lineage.ledger import (
     rows_of,
     summarise,
 )
+from engine.lineage.links import number_of
 from engine.records import ROW_TYPES, Row
 from engine.workspace import Workspace
 
@@ -64,7 +64,7 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
 def check_record(workspace: Workspace) -> None:
     """Raise TriptychError where a commit or a shard is not what it was."""
     workspace.described()
-    chain.sound_links(workspace.events)
+    links.sound_links(workspace.events)
     if workspace.vouched is not None:
         for row_type in ROW_TYPES:
             for _, path, digest in workspace.shards(row_type.table):
@@ -88,7 +88,7 @@ def differences(workspace: Workspace, db: duckdb.DuckDBPyConnection) -> Iterator
         names = ", ".join(sorted({name for _, name, *_ in foreign}))
         yield "the ledger holds what Triptych did not make", names, ""
         return
-    record = {link.name: link for link in chain.links(workspace) if link.commit}
+    record = {link.name: link for link in links.links(workspace.events) if link.commit}
     wanted = {line[0]: tuple(line) for line in lines_of(list(record.values()))}
     found = {line[0]: line for line in db.execute("SELECT * FROM commits").fetchall()}
     for folder in sorted(wanted.keys() - found.keys()):
@@ -154,7 +154,7 @@ def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     return counts
 
 
-def _rows(link: chain.Link, row_type: type[Row]) -> dict[Path, int] | None:
+def _rows(link: links.Link, row_type: type[Row]) -> dict[Path, int] | None:
     """Rows of each shard of a table in a stage; None where one of them cannot be read."""
     paths = [path for path in link.shards if path.name.startswith(f"{row_type.table}-")]
     try:

@@ -9,139 +9,20 @@ list of {folder, shard, old, new} where `new` is null for a shard that was delet
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from engine.errors import TriptychError
 from engine.lineage.files import file_hash, is_litter, shards_in
+from engine.lineage.links import Finding, Link, links, replay
 from engine.records import canonical
-
-if TYPE_CHECKING:
-    from engine.workspace import Workspace
+from engine.workspace import Workspace
 
 NAMESPACE = "triptych-record"  # of the SSH signature: one made for another purpose does not count
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that the chain does not vouch for, or that contradicts it."""
-
-    folder: str
-    kind: Literal["unchained", "broken"]
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.folder}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A committed stage as it is on disk; `commit` is empty where commit.json cannot be read."""
-
-    folder: Path
-    commit: dict[str, Any]
-    hash: str
-    fault: str = ""  # of a commit.json that cannot be read: why not
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def shards(self) -> list[Path]:
-        """The Parquet files that the commit names; where it names none, those that are there."""
-        named = self.commit.get("shards")
-        return shards_in(self.folder) if named is None else [self.folder / n for n in sorted(named)]
-
-
-_EVENT = re.compile(r"\d{5,}-[\w-]+-r\d+")
-
-
-def event_folders(events: Path) -> list[Path]:
-    """Folders of committed stages, in order.
-
-    What else is there (.DS_Store, @eaDir, a copy that a file browser made) is no event.
-    """
-    found = [path for path in events.glob("*/") if _EVENT.fullmatch(path.name)]
-    return sorted(found, key=lambda path: (number_of(path.name), path.name))
-
-
-def number_of(event: str) -> int:
-    """An event's place in the order, from its folder's name."""
-    return int(event.partition("-")[0])
-
-
-def links(workspace: Workspace) -> list[Link]:
-    """The events in order."""
-    return [read_link(folder) for folder in event_folders(workspace.events)]
-
-
-def sound_links(events: Path) -> list[Link]:
-    """The events in order; raises TriptychError where a commit.json cannot be read."""
-    record = [read_link(folder) for folder in event_folders(events)]
-    for link in record:
-        if not link.commit:
-            raise TriptychError(
-                f"{link.folder / 'commit.json'} {link.fault}: restore it from a backup "
-                "(`triptych lineage verify` lists everything that is damaged)"
-            )
-    return record
-
-
-def read_link(folder: Path) -> Link:
-    """An event as it is on disk."""
-    try:
-        data = (folder / "commit.json").read_bytes()
-    except OSError:
-        return Link(folder, {}, "", "is missing")
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        commit = json.loads(data)
-    except (ValueError, RecursionError):
-        return Link(folder, {}, digest, "is cut or no JSON" if data.strip() else "is empty")
-    return Link(folder, commit, digest) if _sound(commit) else Link(folder, {}, digest, _ODD)
-
-
-_ODD = "is not a commit's"
-_KINDS: dict[str, Any] = {
-    "sequence": int,
-    "stage": str,
-    "round": int,
-    "fingerprint": str,
-    "seconds": (int, float),
-    "rows": dict,
-    "metrics": dict,
-}
-
-
-def _sound(commit: Any) -> bool:
-    return (
-        isinstance(commit, dict)
-        and all(isinstance(commit.get(key), kind) for key, kind in _KINDS.items())
-        and isinstance(commit.get("shards", {}), dict)
-        and isinstance(commit.get("redactions", []), list)
-        and all(
-            isinstance(change, dict) and {"folder", "shard", "old", "new"} <= change.keys()
-            for change in commit.get("redactions", [])
-        )
-    )
-
-
-def _origin(workspace: Workspace) -> str:
-    return hashlib.sha256(canonical(workspace.config).encode()).hexdigest()
-
-
-def head(workspace: Workspace) -> str:
-    """The hash that the next commit continues from: the newest commit's, or the configuration's."""
-    folders = event_folders(workspace.events)
-    return read_link(folders[-1]).hash if folders else _origin(workspace)
 
 
 def check(workspace: Workspace, kept_head: str | None = None) -> list[Finding]:
@@ -149,9 +30,9 @@ def check(workspace: Workspace, kept_head: str | None = None) -> list[Finding]:
 
     `kept_head` is a head noted outside the workspace; it must still be in the record.
     """
-    record, findings, origin = links(workspace), [], ""
+    record, findings, origin = links(workspace.events), [], ""
     try:
-        origin = _origin(workspace)
+        origin = workspace.origin
     except TriptychError:
         findings = [Finding("workspace.json", "broken", "cannot be read: it is empty or damaged")]
     findings += [*_order(record), *_continuity(record, origin), *_contents(record)]
@@ -186,40 +67,9 @@ def _continuity(record: list[Link], origin: str) -> Iterator[Finding]:
         before, before_name = link.hash, link.name
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """What the shards of a record should be, after all redactions of them."""
-
-    hashes: dict[Path, str | None]  # None for a shard that was deleted
-    redacted: dict[Path, tuple[str, str]]  # the hash before, and who redacted
-    findings: list[Finding]
-
-
-def _replay(record: list[Link]) -> _Contents:
-    said = _Contents({}, {}, [])
-    for link in record:
-        said.hashes.update({link.folder / n: h for n, h in link.commit.get("shards", {}).items()})
-        for change in link.commit.get("redactions", []):
-            path = link.folder.parent / change["folder"] / change["shard"]
-            if said.hashes.get(path, change["old"]) != change["old"]:
-                what = f"redacts {change['folder']}/{change['shard']}, which had another hash"
-                said.findings.append(Finding(link.name, "broken", what))
-            said.hashes[path] = change["new"]
-            said.redacted[path] = (change["old"], link.name)
-    return said
-
-
-def shard_hashes(record: list[Link]) -> dict[Path, str | None]:
-    """The SHA-256 that each shard should have: its commit's, or its newest redaction's.
-
-    None for a shard that was deleted; a stage older than the hash chain has none of its shards.
-    """
-    return _replay(record).hashes
-
-
 def _contents(record: list[Link]) -> Iterator[Finding]:
     """Every shard has the hash of its commit, or of the newest redaction of it."""
-    said = _replay(record)
+    said = replay(record)
     yield from said.findings
     for path, wanted in said.hashes.items():
         found = file_hash(path) if path.is_file() else None
@@ -266,7 +116,7 @@ def sign(workspace: Workspace, key: Path) -> Path:
 
     Returns the signature's path. Raises TriptychError where the chain is broken or signing fails.
     """
-    record = links(workspace)
+    record = links(workspace.events)
     broken = [f for f in check(workspace) if f.kind == "broken"]
     if broken or not record:
         why = str(broken[0]) if broken else "nothing was committed yet"
@@ -306,7 +156,7 @@ def verify_signature(workspace: Workspace, public_key: Path) -> str:
     broken = [f for f in findings if f.kind == "broken"]
     if broken:
         raise TriptychError(f"the signature is good, the record is not as signed: {broken[0]}")
-    later = len(links(workspace)) - int(said["events"])
+    later = len(links(workspace.events)) - int(said["events"])
     line = f"{said['events']} events up to {said['folder']} are as signed; {later} are newer"
     if findings:
         line += f"; {len(findings)} are older than the hash chain, which does not cover them"

@@ -30,7 +30,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage import chain
+from engine.lineage import links
 from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
@@ -325,11 +325,11 @@ class Ledger:
 def _add(db: duckdb.DuckDBPyConnection, events: Path, hashes: Hashes | None = None) -> int:
     """Load, index and summarise what is missing, in one transaction; returns how many stages."""
     have = {row[0] for row in db.execute("SELECT folder FROM commits").fetchall()}
-    record = chain.sound_links(events)
+    record = links.sound_links(events)
     missing = [link for link in record if link.name not in have]
     if not missing:
         return 0
-    hashes = chain.shard_hashes(record) if hashes is None else hashes
+    hashes = links.shard_hashes(record) if hashes is None else hashes
     shards: dict[str, list[Path]] = {}
     for link in missing:
         for shard in link.shards:
@@ -367,7 +367,7 @@ def rows_of(row_type: type[Row], there: frozenset[str]) -> str:
     )
 
 
-def lines_of(record: list[chain.Link]) -> list[list[Any]]:
+def lines_of(record: list[links.Link]) -> list[list[Any]]:
     """Rows of the table `commits`."""
     keys = ("sequence", "stage", "round", "fingerprint", "seconds")
     return [

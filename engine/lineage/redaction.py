@@ -16,18 +16,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import TriptychError
+from engine.hub.publish import publish
 from engine.lineage.files import file_hash, is_litter, read_hashed
 from engine.records import Tombstone, Withdrawal, content_id
-
-if TYPE_CHECKING:
-    from engine.workspace import Workspace
-
+from engine.shards import replace_file, write_shard
+from engine.workspace import Workspace
 
 Rule = tuple[str, str, list[str]]  # a table, a column, the ids whose rows go
 
@@ -39,8 +37,6 @@ def redact(
 
     The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
     """
-    from engine.shards import replace_file
-
     fingerprint = content_id("withdraw", withdrawal.id)
     aside = workspace.root / "redacting" / fingerprint
     shutil.rmtree(aside, ignore_errors=True)
@@ -66,8 +62,6 @@ def _rewrite(
     aside: Path, shard: Path, digest: str | None, column: str, ids: list[str]
 ) -> list[str]:
     """Write a shard aside without the rows whose column is one of `ids`; the ids of these rows."""
-    from engine.shards import write_shard
-
     keys = read_hashed(shard, digest, ["id", column] if column != "id" else ["id"])
     held = pc.is_in(keys[column], pa.array(ids, pa.string()))
     if not pc.any(held).as_py():
@@ -135,8 +129,6 @@ def _to_remove(path: Path) -> list[str]:
 
 def _export_again(workspace: Workspace) -> None:
     """An export holds the rows too: write it without them, or remove it where nothing is left."""
-    from engine.hub.publish import publish
-
     folder = workspace.root / "dataset"
     if not folder.exists():
         return

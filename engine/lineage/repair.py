@@ -7,17 +7,15 @@ shard is put back only where its SHA-256 is the recorded one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage import chain
+from engine.lineage import links
 from engine.lineage.files import file_hash, shards_in
 from engine.records import TYPES_BY_TABLE, to_arrow
-
-if TYPE_CHECKING:
-    from engine.workspace import Workspace
+from engine.shards import is_whole, write_shard
+from engine.workspace import Workspace
 
 
 def mend(workspace: Workspace, thorough: bool = False) -> None:
@@ -26,10 +24,8 @@ def mend(workspace: Workspace, thorough: bool = False) -> None:
     `thorough` hashes every shard, and puts back those that were changed too. Raises TriptychError
     where the ledger cannot give one back.
     """
-    from engine.shards import is_whole
-
-    record = chain.links(workspace)
-    hashes = chain.shard_hashes(record)
+    record = links.links(workspace.events)
+    hashes = links.shard_hashes(record)
     for link in record:
         shards = {p: h for p, h in hashes.items() if p.parent == link.folder and h is not None}
         torn = {
@@ -48,8 +44,6 @@ def mend(workspace: Workspace, thorough: bool = False) -> None:
 
 def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -> bool:
     """Write a shard from the ledger's rows of its stage; whether its hash is the recorded one."""
-    from engine.shards import write_shard
-
     table = shard.stem.rpartition("-")[0]
     try:
         rows = workspace.ledger().sql(

@@ -18,7 +18,7 @@ import PIL.Image
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
-from engine.lineage import chain
+from engine.lineage import chain, links
 from engine.lineage.agreement import derived_differences, differences
 from engine.lineage.files import hashes_of, is_litter, shards_in
 from engine.lineage.ledger import Ledger
@@ -84,7 +84,7 @@ def _chain(workspace: Workspace, report: Report) -> Iterator[Problem]:
 
 def _shards(workspace: Workspace, report: Report) -> Iterator[Problem]:
     """Every shard can be read."""
-    folders = chain.event_folders(workspace.events)
+    folders = links.event_folders(workspace.events)
     report.commits = len(folders)
     for path in [shard for folder in folders for shard in shards_in(folder)]:
         report.shards += 1
@@ -98,7 +98,7 @@ def _shards(workspace: Workspace, report: Report) -> Iterator[Problem]:
 
 def _whole_shards(workspace: Workspace, table: str) -> Iterator[Path]:
     """The shards of a table that can be read, whatever is wrong with their stages' commits."""
-    for folder in chain.event_folders(workspace.events):
+    for folder in links.event_folders(workspace.events):
         yield from filter(is_whole, shards_in(folder, table))
 
 

@@ -102,13 +102,13 @@ def withdraw(
 ) -> None:
     """Withdraw an image, or all of a patient or group, with every row that derives from it."""
     from engine.lineage import withdraw as asking
-    from engine.workspace import Workspace
+    from engine.lineage.opening import maintaining
     from pipelines.commands.withdraw import withdraw as carry_out
 
     if dry_run:
         answer = asking.withdraw(_ledger(workspace), target, group)
     else:
-        with Workspace.maintaining(workspace) as place:
+        with maintaining(workspace) as place:
             answer = carry_out(place, target, reason, by, group)
     if as_json:
         _print_json(answer.to_dict() | {"done": not dry_run})
@@ -218,9 +218,9 @@ def graph(
 def rebuild(workspace: Existing) -> None:
     """Make ledger.duckdb again from the Parquet record, whose every hash is checked first."""
     from engine.lineage import repair
-    from engine.workspace import Workspace
+    from engine.lineage.opening import maintaining
 
-    with Workspace.maintaining(workspace) as place:
+    with maintaining(workspace) as place:
         repair.mend(place, thorough=True)
         print(f"{place.ledger().rebuild(place.events)} stages in {place.root}/ledger.duckdb")
 
@@ -249,16 +249,16 @@ def chain(
     as_json: AsJson = False,
 ) -> None:
     """Check the record's hash chain; exit code 1 where something was changed or removed."""
-    from engine.lineage import chain as chaining
+    from engine.lineage import chain
     from engine.workspace import Workspace
 
     place = Workspace.existing(workspace)
-    findings = chaining.check(place, head)
+    findings = chain.check(place, head)
     if as_json:
         shown = [{"folder": f.folder, "kind": f.kind, "what": f.what} for f in findings]
-        _print_json({"head": chaining.head(place), "findings": shown})
+        _print_json({"head": place.head, "findings": shown})
     else:
-        _say("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {chaining.head(place)}")
+        _say("".join(f"{f.kind:9} {f}\n" for f in findings) + f"head {place.head}")
     if any(f.kind == "broken" for f in findings):
         raise typer.Exit(1)
 
@@ -269,10 +269,10 @@ def sign(
     key: Annotated[Path, typer.Option(help="An SSH private key.")],
 ) -> None:
     """Sign the head of the record's hash chain with an SSH key."""
-    from engine.lineage import chain as chaining
+    from engine.lineage import chain
     from engine.workspace import Workspace
 
-    print(chaining.sign(Workspace.existing(workspace), key))
+    print(chain.sign(Workspace.existing(workspace), key))
 
 
 @app.command("verify-signature")
@@ -281,10 +281,10 @@ def verify_signature(
     key: Annotated[Path, typer.Option(help="The signer's SSH public key.")],
 ) -> None:
     """Check the newest signature, and that the record is as it was signed."""
-    from engine.lineage import chain as chaining
+    from engine.lineage import chain
     from engine.workspace import Workspace
 
-    print(chaining.verify_signature(Workspace.existing(workspace), key))
+    print(chain.verify_signature(Workspace.existing(workspace), key))
 
 
 @app.command()

@@ -25,8 +25,8 @@ from engine.hub.export import export
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import PROFILE
 from engine.imaging.ingest import Rules, image_of, list_files
-from engine.lineage.chain import links, shard_hashes
 from engine.lineage.files import file_hash, hashes_of
+from engine.lineage.links import links, shard_hashes
 from engine.lineage.trace import resolve
 from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
 from engine.workspace import Workspace
@@ -140,7 +140,7 @@ def as_of(workspace: Workspace, sequence: int, root: Path) -> Workspace:
             target = (workspace.events / commit["folder"]).resolve()
             (root / "events" / commit["folder"]).symlink_to(target, target_is_directory=True)
     # A later withdrawal may have written shards again: its commit, which says so, is not here.
-    hashes = shard_hashes(links(workspace))
+    hashes = shard_hashes(links(workspace.events))
     vouched = {root / "events" / p.parent.name / p.name: hash for p, hash in hashes.items()}
     earlier = Workspace(root, vouched)
     earlier.ledger().rebuild(earlier.events, vouched)

@@ -16,6 +16,7 @@ from engine.config.select import Select
 from engine.config.training import Grpo
 from engine.hub.card import card
 from engine.hub.model_card import model_card
+from engine.lineage.opening import writing
 from engine.records import Decision, Model, Triplet
 from engine.statistics import auc, auc_interval
 from engine.trainer import write_training_set
@@ -229,7 +230,7 @@ def test_the_floor_stands_without_the_judge_too() -> None:
 def begun(root: Path, judge: dict[str, Any], overrides: tuple[str, ...] = ()) -> Context:
     """A workspace with one round's judged rows: of each question, samples agree on `left`."""
     config = build({"expert": {"kind": "none"}}, list(overrides), "x")
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with writing(root, config.name, config.recorded()) as workspace:
         model = replace(make_model("judge", "judge", "reward", 0, None), metrics=json.dumps(judge))
         commit(workspace, "reward", 0, judge, [model])
         images = [make_image(n, f"g{n}", "train") for n in range(6)]

@@ -19,10 +19,10 @@ from engine import cluster
 from engine.config import build
 from engine.config.cluster import Cluster
 from engine.errors import TriptychError
+from engine.lineage.opening import writing
 from engine.private import take_key
 from engine.records import Image, Task
 from engine.vlm.memory import Parts
-from engine.workspace import Workspace
 from generators.proposer import Plan
 from pipelines import generate
 from pipelines.context import Context
@@ -177,7 +177,7 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
     config = build({"expert": {"kind": "none"}}, ["generator.batch=1", "cluster.threads=1"], "x")
     task = Task.make("MR", "disease", "easy", "open", "direct")
     pairs = [(make_image(n, f"g{n}", "train"), task) for n in range(4)]
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         stage = workspace.begin("generate", 1, "fingerprint")
         monkeypatch.setattr(generate, "make_proposer", partial(make, "00002"))

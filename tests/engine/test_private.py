@@ -20,9 +20,9 @@ from engine.config.cluster import Cluster
 from engine.config.source import Source
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.openlineage import Emitter
 from engine.private import temporary_folder
-from engine.workspace import Workspace
 from pipelines.commands.export import export
 from pipelines.progress import Display
 from pipelines.source import secret_key, weak_key
@@ -102,7 +102,7 @@ def test_nothing_that_was_made_with_a_guessable_key_is_pushed(
     studies: Path, tmp_path: Path
 ) -> None:
     ingested(studies, tmp_path / "w", key="k" * 40)
-    with Workspace.maintaining(tmp_path / "w") as workspace:
+    with maintaining(tmp_path / "w") as workspace:
         with pytest.raises(TriptychError, match=r"easily guessed.*openssl rand -hex 32"):
             export(workspace, Display(), "us/ours", True, True)
 
@@ -173,7 +173,7 @@ def test_the_key_of_openlineage_does_not_follow_a_redirect(tmp_path: Path) -> No
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     said: list[str] = []
     url = f"http://me:hunter2@127.0.0.1:{server.server_port}/here?token=t"
-    with Workspace.writing(tmp_path / "w", "demo", {}) as workspace:
+    with writing(tmp_path / "w", "demo", {}) as workspace:
         Emitter(workspace, "demo", url, said.append)._send({"eventType": "START"})
         Emitter(workspace, "demo", "http://[::1", said.append)._send({"eventType": "START"})
         os.environ["OPENLINEAGE_API_KEY"] = "the\nkey"

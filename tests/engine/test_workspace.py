@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.errors import TriptychError
 from engine.lineage import chain
 from engine.lineage.ledger import columns_of
+from engine.lineage.opening import writing
 from engine.records import (
     ROW_TYPES,
     Decision,
@@ -166,7 +167,7 @@ def test_a_shard_that_fails_leaves_the_one_before_it(
 
 
 def test_an_uncommitted_stage_is_not_in_the_record(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("ingest", 0, "f1")
         stage.write(Refusal, [refusal(1)])
         assert workspace.read(Refusal) == []
@@ -176,9 +177,9 @@ def test_an_uncommitted_stage_is_not_in_the_record(tmp_path: Path) -> None:
 
 
 def test_a_stage_is_taken_up_with_the_shards_it_had(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         workspace.begin("ingest", 0, "f1").write(Refusal, [refusal(1)], "000")
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("ingest", 0, "f1")
         assert stage.done() == {"refusals-000"}
         stage.write(Refusal, [refusal(2)], "001")
@@ -187,7 +188,7 @@ def test_a_stage_is_taken_up_with_the_shards_it_had(tmp_path: Path) -> None:
 
 
 def test_half_a_shard_is_not_done(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("ingest", 0, "f1")
         (stage.folder / ".refusals-000.parquet.partial").write_bytes(b"PAR1 half")
         assert stage.done() == set()
@@ -199,7 +200,7 @@ def test_half_a_shard_is_not_done(tmp_path: Path) -> None:
 def test_a_commit_that_cannot_be_renamed_commits_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("ingest", 0, "f1")
         stage.write(Refusal, [refusal(1)])
         with monkeypatch.context() as patch:
@@ -214,7 +215,7 @@ def test_a_commit_that_cannot_be_renamed_commits_nothing(
 
 
 def test_a_finished_stage_is_found_by_its_fingerprint(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         commit = committed(workspace, "ingest", 0, [refusal(1), refusal(2), TASK])
         found = workspace.committed(commit["fingerprint"])
         assert found is not None
@@ -224,7 +225,7 @@ def test_a_finished_stage_is_found_by_its_fingerprint(tmp_path: Path) -> None:
 
 
 def test_rows_are_read_by_stage_and_round_in_the_order_written(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         for number in (3, 1, 2):
             committed(workspace, "generate", number, [refusal(number)])
         committed(workspace, "seed", 0, [refusal(9)])
@@ -235,7 +236,7 @@ def test_rows_are_read_by_stage_and_round_in_the_order_written(tmp_path: Path) -
 
 
 def test_scratch_folders_are_not_committed(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("sft", 1, "f1")
         (stage.folder / "data").mkdir()
         workspace.commit(stage)
@@ -247,7 +248,7 @@ def test_scratch_folders_are_not_committed(tmp_path: Path) -> None:
 
 
 def filled(root: Path) -> Workspace:
-    with Workspace.writing(root, "t", CONFIG) as workspace:
+    with writing(root, "t", CONFIG) as workspace:
         committed(workspace, "ingest", 0, [refusal(1), refusal(2)])
         committed(workspace, "plan", 1, [TASK])
         decision = Decision(
@@ -262,7 +263,7 @@ def test_a_ledger_that_missed_a_commit_catches_up_when_opened(tmp_path: Path) ->
     workspace = filled(tmp_path)
     before = tables(workspace)
     (tmp_path / "ledger.duckdb").unlink()
-    with Workspace.writing(tmp_path, "t", CONFIG) as again:
+    with writing(tmp_path, "t", CONFIG) as again:
         assert tables(again) == before
 
 
@@ -270,11 +271,11 @@ def test_a_ledger_that_missed_only_the_last_commit_gains_it_once(tmp_path: Path)
     workspace = filled(tmp_path)
     old = tmp_path / "old.duckdb"
     shutil.copy(tmp_path / "ledger.duckdb", old)
-    with Workspace.writing(tmp_path, "t", CONFIG) as again:
+    with writing(tmp_path, "t", CONFIG) as again:
         committed(again, "judge", 2, [refusal(7)])
     after = tables(workspace)
     old.replace(tmp_path / "ledger.duckdb")
-    with Workspace.writing(tmp_path, "t", CONFIG) as again:
+    with writing(tmp_path, "t", CONFIG) as again:
         assert tables(again) == after
         assert again.ledger().sync(again.events) == 0
 
@@ -303,7 +304,7 @@ def test_rebuild_survives_the_log_that_a_killed_writer_left(tmp_path: Path) -> N
 
 
 def test_readers_and_the_writer_take_turns(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         reader = Workspace.existing(tmp_path)
         for number in range(3):
             committed(workspace, "generate", number, [refusal(number)])
@@ -314,28 +315,28 @@ def test_readers_and_the_writer_take_turns(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG):
-        second = Workspace.writing(tmp_path, "t", CONFIG)
+    with writing(tmp_path, "t", CONFIG):
+        second = writing(tmp_path, "t", CONFIG)
         with pytest.raises(TriptychError, match="in use by another run") as refused:
             second.__enter__()
         assert "\n" not in str(refused.value)
-    with Workspace.writing(tmp_path, "t", CONFIG) as free:
+    with writing(tmp_path, "t", CONFIG) as free:
         assert free.commits() == []
 
 
 def test_a_writer_that_failed_leaves_the_workspace_free(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Workspace.writing(tmp_path, "t", CONFIG):
+    with pytest.raises(ZeroDivisionError), writing(tmp_path, "t", CONFIG):
         raise ZeroDivisionError
-    with Workspace.writing(tmp_path, "t", CONFIG):
+    with writing(tmp_path, "t", CONFIG):
         pass
 
 
 def test_a_workspace_of_another_configuration_is_refused_by_the_key_that_differs(
     tmp_path: Path,
 ) -> None:
-    with Workspace.writing(tmp_path, "t", CONFIG):
+    with writing(tmp_path, "t", CONFIG):
         pass
-    other = Workspace.writing(tmp_path, "t", CONFIG | {"seed": 1})
+    other = writing(tmp_path, "t", CONFIG | {"seed": 1})
     with pytest.raises(TriptychError, match=r"configuration \(different: seed\)") as refused:
         other.__enter__()
     assert "\n" not in str(refused.value)
@@ -346,13 +347,13 @@ def test_a_run_goes_on_elsewhere_and_for_more_rounds(tmp_path: Path) -> None:
     begun = CONFIG | {"sft": {"lr": 1e-4, "gpus": 0.0, "save_steps": 0}}
     further = CONFIG | {"rounds": 3, "sft": {"lr": 1e-4, "gpus": 1.0, "save_steps": 50}}
     for number, config in enumerate((begun, further)):
-        with Workspace.writing(tmp_path, "t", config) as workspace:
+        with writing(tmp_path, "t", config) as workspace:
             workspace.remember(config)
             committed(workspace, "generate", number + 1, [TASK])
             assert workspace.latest == config
             assert workspace.config == begun
             assert chain.check(workspace) == []
-    other = Workspace.writing(tmp_path, "t", CONFIG | {"sft": {"lr": 1e-3, "gpus": 1.0}})
+    other = writing(tmp_path, "t", CONFIG | {"sft": {"lr": 1e-3, "gpus": 1.0}})
     with pytest.raises(TriptychError, match=r"\(different: sft.lr\)"):
         other.__enter__()
 
@@ -365,7 +366,7 @@ def test_a_folder_without_a_workspace_is_refused_with_the_command_that_makes_one
 
 
 def test_weights_are_kept_once_under_their_hash(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path / "w", "t", CONFIG) as workspace:
+    with writing(tmp_path / "w", "t", CONFIG) as workspace:
         places = []
         for name in ("one", "two"):
             (tmp_path / name).mkdir()

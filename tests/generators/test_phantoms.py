@@ -21,8 +21,8 @@ from engine.config.source import PhantomKind
 from engine.errors import TriptychError
 from engine.imaging.reader import read_dicom
 from engine.imaging.render import render
+from engine.lineage.opening import writing
 from engine.records import Image
-from engine.workspace import Workspace
 from generators.phantoms import MODULES, bank, composer, draw, oracle, reporter, to_display
 from generators.phantoms.base import MIN_CNR, SIZES, Phantom, Truth, count_components
 from generators.phantoms.dicom import KINDS, write_dicom
@@ -325,7 +325,7 @@ def test_an_unknown_kind_is_refused_in_one_line_that_names_the_known() -> None:
 def test_every_kind_is_ingested_by_its_name(tmp_path: Path) -> None:
     counts = ", ".join(f"{kind}: 1" for kind in MODULES)
     config = build({}, [f"source.phantoms={{{counts}}}", "source.size=64"], "run.yaml")
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         images = {i.source.partition("/")[0]: i for i in workspace.read(Image)}

@@ -14,6 +14,7 @@ import pytest
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.hub.export import export
+from engine.lineage.opening import writing
 from engine.records import Image, Triplet
 from engine.workspace import Workspace
 from generators.phantoms.base import GENERATOR
@@ -67,7 +68,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "key").chmod(0o600)
     expert = {"kind": "vqa-rad", "images": 9, "rows_per_image": 99}
     config = Config.model_validate({"name": "own", "source": source, "expert": expert})
-    with Workspace.writing(root / "run", config.name, config.recorded()) as place:
+    with writing(root / "run", config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
         with pytest.raises(TriptychError, match=r"all 4 images wait for review: .*--release"):
             run_stage(Context(place, config), "seed", 0, seed.seed, [("ingest", 0)], {})
@@ -98,7 +99,7 @@ def test_published_questions_are_used_as_they_are(tmp_path: Path) -> None:
     folder = hospital(tmp_path / "cases", 1)
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
     config = Config.model_validate({"source": source, "expert": {"kind": "vqa-rad"}})
-    with Workspace.writing(tmp_path / "run", config.name, config.recorded()) as place:
+    with writing(tmp_path / "run", config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
         run_stage(Context(place, config), "seed", 0, seed.seed, [("ingest", 0)], {})
         asked = {row.question for row in place.read(Triplet)}
@@ -147,7 +148,7 @@ def drawing(root: Path) -> list[Image]:
     """Ingest two phantoms into `root`; returns the images."""
     source = {"phantoms": {"MR": 2}, "size": 64}
     config = Config.model_validate({"source": source})
-    with Workspace.writing(root, config.name, config.recorded()) as place:
+    with writing(root, config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
         return place.read(Image)
 
@@ -170,11 +171,11 @@ def test_only_what_was_drawn_here_is_a_phantom(tmp_path: Path) -> None:
 def test_what_was_drawn_before_a_crash_is_not_drawn_again(tmp_path: Path) -> None:
     config = Config.model_validate({"source": {"phantoms": {"MR": 2}, "size": 64}})
     folder = tmp_path / "run" / "phantoms"
-    with Workspace.writing(tmp_path / "run", config.name, config.recorded()) as place:
+    with writing(tmp_path / "run", config.name, config.recorded()) as place:
         context = Context(place, config)
-        first = source.draw_phantoms(context, folder)
+        first = source.draw_phantoms(context.config, folder, context.display)
         (folder / "MR" / "0001.dcm").unlink()  # as if it had not come so far
         before = (folder / "MR" / "0000.dcm").stat()
-        assert source.draw_phantoms(context, folder) == first
+        assert source.draw_phantoms(context.config, folder, context.display) == first
         assert (folder / "MR" / "0000.dcm").stat() == before
         assert set(first) == {"MR/0000.dcm", "MR/0001.dcm"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.config import build
+from engine.lineage.opening import writing
 from engine.records import content_id
 from engine.vlm.protocol import Sampling
 from engine.workspace import Workspace
@@ -19,7 +20,7 @@ from tests.round_workspace import commit, make_image
 def test_an_interrupted_evaluation_asks_what_is_left_in_batches_of_any_size(tmp_path: Path) -> None:
     config = build({"expert": {"kind": "none"}}, ["evaluate.batch=2"], "x")
     images = [make_image(n, f"g{n}", "test") for n in range(5)]
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         commit(workspace, "ingest", 0, {}, images)
     context = Context(Workspace.existing(tmp_path / "w"), config)
     asked = [replace(row(), id=content_id(i.id), image_id=i.id) for i in images]

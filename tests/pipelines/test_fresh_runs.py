@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import Config
+from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Task, Triplet, content_id
 from engine.workspace import Workspace
@@ -144,7 +145,7 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
         "cluster": {"address": "inline"},
     }
     config = Config.model_validate(values)
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})

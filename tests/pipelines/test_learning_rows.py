@@ -15,6 +15,7 @@ from engine.answers.matching import is_correct
 from engine.answers.parsing import parse_completion
 from engine.config import build
 from engine.errors import TriptychError
+from engine.lineage.opening import writing
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Decision, Evaluation, Image, Task, Triplet
 from engine.statistics import cluster_bootstrap
@@ -49,7 +50,7 @@ def images_only(images: list[Image], **values: Any) -> Context:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace.writing(tmp_path / "w", "made", {"name": "made"}) as opened:
+    with writing(tmp_path / "w", "made", {"name": "made"}) as opened:
         yield opened
 
 

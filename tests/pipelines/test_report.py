@@ -11,6 +11,7 @@ import pytest
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.hub.export import export
+from engine.lineage.opening import writing
 from engine.statistics import auc, cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.report.page import write_report
@@ -33,7 +34,7 @@ def test_the_report_is_one_file_that_fetches_nothing(full: Workspace, tmp_path: 
 def test_the_report_is_written_for_a_workspace_that_has_hardly_begun(
     tmp_path: Path, ingested: bool
 ) -> None:
-    with Workspace.writing(tmp_path / "w", "young", {}) as workspace:
+    with writing(tmp_path / "w", "young", {}) as workspace:
         if ingested:
             ingest(workspace, make_images())
         html = write_report(workspace, tmp_path / "report").read_text()

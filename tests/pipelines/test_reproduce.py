@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.lineage.graph import neighbourhood, svg
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.verify import verify
 from engine.records import (
     Dataset,
@@ -46,7 +47,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Phantoms ingested, the expert's rows, and an export: what needs no model."""
     root = tmp_path_factory.mktemp("drawn") / "w"
     config = Config.model_validate({"source": SOURCE, "expert": {"images": 4}})
-    with Workspace.writing(root, config.name, config.recorded()) as workspace:
+    with writing(root, config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         run_stage(context, "seed", 0, seed.seed, [("ingest", 0)], {})
@@ -88,7 +89,7 @@ def test_an_experts_own_row_among_the_preferences_is_written_again(
     drawn: Workspace, tmp_path: Path
 ) -> None:
     shutil.copytree(drawn.root, tmp_path / "w")
-    with Workspace.maintaining(tmp_path / "w") as workspace:
+    with maintaining(tmp_path / "w") as workspace:
         context = Context(workspace, config_of(workspace.root))
         known = {t.id for t in workspace.read(Triplet)}
         expert = open_expert(context.config, context.images())
@@ -120,7 +121,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
     expert = {"kind": "vqa-rad", "images": 1, "preference_images": 1, "pairs": 40}
     config = Config.model_validate({"source": source, "expert": expert})
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
@@ -161,7 +162,7 @@ def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal
     config = Config.model_validate(
         {"source": SOURCE, "generator": chosen, "expert": few, "cluster": inline}
     )
-    with Workspace.writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
@@ -193,7 +194,7 @@ def test_an_export_is_made_again_byte_for_byte_also_after_later_stages(
     dataset = workspace.read(Dataset)[0]
     assert reproduce(workspace, dataset.id)["equal"]
     exported = next(t for t in workspace.read(Triplet))
-    with Workspace.maintaining(workspace.root) as place:
+    with maintaining(workspace.root) as place:
         withdraw(place, exported.image_id)
     told = reproduce(workspace, dataset.id)
     assert not told["equal"]

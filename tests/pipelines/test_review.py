@@ -18,6 +18,7 @@ from engine.imaging.deidentify import hidden_path
 from engine.imaging.ingest import Rules, ingest_file, pixels_id
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.text import text_lines
+from engine.lineage.opening import writing
 from engine.records import Image, Refusal, Review
 from engine.workspace import Workspace
 from generators.phantoms import MODULES, draw, to_display
@@ -171,7 +172,7 @@ def test_a_decision_that_cannot_be_is_one_line(waiting: Path, words: list[str], 
 
 
 def test_nothing_joins_once_the_loop_has_begun(waiting: Path) -> None:
-    with Workspace.writing(waiting, "images", Workspace.existing(waiting).config) as place:
+    with writing(waiting, "images", Workspace.existing(waiting).config) as place:
         place.commit(place.begin("seed", 0, "fingerprint"))
     done = command("ingest", "-w", waiting, "--release", "all", "--by", "R")
     assert "the loop has begun" in done.stderr

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from engine.errors import TriptychError, printable
+from engine.lineage.opening import writing
 from engine.lineage.trace import render
 from engine.workspace import Workspace
 from pipelines.commands import lineage
@@ -130,15 +131,15 @@ def test_a_file_system_without_locks_is_not_another_run(
     monkeypatch.setattr(fcntl, "flock", refuses)
     with (
         pytest.raises(TriptychError, match="has no locks"),
-        Workspace.writing(tmp_path / "w", "demo", {}),
+        writing(tmp_path / "w", "demo", {}),
     ):
         pass
 
 
 def test_a_workspace_in_use_is_another_run(tmp_path: Path) -> None:
     with (
-        Workspace.writing(tmp_path / "w", "demo", {}),
+        writing(tmp_path / "w", "demo", {}),
         pytest.raises(TriptychError, match="in use by another run"),
-        Workspace.writing(tmp_path / "w", "demo", {}),
+        writing(tmp_path / "w", "demo", {}),
     ):
         pass

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from engine.lineage.opening import writing
 from engine.records import Consumption, Image, Judgement, Model, Preference, Triplet
 from engine.trainer import prepare
 from engine.vlm import tiny
@@ -48,7 +49,7 @@ QUIET = [
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace.writing(tmp_path / "w", "made", {"name": "made"}) as opened:
+    with writing(tmp_path / "w", "made", {"name": "made"}) as opened:
         yield opened
 
 

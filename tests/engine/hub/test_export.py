@@ -17,6 +17,7 @@ from engine.hub import publish as publishing
 from engine.hub.card import SYNTHETIC_NOTE, card
 from engine.hub.export import export
 from engine.lineage.files import hashes_of
+from engine.lineage.opening import maintaining, writing
 from engine.records import (
     Dataset,
     Decision,
@@ -91,7 +92,7 @@ def test_the_members_recorded_are_the_rows_that_were_written(
         return hashes_of(folder)
 
     monkeypatch.setattr(publishing, "hashes_of", changed)
-    with Workspace.maintaining(workspace.root) as writer:
+    with maintaining(workspace.root) as writer:
         publishing.publish(writer)
     tables = [pq.read_table(p) for p in (workspace.root / "dataset/data").glob("*.parquet")]
     written = sorted(i for table in tables for i in table.column("id").to_pylist())
@@ -108,7 +109,7 @@ def test_a_folder_that_is_no_export_is_left_alone(full: Workspace, tmp_path: Pat
 
 
 def test_the_latest_decision_counts(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path / "w", "late", {}) as workspace:
+    with writing(tmp_path / "w", "late", {}) as workspace:
         images = make_images()[:10]
         ingest(workspace, images)
         task = Task.make("CT", "disease", "easy", "choice", "step")
@@ -125,7 +126,7 @@ def test_the_latest_decision_counts(tmp_path: Path) -> None:
 def test_a_group_or_image_in_two_splits_is_refused(tmp_path: Path, what: str) -> None:
     second = (1, "g0") if what == "group" else (0, "g1")
     images = [make_image(0, "g0", "train"), make_image(*second, "test")]
-    with Workspace.writing(tmp_path / "w", "leak", {}) as workspace:
+    with writing(tmp_path / "w", "leak", {}) as workspace:
         ingest(workspace, images)
         with pytest.raises(TriptychError, match=f"{what}.*more than one split"):
             export(workspace, tmp_path / "out", "leak")
@@ -135,7 +136,7 @@ def test_a_group_or_image_in_two_splits_is_refused(tmp_path: Path, what: str) ->
 def test_file_names_of_real_images_stay_at_home(tmp_path: Path) -> None:
     image = make_image(0, "g0", "train", synthetic=False)
     task = Task.make("CT", "disease", "easy", "choice", "step")
-    with Workspace.writing(tmp_path / "w", "real", {}) as workspace:
+    with writing(tmp_path / "w", "real", {}) as workspace:
         ingest(workspace, [image])
         commit(workspace, "expert", 0, {}, [make_triplet(image, "expert", task, 0, 0)])
         export(workspace, tmp_path / "out", "real")

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from engine.errors import TriptychError
+from engine.lineage.opening import maintaining, writing
 from engine.records import Image, Task, Withdrawal, content_id
 from engine.workspace import Workspace
 from pipelines.commands.export import export
@@ -182,7 +183,7 @@ def place_from(source: dict[str, Any], folder: Path) -> Path:
     images = [make_image(i, f"g{i}", ("train", "val", "test")[i % 3]) for i in range(6)]
     task = Task.make("CT", "disease", "easy", "choice", "step")
     config = {"licence": "cc-by-4.0", "name": "demo"} | ({"source": source} if source else {})
-    with Workspace.writing(folder / "w", "demo", config) as workspace:
+    with writing(folder / "w", "demo", config) as workspace:
         rows = [make_triplet(image, "expert", task, 0, 0) for image in images]
         commit(workspace, "expert", 0, {}, images, rows)
     return folder / "w"
@@ -223,7 +224,7 @@ def test_a_push_is_one_commit_and_a_tag_of_its_content(hub: Hub, place: Path) ->
 def test_withdrawn_images_leave_the_hubs_newest_version(hub: Hub, place: Path) -> None:
     assert pushed(place, hub.url, "us/demo").returncode == 0
     assert "data/validation-00000-of-00001.parquet" in hub.files("us/demo")
-    with Workspace.writing(place, "demo", Workspace.existing(place).config) as workspace:
+    with writing(place, "demo", Workspace.existing(place).config) as workspace:
         gone = [
             Withdrawal(
                 id=content_id(image.id),
@@ -284,7 +285,7 @@ def test_who_may_see_a_hospitals_pictures_has_to_be_said(
     tmp_path: Path, source: dict[str, Any], must_say: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = place_from(source, tmp_path)
-    with Workspace.maintaining(place) as workspace:
+    with maintaining(place) as workspace:
         if must_say:
             with pytest.raises(TriptychError, match="say --private, or --public"):
                 export(workspace, Display(), "us/demo", None, True)

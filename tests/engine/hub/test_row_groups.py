@@ -14,6 +14,7 @@ import pytest
 from engine.hub import row_groups as cut
 from engine.hub.export import export
 from engine.hub.row_groups import Pictures, row_groups
+from engine.lineage.opening import maintaining, writing
 from engine.records import Image, Task, Triplet
 from engine.workspace import Workspace
 from tests.round_workspace import commit, make_image, make_triplet
@@ -51,7 +52,7 @@ def test_one_picture_in_many_rows_counts_in_each() -> None:
 def large(tmp_path: Path) -> Workspace:
     """Forty images of a megabyte, in ten shards, with an expert's row about each."""
     task = Task.make("CT", "disease", "easy", "choice", "step")
-    with Workspace.writing(tmp_path / "w", "large", {}) as workspace:
+    with writing(tmp_path / "w", "large", {}) as workspace:
         stage = workspace.begin("ingest", 0, "ingest")
         images = [make_image(n, f"g{n}", "train") for n in range(40)]
         for shard in range(10):
@@ -71,7 +72,7 @@ def test_a_large_export_is_cut_by_bytes_and_streams(
     large: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cut, "BYTES", 5 * MB)
-    with Workspace.maintaining(large.root) as workspace:
+    with maintaining(large.root) as workspace:
         tracemalloc.start()
         try:
             export(workspace, tmp_path / "out", "large")

@@ -28,6 +28,7 @@ from engine.imaging.deidentify import WORDS, hidden_path, hidden_uid, safe_facts
 from engine.imaging.errors import ImagingError
 from engine.imaging.render import render
 from engine.imaging.reports import MASK, clean_text, harmless_label
+from engine.lineage.opening import writing
 from engine.records import ROW_TYPES, Image, Task, Triplet, content_id
 from engine.workspace import Workspace
 from tests.commands import KEY, command, ingested, refused, report_of
@@ -214,7 +215,7 @@ def test_no_canary_survives_ingest_review_and_export(canary_run: tuple[Path, str
         for i in images
     ]  # fmt: skip
     made_by = Workspace.existing(workspace).config
-    with Workspace.writing(workspace, "images", made_by) as place:
+    with writing(workspace, "images", made_by) as place:
         stage = place.begin("seed", 0, "fingerprint")
         stage.write(Triplet, rows)
         stage.write(Task, [task])

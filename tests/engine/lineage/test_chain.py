@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.errors import TriptychError
-from engine.lineage.chain import check, file_hash, head, links, sign, verify_signature
+from engine.lineage.chain import check, file_hash, sign, verify_signature
+from engine.lineage.links import links
+from engine.lineage.opening import writing
 from engine.records import Refusal, content_id, to_arrow
 from engine.shards import write_shard
 from engine.workspace import Workspace
@@ -37,7 +39,7 @@ def committed(
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("five") / "w"
-    with Workspace.writing(root, "w", CONFIG) as workspace:
+    with writing(root, "w", CONFIG) as workspace:
         for number in range(5):
             committed(workspace, number)
     return root
@@ -73,8 +75,8 @@ def edit(path: Path, **changes: Any) -> None:
 
 def test_an_untouched_record_has_no_findings(place: Workspace) -> None:
     assert check(place) == []
-    assert [link.commit["previous"] for link in links(place)][1:] == [
-        link.hash for link in links(place)
+    assert [link.commit["previous"] for link in links(place.events)][1:] == [
+        link.hash for link in links(place.events)
     ][:-1]
 
 
@@ -88,7 +90,7 @@ def test_a_changed_shard_is_noticed_in_any_event(place: Workspace, number: int) 
 
 
 def test_any_flipped_bit_of_any_file_is_noticed(place: Workspace) -> None:
-    kept, random = head(place), Random(0)
+    kept, random = place.head, Random(0)
     files = sorted(path for path in place.events.rglob("*") if path.is_file())
     for path in files * 20:
         before = path.read_bytes()
@@ -163,7 +165,7 @@ def strip(folder: Path) -> None:
 def test_events_older_than_the_chain_are_unchained_and_what_follows_vouches_for_them(
     tmp_path: Path,
 ) -> None:
-    with Workspace.writing(tmp_path / "w", "w", CONFIG) as workspace:
+    with writing(tmp_path / "w", "w", CONFIG) as workspace:
         for number in range(2):
             committed(workspace, number)
             strip(event(workspace, number))
@@ -189,13 +191,13 @@ def redact(workspace: Workspace, number: int, carry_out: bool = True) -> None:
     rows = workspace.read(Refusal, round=number)[:1]
     write_shard(folder, "refusals-000", to_arrow(Refusal, rows))
     change = {"folder": folder.name, "shard": shard.name, "old": old, "new": file_hash(shard)}
-    committed(workspace, len(links(workspace)), [change])
+    committed(workspace, len(links(workspace.events)), [change])
     if not carry_out:
         shard.write_bytes(kept)
 
 
 def test_a_redaction_is_part_of_the_chain(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path / "w", "w", CONFIG) as workspace:
+    with writing(tmp_path / "w", "w", CONFIG) as workspace:
         committed(workspace, 0)
         committed(workspace, 1)
         redact(workspace, 0)
@@ -207,7 +209,7 @@ def test_a_redaction_is_part_of_the_chain(tmp_path: Path) -> None:
 
 
 def test_a_deleted_shard_and_a_redaction_of_another_hash(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path / "w", "w", CONFIG) as workspace:
+    with writing(tmp_path / "w", "w", CONFIG) as workspace:
         committed(workspace, 0)
         shard = event(workspace, 0) / "refusals-000.parquet"
         change = {"folder": "00000-stage-r0", "shard": shard.name, "old": file_hash(shard)}
@@ -219,7 +221,7 @@ def test_a_deleted_shard_and_a_redaction_of_another_hash(tmp_path: Path) -> None
 
 
 def test_cutting_off_the_newest_event_is_noticed_by_a_kept_head(place: Workspace) -> None:
-    kept = head(place)
+    kept = place.head
     assert broken(place, kept) == []
     shutil.rmtree(event(place, 4))
     assert broken(place) == []
@@ -230,7 +232,7 @@ def test_a_signature_vouches_for_what_was_there(place: Workspace, keys: Path) ->
     sign(place, keys / "ours")
     said = verify_signature(place, keys / "ours.pub")
     assert said == "5 events up to 00004-stage-r4 are as signed; 0 are newer"
-    with Workspace.writing(place.root, "w", CONFIG) as workspace:
+    with writing(place.root, "w", CONFIG) as workspace:
         committed(workspace, 5)
     assert verify_signature(place, keys / "ours.pub").endswith("1 are newer")
 
@@ -277,7 +279,7 @@ def test_the_commands(place: Workspace, keys: Path) -> None:
     where = ["-w", str(place.root)]
     whole = runner.invoke(app, ["lineage", "chain", *where])
     assert whole.exit_code == 0, whole.output
-    assert head(place) in whole.output
+    assert place.head in whole.output
     signed = runner.invoke(app, ["lineage", "sign", "--key", str(keys / "ours"), *where])
     assert signed.exit_code == 0, signed.output
     public = str(keys / "ours.pub")

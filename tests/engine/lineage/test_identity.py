@@ -19,11 +19,11 @@ from engine.hub.card import card
 from engine.hub.croissant import croissant
 from engine.hub.export import export
 from engine.hub.model_card import model_card
+from engine.lineage.opening import writing
 from engine.records import Model
 from engine.vlm import tiny
 from engine.vlm.transformers import load_processor
 from engine.vlm.weights import folder_id, outside_model, pinned
-from engine.workspace import Workspace
 from pipelines.context import Context
 from tests.lineage_workspace import (
     PROMPT,
@@ -125,7 +125,7 @@ def test_a_name_of_which_no_commit_is_known_is_one_line(hub: Hub, name: str) -> 
 def test_a_workspace_keeps_to_the_commit_that_it_began_with(hub: Hub, tmp_path: Path) -> None:
     hub.holds(OLD)
     config = Config.model_validate({"model": NAME, "reward": {"model": NAME}})
-    with Workspace.writing(tmp_path / "w", "made", config.recorded()) as workspace:
+    with writing(tmp_path / "w", "made", config.recorded()) as workspace:
         context = Context(workspace, config)
         commit(workspace, "ingest", 0, context.outside_models())
         hub.holds(NEW)
@@ -142,7 +142,7 @@ def test_each_tag_of_a_repository_keeps_its_own_commit(hub: Hub, tmp_path: Path)
     hub.holds(NEW, "v2")
     values = {"model": f"{NAME}@v1", "reward": {"model": f"{NAME}@v2"}}
     config = Config.model_validate(values)
-    with Workspace.writing(tmp_path / "w", "made", config.recorded()) as workspace:
+    with writing(tmp_path / "w", "made", config.recorded()) as workspace:
         context = Context(workspace, config)
         commit(workspace, "ingest", 0, context.outside_models())
         hub.holds(NEW, "v1")
@@ -153,7 +153,7 @@ def test_each_tag_of_a_repository_keeps_its_own_commit(hub: Hub, tmp_path: Path)
 def test_what_an_endpoint_answered_with_is_said_to_be_unknown(tmp_path: Path) -> None:
     values = {"backend": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "their-vlm"}
     config = Config.model_validate({"generator": values})
-    with Workspace.writing(tmp_path / "w", "made", config.recorded()) as workspace:
+    with writing(tmp_path / "w", "made", config.recorded()) as workspace:
         context = Context(workspace, config)
         named = context.outside("generator", "their-vlm")
         assert (named.path, named.known_by) == ("their-vlm", "name")

@@ -15,6 +15,7 @@ from engine.errors import TriptychError
 from engine.hub.selection import SELECTED
 from engine.lineage import chain, questions, schema
 from engine.lineage.ledger import INDEXED
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
 from engine.records import ROW_TYPES, Consumption, Decision, Image, Refusal, Review, Triplet
@@ -116,7 +117,7 @@ def test_why_not_agrees_with_the_export(tmp_path: Path) -> None:
                decided="2026-01-01T00:00:00Z")
         for verdict, picture in (("released", released.id), ("dropped", "dropped picture"))
     ]  # fmt: skip
-    with Workspace.writing(tmp_path / "w", "t", CONFIG) as workspace:
+    with writing(tmp_path / "w", "t", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [asked, *refusals])
         commit(workspace, "review", 0, [*reviews, released])
         rows = [make_triplet(image, "expert", 0, 0) for image in (asked, released)]
@@ -218,7 +219,7 @@ def test_verify_finds_what_was_changed(copy: Workspace) -> None:
 def test_verify_finds_an_image_that_is_not_what_its_id_says(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    with Workspace.writing(tmp_path, "t", CONFIG) as workspace:
+    with writing(tmp_path, "t", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [replace(make_image(1, "g"), png=make_image(2, "g").png)])
     assert problems(workspace) == {"an image's id is not of its pixels"}
 
@@ -227,7 +228,7 @@ def test_verify_finds_a_reference_that_leads_nowhere(copy: Workspace) -> None:
     from tests.lineage_workspace import make_decision
 
     stray = make_decision(make_triplet(make_image(99, "g"), "expert", 0, 1), True, 9)
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         commit(workspace, "select", 9, [stray])
     found = verify(copy).problems
     assert [p["where"] for p in found] == ["decisions.triplet_id"]
@@ -240,7 +241,7 @@ def test_verify_finds_a_ledger_that_is_behind_or_damaged(copy: Workspace) -> Non
     assert problems(copy) & {"the ledger cannot be read", "the ledger is damaged"}
     path.unlink()
     assert problems(copy) == {"the ledger cannot be read"}
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         pass
     assert problems(copy) == set()
 
@@ -287,7 +288,7 @@ def test_version_1_is_read_and_answered_after_its_migration(copy: Workspace) -> 
     as_version_1(copy.root)
     with pytest.raises(TriptychError, match="lineage rebuild"):
         trace(copy.ledger(), "x")
-    with Workspace.writing(copy.root, "made", CONFIG):
+    with writing(copy.root, "made", CONFIG):
         pass
     assert json.loads((copy.root / "workspace.json").read_text())["schema"] == SCHEMA_VERSION
     report = verify(copy)
@@ -298,7 +299,7 @@ def test_version_1_is_read_and_answered_after_its_migration(copy: Workspace) -> 
     told = trace(copy.ledger(), row)
     assert {m["role"] for m in told["used_by"]} == {"sft", "policy"}
     once = (copy.root / "workspace.json").read_bytes()
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         pass
     assert (copy.root / "workspace.json").read_bytes() == once
 
@@ -306,16 +307,16 @@ def test_version_1_is_read_and_answered_after_its_migration(copy: Workspace) -> 
 def test_a_chained_record_of_version_1_is_migrated_and_stays_chained(copy: Workspace) -> None:
     described = json.loads((copy.root / "workspace.json").read_text())
     (copy.root / "workspace.json").write_text(json.dumps(described | {"schema": 1}))
-    before = chain.head(copy)
-    with Workspace.maintaining(copy.root):
+    before = copy.head
+    with maintaining(copy.root):
         pass
     assert json.loads((copy.root / "workspace.json").read_text())["schema"] == SCHEMA_VERSION
-    assert (chain.check(copy), chain.head(copy)) == ([], before)
+    assert (chain.check(copy), copy.head) == ([], before)
 
 
 def test_what_follows_a_migration_vouches_for_what_was_there(copy: Workspace) -> None:
     as_version_1(copy.root)
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         older = len(workspace.commits())
         commit(workspace, "ingest", 9, [])
     assert (verify(copy).problems, verify(copy).unchained) == ([], older)
@@ -327,10 +328,10 @@ def test_what_follows_a_migration_vouches_for_what_was_there(copy: Workspace) ->
 def test_a_migration_that_was_cut_short_is_taken_up(
     copy: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import shards
+    from engine import workspace as module
 
     as_version_1(copy.root)
-    real, calls = shards.replace_file, iter(range(100))
+    real, calls = module.replace_file, iter(range(100))
 
     def power_cut(path: Path, data: bytes) -> None:
         if next(calls) == 3:
@@ -339,9 +340,9 @@ def test_a_migration_that_was_cut_short_is_taken_up(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "replace_file", power_cut)
-        with pytest.raises(OSError, match="power cut"), Workspace.maintaining(copy.root):
+        with pytest.raises(OSError, match="power cut"), maintaining(copy.root):
             pass
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         pass
     assert verify(copy).problems == []
     assert all("shards" in c for c in copy.commits())
@@ -350,7 +351,7 @@ def test_a_migration_that_was_cut_short_is_taken_up(
 def test_a_workspace_of_a_newer_version_is_refused_in_one_line(copy: Workspace) -> None:
     described = json.loads((copy.root / "workspace.json").read_text())
     (copy.root / "workspace.json").write_text(json.dumps(described | {"schema": 99}))
-    with pytest.raises(TriptychError, match="newer Triptych"), Workspace.maintaining(copy.root):
+    with pytest.raises(TriptychError, match="newer Triptych"), maintaining(copy.root):
         pass
 
 
@@ -364,7 +365,7 @@ def test_a_ledger_of_another_version_is_refused_to_readers_and_made_again_by_the
         db.execute("UPDATE meta SET version = '1 of long ago'")
     with pytest.raises(TriptychError, match="another version"):
         copy.ledger().sql("SELECT 1")
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         pass
     assert everything(copy) == before
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import TriptychError
+from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Decision, Triplet
 from engine.workspace import Workspace
@@ -27,8 +28,9 @@ import sys
 from pathlib import Path
 from engine.records import Decision, Image, Task, Triplet, content_id
 from engine.workspace import Workspace
+from engine.lineage.opening import writing
 from tests.lineage_workspace import CONFIG, TASK, make_decision, make_image, make_triplet
-with Workspace.writing(Path(sys.argv[1]), "made", CONFIG) as workspace:
+with writing(Path(sys.argv[1]), "made", CONFIG) as workspace:
     print("open", flush=True)
     for n in range(len(workspace.commits()), int(sys.argv[2])):
         image = make_image(n, f"g{n}")
@@ -47,6 +49,7 @@ READER = """
 import sys, time
 from pathlib import Path
 from engine.workspace import Workspace
+from engine.lineage.opening import writing
 ledger, seen, asked = Workspace.existing(Path(sys.argv[1])).ledger(), 0, 0
 until = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < until:
@@ -198,7 +201,7 @@ def test_a_torn_image_shard_stops_the_run_with_one_line(tmp_path: Path) -> None:
     shard = next((tmp_path / "w" / "events").glob("*/images-000.parquet"))
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(TriptychError, match="restore it from a backup"):
-        with Workspace.writing(tmp_path / "w", "made", CONFIG):
+        with writing(tmp_path / "w", "made", CONFIG):
             pass
 
 
@@ -210,6 +213,6 @@ def test_a_torn_committed_shard_is_told_and_made_again_from_the_ledger(tmp_path:
     told = {(p["what"], p["where"]) for p in verify(workspace).problems}
     where = shard.parent.name
     assert {(f"{shard.name} was changed", where), (f"{shard.name} is torn", where)} <= told
-    with Workspace.writing(workspace.root, "made", CONFIG):
+    with writing(workspace.root, "made", CONFIG):
         pass
     assert verify(workspace).problems == []

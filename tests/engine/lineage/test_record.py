@@ -16,8 +16,9 @@ from engine.errors import TriptychError
 from engine.hub.card import card
 from engine.hub.export import export
 from engine.hub.model_card import model_card
-from engine.lineage import chain, questions
+from engine.lineage import chain, links, questions
 from engine.lineage.files import file_hash, hashes_of
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.prov import prov
 from engine.lineage.verify import verify
 from engine.records import Image, Model, Triplet
@@ -160,7 +161,7 @@ def withdrawn(original: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
     """A copy of `original` with a withdrawal in it, so that no table is empty; to be read only."""
     root = tmp_path_factory.mktemp("withdrawn") / "w"
     shutil.copytree(original.root, root)
-    with Workspace.maintaining(root) as workspace:
+    with maintaining(root) as workspace:
         withdraw(workspace, workspace.read(Image)[0].id)
     return root
 
@@ -228,7 +229,7 @@ def test_nothing_is_withdrawn_by_a_ledger_that_was_written_over(copy: Workspace)
         "UPDATE makers SET maker = 'nobody'",
     ):
         written_over(copy, statement)
-        with Workspace.maintaining(copy.root) as workspace:
+        with maintaining(copy.root) as workspace:
             with pytest.raises(TriptychError, match="lineage rebuild"):
                 withdraw(workspace, image)
             workspace.ledger().rebuild(workspace.events)
@@ -237,7 +238,7 @@ def test_nothing_is_withdrawn_by_a_ledger_that_was_written_over(copy: Workspace)
 
 def test_a_stage_that_a_busy_ledger_missed_is_in_the_export(copy: Workspace) -> None:
     old = (copy.root / "ledger.duckdb").read_bytes()
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         commit(workspace, "ingest", 7, [make_image(77, "group77")])
         (copy.root / "ledger.duckdb").write_bytes(old)
         write_report(workspace, copy.root / "report")
@@ -260,7 +261,7 @@ def test_a_flipped_byte_in_a_committed_shard_is_noticed_by_whoever_reads_it(
     shard = next(copy.events.glob("*-generate-r1/triplets-*.parquet"))
     whole = shard.read_bytes()
     flip(shard)
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         with pytest.raises(TriptychError, match=f"{shard.parent.name}.*{shard.name}") as told:
             workspace.read(Triplet)
         assert "lineage rebuild" in str(told.value)
@@ -335,18 +336,18 @@ def litter(folder: Path) -> None:
 def test_litter_breaks_neither_the_chain_nor_the_numbers_nor_a_withdrawal(
     copy: Workspace,
 ) -> None:
-    kept = chain.head(copy)
+    kept = copy.head
     for name in ("", "events", "work", "models", "redacting", "signatures", "dataset"):
         (copy.root / name).mkdir(exist_ok=True)
         litter(copy.root / name)
         shutil.rmtree(copy.root / name / "00003-prefer-r0 copy") if name != "events" else None
-    for folder in chain.event_folders(copy.events):
+    for folder in links.event_folders(copy.events):
         litter(folder)
         shutil.rmtree(folder / "00003-prefer-r0 copy")
     assert chain.check(copy, kept) == []
     assert problems(copy) == set()
     number = len(copy.commits())
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         work = workspace.begin("ingest", 3, "fingerprint")
         work.write(Image, [make_image(98, "group98")])
         litter(work.folder)
@@ -385,7 +386,7 @@ def saved(folder: Path, **changes: bytes | None) -> Path:
 @pytest.fixture
 def judged(tmp_path: Path) -> tuple[Workspace, Model]:
     """A workspace with one model that a stage made."""
-    with Workspace.writing(tmp_path / "w", "made", CONFIG) as workspace:
+    with writing(tmp_path / "w", "made", CONFIG) as workspace:
         model_id, path = workspace.add_model(saved(tmp_path / "weights"))
         base = make_model("base", "base", None, 0, None)
         values = make_model("judge", "judge", base.id, 0, 5).to_dict()
@@ -461,7 +462,7 @@ def test_names_and_bytes_make_a_models_id_in_the_order_of_the_paths(tmp_path: Pa
 
 
 def test_a_torn_folder_of_the_same_name_gives_way(tmp_path: Path) -> None:
-    with Workspace.writing(tmp_path / "w", "made", CONFIG) as workspace:
+    with writing(tmp_path / "w", "made", CONFIG) as workspace:
         torn = saved(workspace.models / folder_id(saved(tmp_path / "weights")))
         (torn / "model.safetensors").write_bytes(b"")
         (torn / "judge.json").unlink()
@@ -490,7 +491,7 @@ def test_weights_are_on_disk_before_anything_names_them(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", rename)
-    with Workspace.writing(tmp_path / "w", "made", CONFIG) as workspace:
+    with writing(tmp_path / "w", "made", CONFIG) as workspace:
         source = saved(tmp_path / "weights")
         log.clear()
         _, path = workspace.add_model(source)
@@ -514,7 +515,7 @@ def test_a_withdrawal_whose_list_of_files_was_cut_stops_with_one_line(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("engine.lineage.redaction.finish", lambda workspace: False)
-        with Workspace.maintaining(copy.root) as workspace:
+        with maintaining(copy.root) as workspace:
             withdraw(workspace, workspace.read(Image)[0].id)
     listed = next(copy.root.glob("redacting/*/remove.json"))
     whole = listed.read_bytes()

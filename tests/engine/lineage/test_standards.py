@@ -51,8 +51,9 @@ from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.hub.export import export
 from engine.hub.model_card import model_card
-from engine.lineage.chain import file_hash, head
+from engine.lineage.chain import file_hash
 from engine.lineage.files import listing_hash
+from engine.lineage.opening import writing
 from engine.lineage.prov import prov, write
 from engine.lineage.withdrawals import withdrawn_ids
 from engine.records import (
@@ -144,7 +145,7 @@ def test_the_provenance_is_prov_o(full: Workspace, exported: Path) -> None:
     agents = {str(graph.value(a, PROV.label)) for a in graph.objects(dataset, PROV.wasAttributedTo)}
     assert {"expert", content_id("generator"), content_id("judge")} <= agents
     origins = set(graph.objects(dataset, PROV.wasDerivedFrom))
-    assert rdflib.URIRef(f"urn:sha256:{head(full)}") in origins
+    assert rdflib.URIRef(f"urn:sha256:{full.head}") in origins
     fields = set(graph.subjects(CR.equivalentProperty, None))
     assert len(fields) == 6  # image_id and generator_id of three splits
 
@@ -188,7 +189,7 @@ def test_withdrawn_rows_leave_the_export_and_its_rejects(
     images = full.read(Image)
     alone = next(i for i in images if i.group == "g5")
     gone = {alone.id, *(i.id for i in images if i.group == "g4")}
-    with Workspace.writing(tmp_path / "w", "demo", CONFIG) as workspace:
+    with writing(tmp_path / "w", "demo", CONFIG) as workspace:
         withdrawals = [withdrawal("image", alone.id), withdrawal("group", "g4")]
         commit(workspace, "withdraw", 0, {}, withdrawals)
         export(workspace, tmp_path / "after", "demo")
@@ -223,7 +224,7 @@ def test_a_ledger_of_an_older_version_is_one_line_with_the_remedy(
 def test_images_of_patients_are_said_to_be_so(tmp_path: Path) -> None:
     image = make_image(0, "g0", "train", synthetic=False)
     task = Task.make("CT", "disease", "easy", "choice", "step")
-    with Workspace.writing(tmp_path / "w", "real", {}) as workspace:
+    with writing(tmp_path / "w", "real", {}) as workspace:
         rows = [make_triplet(image, "expert", task, 0, 0)]
         commit(workspace, "expert", 0, {}, [image], rows)
         export(workspace, tmp_path / "out", "real")
@@ -308,7 +309,7 @@ def stages(workspace: Workspace, url: str | None, said: list[str]) -> None:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[dict[str, Any]]]:
     root = tmp_path_factory.mktemp("told") / "w"
-    with Workspace.writing(root, "demo", CONFIG) as workspace:
+    with writing(root, "demo", CONFIG) as workspace:
         stages(workspace, None, [])
     return workspace, [json.loads(line) for line in (root / "openlineage.ndjson").open()]
 
@@ -451,7 +452,7 @@ def test_an_endpoint_gets_what_the_file_gets(
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "key")
     said: list[str] = []
     with collecting(201) as server:
-        with Workspace.writing(tmp_path / "w", "demo", CONFIG) as workspace:
+        with writing(tmp_path / "w", "demo", CONFIG) as workspace:
             stages(workspace, server.url, said)
     lines = (tmp_path / "w" / "openlineage.ndjson").read_text().splitlines()
     assert [event for _, _, event in server.received] == [json.loads(line) for line in lines]
@@ -468,7 +469,7 @@ def test_a_failing_endpoint_is_one_line_and_stops_nothing(
     said: list[str] = []
     with collecting(status or 200) as server:
         url = server.url if status else "http://127.0.0.1:9"
-        with Workspace.writing(tmp_path / "w", "demo", CONFIG) as workspace:
+        with writing(tmp_path / "w", "demo", CONFIG) as workspace:
             stages(workspace, url, said)
         assert len(workspace.commits()) == 2
     (line,) = said
@@ -581,7 +582,7 @@ def test_a_derived_row_goes_back_to_what_its_words_were_taken_from(tmp_path: Pat
     shown, other = (make_image(n, "g", "train") for n in (1, 2))
     source = make_triplet(shown, "expert", task, 0, 0)
     row = replace(make_triplet(shown, "irrelevant", task, 1, 0), derived_from=(source.id, other.id))
-    with Workspace.writing(tmp_path / "w", "derived", {}) as workspace:
+    with writing(tmp_path / "w", "derived", {}) as workspace:
         commit(workspace, "prefer", 0, {}, [shown, other], [source, row], [task])
     for content in (prov(workspace, row.id), prov(workspace)):
         document = document_of(content)
@@ -604,7 +605,7 @@ def test_a_models_document_holds_what_it_was_trained_on(full: Workspace) -> None
 
 def test_file_names_of_patients_stay_out_of_prov(tmp_path: Path) -> None:
     image = make_image(0, "g0", "train", synthetic=False)
-    with Workspace.writing(tmp_path / "w", "real", {}) as workspace:
+    with writing(tmp_path / "w", "real", {}) as workspace:
         commit(workspace, "ingest", 0, {}, [image])
     assert image.id in write(workspace)
     assert image.source not in write(workspace)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from engine.errors import TriptychError
 from engine.hub.publish import publish
+from engine.lineage.opening import maintaining
 from engine.lineage.trace import render, trace
 from engine.records import (
     ROW_TYPES,
@@ -82,7 +83,7 @@ def test_an_unknown_or_short_id_is_a_one_line_error(full: Workspace) -> None:
 
 def test_a_rebuilt_ledger_gives_the_same_rows(full: Workspace, tmp_path: Path) -> None:
     shutil.copytree(full.root, tmp_path / "w")
-    with Workspace.maintaining(tmp_path / "w") as copy:
+    with maintaining(tmp_path / "w") as copy:
         publish(copy)
     ledger = copy.ledger()
 

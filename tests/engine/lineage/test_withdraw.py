@@ -19,6 +19,7 @@ from engine.errors import TriptychError
 from engine.lineage import chain, redaction
 from engine.lineage import ledger as ledger_module
 from engine.lineage.ledger import Ledger, columns_of
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
 from engine.lineage.withdraw import withdraw
@@ -208,7 +209,7 @@ def test_what_was_withdrawn_is_gone_and_that_it_was_stays(copy: Workspace) -> No
 
 
 def test_the_ledger_after_a_withdrawal_is_what_a_rebuild_makes(copy: Workspace) -> None:
-    with Workspace.maintaining(copy.root) as workspace:
+    with maintaining(copy.root) as workspace:
         carry_out(workspace, train_image(copy).id)
     names = ["commits", "makers", "uses", *(t.table for t in ROW_TYPES)]
     before = {n: copy.ledger().sql(f"SELECT * FROM {n} ORDER BY ALL") for n in names}
@@ -218,7 +219,7 @@ def test_the_ledger_after_a_withdrawal_is_what_a_rebuild_makes(copy: Workspace) 
 
 def test_two_withdrawals_one_after_the_other_verify(copy: Workspace) -> None:
     for number in (0, 3):
-        with Workspace.maintaining(copy.root) as workspace:
+        with maintaining(copy.root) as workspace:
             carry_out(workspace, train_image(copy, number).id)
     assert verify(copy).problems == []
     assert chain.check(copy) == []
@@ -228,7 +229,7 @@ def test_two_withdrawals_one_after_the_other_verify(copy: Workspace) -> None:
 def test_the_last_image_takes_the_export_with_it(tmp_path: Path) -> None:
     from tests.lineage_workspace import PROMPT, TASK, make_triplet
 
-    with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
+    with writing(tmp_path, "made", CONFIG) as workspace:
         image = make_image(1, "g")
         commit(workspace, "seed", 0, [image, make_triplet(image, "expert", 0, 0), TASK, PROMPT])
         from engine.hub.publish import publish
@@ -269,11 +270,11 @@ def test_a_withdrawal_cut_short_is_undone_or_finished_by_the_next_run(
             patch.setattr(Path, "replace", once)
         else:
             patch.setattr(Ledger, "rebuild", power_cut)
-        with pytest.raises(KeyboardInterrupt), Workspace.maintaining(copy.root) as workspace:
+        with pytest.raises(KeyboardInterrupt), maintaining(copy.root) as workspace:
             carry_out(workspace, image.id)
     if point != "before the commit":
         assert "withdrawal not finished" in {p["what"] for p in verify(copy).problems}
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         pass
     assert verify(copy).problems == []
     if point == "before the commit":
@@ -284,9 +285,9 @@ def test_a_withdrawal_cut_short_is_undone_or_finished_by_the_next_run(
 
 
 def test_a_run_in_the_workspace_refuses_a_withdrawal(copy: Workspace) -> None:
-    with Workspace.maintaining(copy.root):
+    with maintaining(copy.root):
         with pytest.raises(TriptychError, match="in use by another run"):
-            with Workspace.maintaining(copy.root):
+            with maintaining(copy.root):
                 pass
     assert os.path.exists(copy.root / "ledger.duckdb")
 
@@ -304,7 +305,7 @@ def test_a_patients_refused_pictures_and_reviews_go_and_others_of_the_group_stay
                decided="2026-01-01T00:00:00Z")
         for n in (1, 2)
     ]  # fmt: skip
-    with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
+    with writing(tmp_path, "made", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [first, other, *refusals, *reviews])
         carry_out(workspace, "p1")
     assert [i.id for i in workspace.read(Image)] == [other.id]
@@ -327,7 +328,7 @@ def joined(tmp_path: Path) -> Workspace:
     images = [replace(make_image(n, "pa"), patient=f"p{who}") for n, who in enumerate("aab")]
     copied = refusal(images[0].id, "pb", "duplicate")
     waiting = [refusal(*pair) for pair in (("x", "pa"), ("y", "pb"), ("z", "pc"), ("z", "pd"))]
-    with Workspace.writing(tmp_path, "made", CONFIG) as workspace:
+    with writing(tmp_path, "made", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [*images, copied, *waiting])
     return workspace
 

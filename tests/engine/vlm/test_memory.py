@@ -16,6 +16,7 @@ from engine.config import build, deciding
 from engine.errors import TriptychError
 from engine.guards import guarded
 from engine.imaging.ingest import to_png
+from engine.lineage.opening import writing
 from engine.prompts import answer_prompt, ask_prompt
 from engine.vlm import tiny
 from engine.vlm.backends import open_vlm
@@ -23,7 +24,6 @@ from engine.vlm.memory import Parts, ran_out
 from engine.vlm.protocol import Request, Sampling
 from engine.vlm.streams import inverse_transform, uniforms
 from engine.vlm.transformers import TransformersVLM
-from engine.workspace import Workspace
 from generators import phantoms
 from pipelines.training.grpo import train_grpo
 from pipelines.training.sft import train_sft
@@ -270,7 +270,7 @@ def test_a_workspace_goes_on_with_a_smaller_batch_and_names_what_it_refuses(tmp_
         for o in ((), ("sft.batch=16", "sft.accumulate=2"), ("sft.batch=16",))
     )
     for config in (first, smaller):
-        with Workspace.writing(tmp_path / "w", "demo", config):
+        with writing(tmp_path / "w", "demo", config):
             pass
     with pytest.raises(TriptychError, match=r"different: sft.batch x accumulate x workers"):
-        Workspace.writing(tmp_path / "w", "demo", other).__enter__()
+        writing(tmp_path / "w", "demo", other).__enter__()
