@@ -17,6 +17,7 @@ from pipelines.training.sft import train_sft, turns_of
 def fine_tune(
     context: Context, stage: Stage, model: Model, role: str, triplets: list[Triplet]
 ) -> None:
+    """Train `model` on rows and record it as the stage's model of a role."""
     if not triplets:
         raise TriptychError(
             f"{stage.name}: no rows to train on; loosen select.keep or ask for more"

@@ -197,7 +197,7 @@ def test_everything_that_has_a_golden_value_is_in_its_file(path: Path) -> None:
 
 
 def test_golden_prompts_hold_every_set_and_style() -> None:
-    sets = {p.stem for p in (FOLDER.parent / "generators" / "prompts").glob("*.yaml")}
+    sets = {p.stem for p in (FOLDER.parent / "engine" / "prompts").glob("*.yaml")}
     assert sets == set(WORDS)
     assert len(set(prompts().values())) == len(prompts()) == len(WORDS) * (3 + 2 * 3 + 3)
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
+    """A section of a configuration: unknown keys and numbers that are not finite are refused."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
 

@@ -130,6 +130,7 @@ class Contents:
 
 
 def replay(record: list[Link]) -> Contents:
+    """What the record says of its shards, redactions after the commits that they change."""
     said = Contents({}, {}, [])
     for link in record:
         said.hashes.update({link.folder / n: h for n, h in link.commit.get("shards", {}).items()})

@@ -286,6 +286,7 @@ def _index() -> dict[str, tuple[str, str | None]]:
 
 
 def fill(template: str, finding: str) -> str:
+    """A template with a finding in its place, its article and verb fitting."""
     if finding in NO_ARTICLE and "{f}" in template:
         verb = "Are" if finding == "drusen" else "Is"
         return template.replace("{a} ", "").replace("Is there", f"{verb} there").format(f=finding)
@@ -298,6 +299,7 @@ def kind_of(question: str) -> tuple[str, str | None] | None:
 
 
 def told_of_lesion(truth: Truth) -> tuple[str, ...]:
+    """What can be told of the finding that the image shows: of side, count and size."""
     return SUBJECTS[truth.kind].get(truth.finding, ())
 
 

@@ -36,6 +36,7 @@ def askable(truth: Truth, question_type: str) -> list[str]:
 
 
 def possible_answers(truth: Truth, kind: str) -> tuple[str, ...]:
+    """Every answer that a question of a kind may have on an image of this kind."""
     if kind in CLOSED:
         return ("yes", "no")
     if kind in ATTRIBUTES:
