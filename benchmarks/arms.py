@@ -191,8 +191,9 @@ def fit(
 ) -> tuple[Model, int]:
     """One epoch of SFT of `start` over `data`, from the beginning; (model, steps)."""
     shutil.rmtree(folder, ignore_errors=True)
-    pngs = context.pngs()
-    write_training_set(folder / "data", {t["image_id"]: pngs[t["image_id"]] for t in data}, data)
+    write_training_set(
+        folder / "data", {t["image_id"]: context.pixels[t["image_id"]] for t in data}, data
+    )
     arguments = training_arguments(context, Stage("arm", 1, "", folder), section, start)
     metrics = train_sft(arguments | {"epochs": 1, "save_steps": 0})
     return at(folder), metrics["steps"]

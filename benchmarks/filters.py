@@ -35,7 +35,7 @@ def image_of(kind: str, number: int) -> Image:
     """A drawn image without its pixels: the expert reads its truth."""
     truth = phantoms.draw(kind, number, 64).truth
     return Image(
-        id=f"{number:032x}", png=b"", width=1, height=1, modality=truth.modality,
+        id=f"{number:032x}", width=1, height=1, modality=truth.modality,
         anatomy=truth.anatomy, group="", split="train", source="", rendering="{}",
         deidentification="", is_synthetic=True, truth=json.dumps(truth.to_dict()),
     )  # fmt: skip

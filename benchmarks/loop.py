@@ -61,7 +61,7 @@ from engine.workspace import Stage
 from generators import filters
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context, opened
-from pipelines.evaluation.examination import examine
+from pipelines.examine import examine
 from pipelines.grpo import divided_rows
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.record import fresh_triplets, held_out, kept_triplets
@@ -163,7 +163,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
     def arm(name: str, train: Callable[[Path], arms.Trained]) -> None:
         def make() -> dict[str, Any]:
             done = train(folder / name.replace(" ", "-"))
-            rows = examine(context, {name: (done.model, questions)}, 1)
+            rows = examine(context, {name: (done.model, questions)}, 1, folder / f"{name} replies")
             return {"accuracy": float(np.mean([r.correct for r in rows]))} | done.shown()
 
         found[name] = pieces.made(name, make)
@@ -199,7 +199,11 @@ def truly_divided(context: Context, pieces: Pieces, start: Model) -> list[Triple
     left = arms.told_truly(context, fresh_triplets(context, kept_triplets(context, 2)))
 
     def divide() -> dict[str, Any]:
-        return {"ids": [row.id for row in divided_rows(context, start, left, 2)]}
+        return {
+            "ids": [
+                row.id for row in divided_rows(context, start, left, 2, pieces.folder / "divided")
+            ]
+        }
 
     ids = set(pieces.made("divided by true labels", divide)["ids"])
     return [row for row in left if row.id in ids]

@@ -10,8 +10,12 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -260,13 +264,38 @@ class _ShardActor:
         return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where shards are worked on: in how many actors, of how many cores and GPUs each.
+
+    `here` are processes of this machine, whether or not there is a Ray.
+    """
+
+    actors: int = 1
+    cpus: int = 1
+    gpus: float = 0
+    here: bool = False
+
+
+def is_shared() -> bool:
+    """Whether this process has joined a Ray that it did not start: others may have their nodes."""
+    return _connected() and not _own_ray
+
+
+def cores() -> int:
+    """Cores of the Ray cluster that was joined, or of this machine."""
+    if not is_shared():
+        return os.cpu_count() or 1
+    import ray
+
+    return max(int(ray.cluster_resources().get("CPU", 1)), 1)
+
+
 def map_shards(
     make: Callable[..., Worker],
     arguments: dict[str, Any],
-    shards: dict[str, Rows],
-    actors: int = 1,
-    cpus: int = 1,
-    gpus: float = 0,
+    shards: Mapping[str, Rows],
+    places: Places | None = None,
 ) -> Iterator[tuple[str, Rows]]:
     """Run `make(**arguments)` in Ray Data actors and yield each shard's rows as it is done.
 
@@ -277,16 +306,16 @@ def map_shards(
     """
     if not shards:
         return
-    if not _connected():
-        worker = make(**arguments)
-        for name, rows in shards.items():
-            yield name, worker(name, rows)
+    places = places or Places()
+    actors = min(places.actors, len(shards))
+    if places.here or not _connected():
+        yield from _in_processes(make, arguments, shards, actors)
         return
-    _check_room(cpus, gpus)
+    _check_room(places.cpus, places.gpus)
     import pickle
 
     given_up = []
-    for row in _in_actors(make, arguments, shards, min(actors, len(shards)), cpus, gpus):
+    for row in _in_actors(make, arguments, shards, replace(places, actors=actors)):
         for line in row["notes"].splitlines():
             LOG.warning("%s", line)
         if row["unmade"]:
@@ -303,13 +332,58 @@ def map_shards(
         )
 
 
+def _in_processes(
+    make: Callable[..., Worker], arguments: dict[str, Any], shards: Mapping[str, Rows], number: int
+) -> Iterator[tuple[str, Rows]]:
+    """Without Ray: in this process where `number` is 1, else in so many, two shards ahead each."""
+    if number == 1:
+        worker = make(**arguments)
+        for name, rows in shards.items():
+            yield name, worker(name, rows)
+        return
+    with ProcessPoolExecutor(
+        number, get_context("spawn"), _begin_process, (make, arguments)
+    ) as pool:
+        waiting: dict[Future[Rows], str] = {}
+        try:
+            for name, rows in shards.items():
+                waiting[pool.submit(_work_here, name, rows)] = name
+                if len(waiting) >= 2 * number:
+                    yield from _finished(waiting)
+            while waiting:
+                yield from _finished(waiting)
+        except BrokenProcessPool:
+            raise TriptychError(
+                f"a worker failed: its process ended ({_DIED_OF}); what was finished is kept: run "
+                "the same command again"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_here: list[Worker] = []  # the worker of a process of `_in_processes`
+
+
+def _begin_process(make: Callable[..., Worker], arguments: dict[str, Any]) -> None:
+    _here.append(make(**arguments))
+
+
+def _work_here(name: str, rows: Rows) -> Rows:
+    return _here[0](name, rows)
+
+
+def _finished(waiting: dict[Future[Rows], str]) -> Iterator[tuple[str, Rows]]:
+    """Of shards under way those that are done, at least one."""
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield waiting.pop(future), future.result()
+
+
 def _in_actors(
     make: Callable[..., Worker],
     arguments: dict[str, Any],
-    shards: dict[str, Rows],
-    actors: int,
-    cpus: int,
-    gpus: float,
+    shards: Mapping[str, Rows],
+    places: Places,
 ) -> Iterator[dict[str, Any]]:
     """What `_ShardActor` says of each shard, as it says it."""
     import pickle
@@ -321,9 +395,9 @@ def _in_actors(
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
         fn_constructor_args=(make, arguments, deaths),
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=cpus,
-        num_gpus=gpus,
+        compute=ray.data.ActorPoolStrategy(size=places.actors),
+        num_cpus=places.cpus,
+        num_gpus=places.gpus,
     )
     try:
         # Prefetching would hold a finished shard back until the next one is done.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, ClassVar, get_args, get_type_hints
@@ -52,11 +52,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image(Row):
-    """A safe image. `png` is an 8-bit PNG; `id` is the hash of its pixels, shape and mode."""
+    """What is known of a safe image, whose id is the hash of its pixels, shape and mode."""
 
     table: ClassVar[str] = "images"
     id: str
-    png: bytes
     width: int
     height: int
     modality: str
@@ -71,6 +70,15 @@ class Image(Row):
     patient: str = ""  # keyed hash of the patient, else of the study or file
     labels: str | None = None  # JSON: the columns of the table beside the images that were named
     report: str | None = None  # its free text, de-identified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture(Row):
+    """An image's pixels as an 8-bit PNG, under the image's id: `engine.pixels` finds them by it."""
+
+    table: ClassVar[str] = "pictures"
+    id: str
+    png: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,28 @@ class Task(Row):
             difficulty=difficulty,
             answer_format=answer_format,
             prompt_style=style,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment(Row):
+    """A task that a round's plan asks of an image; `place` is its place in the plan, from 0."""
+
+    table: ClassVar[str] = "assignments"
+    id: str
+    image_id: str
+    task_id: str
+    round: int
+    place: int
+
+    @classmethod
+    def make(cls, image_id: str, task_id: str, round: int, place: int) -> Assignment:
+        return cls(
+            id=content_id("assignment", image_id, task_id, round, place),
+            image_id=image_id,
+            task_id=task_id,
+            round=round,
+            place=place,
         )
 
 
@@ -340,10 +370,11 @@ class Tombstone(Row):
     row_table: str
 
 
-ROW_TYPES: tuple[type[Row], ...] = (
+ROW_TYPES: tuple[type[Row], ...] = (  # what the ledger holds: all but pictures
     Image,
     Prompt,
     Task,
+    Assignment,
     Triplet,
     Judgement,
     Decision,
@@ -359,7 +390,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Withdrawal,
     Tombstone,
 )
-TYPES_BY_TABLE = {t.table: t for t in ROW_TYPES}
+TYPES_BY_TABLE = {t.table: t for t in ROW_TYPES} | {Picture.table: Picture}
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -393,7 +424,7 @@ def from_arrow(row_type: type[Row], table: pa.Table) -> list[Any]:
     return [row_type.from_dict(values) for values in table.to_pylist()]
 
 
-def unique(rows: Sequence[Any]) -> list[Any]:
+def unique(rows: Iterable[Any]) -> list[Any]:
     """Rows without repeated ids, the first of each, in order."""
     first: dict[str, Any] = {}
     for row in rows:

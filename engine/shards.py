@@ -8,6 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.lineage.files import shards_in
+
+GROUP = 1 << 20  # bytes
+
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
@@ -38,10 +42,29 @@ def is_whole(shard: Path) -> bool:
     return True
 
 
+def shard_paths(folder: Path, table: str) -> list[Path]:
+    """A table's numbered shards in a folder, in order."""
+    return sorted(folder.glob(f"{table}-[0-9]*.parquet"))
+
+
+def whole_shards(folder: Path) -> set[str]:
+    """Names of a folder's Parquet files, without their ending; a torn one is thrown away."""
+    shards = shards_in(folder)
+    for shard in shards:
+        if not is_whole(shard):
+            shard.unlink()
+    return {path.stem for path in shards if path.exists()}
+
+
 def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
-    """Write a Parquet file under a temporary name and rename it when whole."""
+    """Write a Parquet file under a temporary name and rename it when whole.
+
+    Where it holds pictures, row groups are of about GROUP bytes, so that one is read by itself.
+    """
+    large = any(pa.types.is_binary(kind) for kind in table.schema.types)
+    rows = max(GROUP * len(table) // max(table.nbytes, 1), 1) if large else None
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=rows)
     path = folder / f"{name}.parquet"
     replace_file(path, sink.getvalue().to_pybytes())
     return path

@@ -38,7 +38,7 @@ from engine.lineage import links
 from engine.lineage.files import file_hash, is_litter, read_hashed, shards_in
 from engine.lineage.ledger import Ledger, LedgerBusy
 from engine.records import Row, canonical, from_arrow, to_arrow
-from engine.shards import flush, is_whole, replace_file, write_shard
+from engine.shards import flush, replace_file, whole_shards, write_shard
 
 SCHEMA_VERSION = 2
 
@@ -63,11 +63,7 @@ class Stage:
 
     def done(self) -> set[str]:
         """Names of the shards that are already whole; a torn one is thrown away."""
-        shards = shards_in(self.folder)
-        for shard in shards:
-            if not is_whole(shard):
-                shard.unlink()
-        return {path.stem for path in shards if path.exists()}
+        return whole_shards(self.folder)
 
     def write(self, row_type: type[Row], rows: Iterable[Row], shard: str = "000") -> None:
         """Write one shard of a table; writing it again replaces it."""

@@ -8,19 +8,21 @@ not parse gives a row with its reason; nothing raises.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
-from engine import cluster
 from engine.answers.matching import is_valid
 from engine.answers.parsing import Question, parse_completion, parse_question
+from engine.cluster import Rows
 from engine.config.generator import Generator
+from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
-from engine.records import Image, Prompt, Task, Triplet, content_id
+from engine.records import Prompt, Task, Triplet, content_id, unique
+from engine.resume import Made, Worker
 from engine.vlm.backends import open_vlm
 from engine.vlm.protocol import VLM, Request, Sample, Sampling
-from generators import proposer
+from generators.filters import marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,18 @@ def prompt_of(words: str, task: Task) -> Prompt:
     return Prompt(id=content_id(words, text), words=words, text=text)
 
 
-def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[Triplet]:
-    """`plan.samples` triplets for each pair, or one row with a problem where asking failed.
+def propose(
+    vlm: VLM, pixels: Mapping[str, bytes], pairs: Sequence[tuple[str, Task]], plan: Plan
+) -> list[Triplet]:
+    """`plan.samples` triplets for each pair of an image's id and a task.
+
+    One row with a problem where asking failed. `pixels` are PNG bytes by image id.
 
     Answered questions come first, in the order of the pairs, then the failed ones.
     """
     asks = [
-        Request(image.png, ask_prompt(plan.prompts, _task_fields(task)), seed=k)
-        for k, (image, task) in enumerate(pairs)
+        Request(pixels[image_id], ask_prompt(plan.prompts, _task_fields(task)), seed=k)
+        for k, (image_id, task) in enumerate(pairs)
     ]
     sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
@@ -67,9 +73,9 @@ def propose(vlm: VLM, pairs: Sequence[tuple[Image, Task]], plan: Plan) -> list[T
     good = [k for k, question in enumerate(questions) if question.problem is None]
     requests = []
     for k in good:
-        (image, task), question = pairs[k], questions[k]
+        (image_id, task), question = pairs[k], questions[k]
         text = answer_prompt(plan.prompts, question.text, question.options, task.prompt_style)
-        requests.append(Request(image.png, text, seed=k))
+        requests.append(Request(pixels[image_id], text, seed=k))
     sampling = Sampling(plan.samples, plan.temperature, plan.max_tokens, plan.seed + 1)
     answered = [
         _answered(plan, pairs[k], questions[k], asked[k].text, sample, number)
@@ -92,7 +98,7 @@ def _question(sample: Sample) -> Question:
 
 def _answered(
     plan: Plan,
-    pair: tuple[Image, Task],
+    pair: tuple[str, Task],
     question: Question,
     asked: str,
     sample: Sample,
@@ -118,7 +124,7 @@ def _answered(
 
 def _triplet(
     plan: Plan,
-    image: Image,
+    image_id: str,
     task: Task,
     raw: str,
     logprob: float | None,
@@ -133,10 +139,10 @@ def _triplet(
     if logprob is not None and not math.isfinite(logprob):
         logprob, problem = 0.0, problem or "log-probability: not a finite number"
     prompt_hash = prompt_of(plan.prompts, task).id
-    parts = (image.id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
+    parts = (image_id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
     return Triplet(
         id=content_id("triplet", *parts),
-        image_id=image.id,
+        image_id=image_id,
         generator_id=plan.generator_id,
         task_id=task.id,
         prompt_hash=prompt_hash,
@@ -153,26 +159,38 @@ def _triplet(
     )
 
 
-def make_proposer(
-    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
-) -> Callable[[str, cluster.Rows], cluster.Rows]:
-    """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
-    generator = Generator.model_validate(section)
+@dataclass(frozen=True)
+class Proposing:
+    """What a worker needs to propose: whose pictures, which model run how, and the plan."""
+
+    workspace: Path
+    model: str
+    section: Generator
+    plan: Plan
+    threads: int
+    max_pixels: int
+
+
+def make_proposer(job: Proposing) -> Worker:
+    """A worker on shards of {image_id, task}: triplets out, seeded by the shard's name.
+
+    One that a filter refuses has its reason as its problem.
+    """
+    section = job.section
     vlm = open_vlm(
-        model,
-        generator.backend,
-        generator.url,
-        generator.max_model_len,
-        threads,
-        generator.gpus,
-        max_pixels,
+        job.model,
+        section.backend,
+        section.url,
+        section.max_model_len,
+        job.threads,
+        section.gpus,
+        job.max_pixels,
     )
+    pixels = Pixels(job.workspace)
 
-    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
-        from dataclasses import replace
-
-        seeded = replace(plan, seed=int(content_id(plan.seed, shard)[:7], 16))
-        pairs = [(Image.from_dict(r["image"]), Task.from_dict(r["task"])) for r in rows]
-        return [t.to_dict() for t in proposer.propose(vlm, pairs, seeded)]
+    def work(shard: str, rows: Rows) -> Made:
+        seeded = replace(job.plan, seed=int(content_id(job.plan.seed, shard)[:7], 16))
+        pairs = [(r["image_id"], Task.from_dict(r["task"])) for r in rows]
+        return {Triplet: unique(map(marked, propose(vlm, pixels, pairs, seeded)))}
 
     return work

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.errors import TriptychError
 from engine.lineage.opening import writing
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
+from engine.pixels import Pixels
 from engine.records import (
     Consumption,
     Image,
@@ -44,14 +46,15 @@ class Context:
     _run: Run | None = None
 
     def images(self, split: str | None = None) -> list[Image]:
-        """Ingested images, of one split where named. Kept in memory: PNG bytes are read once."""
+        """Ingested images, of one split where named. Without pixels."""
         if "images" not in self._cache:
             self._cache["images"] = self.workspace.read(Image)
         return [i for i in self._cache["images"] if split in (None, i.split)]
 
-    def pngs(self) -> dict[str, bytes]:
-        """PNG bytes by image id."""
-        return {i.id: i.png for i in self.images()}
+    @cached_property
+    def pixels(self) -> Pixels:
+        """PNG bytes by image id, of the images that are committed."""
+        return Pixels(self.workspace.root)
 
     def rows(self, row_type: type[Row], stage: str | None = None, round: int | None = None) -> Any:
         return self.workspace.read(row_type, stage, round)

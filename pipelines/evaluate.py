@@ -5,8 +5,8 @@ from __future__ import annotations
 from engine.records import Evaluation
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.evaluation.examination import examine
 from pipelines.evaluation.metrics import arm_metrics
+from pipelines.examine import examine
 from pipelines.record import held_out, validation_questions
 
 
@@ -22,4 +22,4 @@ def evaluate(context: Context, stage: Stage) -> None:
         arms = {"base": (context.base(), test), **arms}
     rows = examine(context, arms, stage.round, stage.folder / "replies")
     stage.write(Evaluation, rows)
-    stage.metrics = {"arms": arm_metrics(rows, context)}
+    stage.metrics = {"arms": arm_metrics(rows, {i.id: i.group for i in context.images()})}

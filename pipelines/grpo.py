@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from engine.trainer import first_use, write_training_set
 from engine.vlm.protocol import Sampling
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.evaluation.examination import ask, examine
+from pipelines.examine import ask_arms, examine
 from pipelines.record import (
     fresh_triplets,
     kept_triplets,
@@ -35,12 +36,14 @@ from pipelines.training.grpo import train_grpo
 from pipelines.training.launch import rows_per_step, train_on_cluster, training_arguments
 
 
-def divided_rows(context: Context, model: Model, rows: list[Triplet], number: int) -> list[Triplet]:
+def divided_rows(
+    context: Context, model: Model, rows: list[Triplet], number: int, folder: Path
+) -> list[Triplet]:
     """The rows on whose questions the model's own samples in round `number` are divided."""
     section = context.config.grpo
     seed = context.config.seed * 1000 + number
     sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
-    replies = ask(context, {"sft": (model, rows)}, sampling)["sft"]
+    replies = ask_arms(context, {"sft": (model, rows)}, sampling, folder)["sft"]
     return [row for row, said in zip(rows, replies) if divided(said, row.answer, row.options)]
 
 
@@ -55,7 +58,10 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     fresh = fresh_triplets(context, kept) or kept
     choice = stage.folder / "asked" / "divided.json"
     if not choice.exists():
-        teach = [row.id for row in divided_rows(context, start, fresh, stage.round)]
+        teach = [
+            row.id
+            for row in divided_rows(context, start, fresh, stage.round, stage.folder / "asked")
+        ]
         choice.parent.mkdir(exist_ok=True)
         replace_file(choice, json.dumps(teach).encode())
     ids = set(json.loads(choice.read_text()))
@@ -88,8 +94,7 @@ def fit_policy(
         }
         for row in rows
     ]
-    pngs = context.pngs()
-    used = {row.image_id: pngs[row.image_id] for row in rows}
+    used = {row.image_id: context.pixels[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
     section = config.grpo.model_copy(update={"reward": rewards_of(config.grpo, judge)})
     arguments = training_arguments(context, stage, section, start)
@@ -103,7 +108,7 @@ def validation_accuracy(context: Context, stage: Stage, start: Model) -> dict[st
         return {}
     trained = replace(start, id="grpo", path=str((stage.folder / "weights").resolve()))
     arms = {"validation_before": (start, questions), "validation": (trained, questions)}
-    answers = examine(context, arms, stage.round)
+    answers = examine(context, arms, stage.round, stage.folder / "examined")
     return {
         arm: round(float(np.mean([a.correct for a in answers if a.arm == arm])), 4) for arm in arms
     }

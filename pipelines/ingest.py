@@ -6,24 +6,42 @@ What is not used is a refusal with its reason, in the ledger and in ingest-repor
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.cluster import Places, Rows, cores, is_shared
 from engine.errors import TriptychError
-from engine.imaging.decode import Decoder, Decoders
+from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import key_id
-from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
-from engine.records import Image, Model, Refusal, Review, content_id, unique
+from engine.imaging.duplicates import Signature
+from engine.imaging.ingest import Look, Rules, frame_of, ingest_file, list_files, settle
+from engine.records import (
+    Image,
+    Model,
+    Picture,
+    Refusal,
+    Review,
+    Row,
+    content_id,
+    from_arrow,
+    unique,
+)
+from engine.resume import Made, Shards, Worker, make_shards
 from engine.sets.benchmark import Benchmark, LeftOut
 from engine.sets.vqa_rad import read_gold
+from engine.shards import write_shard
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key
 
-SHARD = 200
+SHARD = 1000  # images
+FILES = 32  # a shard of what is read
 
 
 REPORT = "ingest-report.csv"
@@ -76,9 +94,11 @@ def ingest(context: Context, stage: Stage) -> None:
     files, left = chosen(files, folder, rules, workspace.root, config.source.limit)
     if left:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
-    found, refusals = read_files(context, folder, files, rules)
+    shards, names = read_files(context, stage, folder, files, rules)
+    found, refusals = rows_of(shards, names, Image), rows_of(shards, names, Refusal)
+    looks = {row.id: Signature.from_bytes(row.signature) for row in rows_of(shards, names, Look)}
     shares: list[tuple[str, float]] = list(config.source.split.items())
-    images, copies = settle(found, dict(shares), lines=table_lines(rules))
+    images, copies = settle(found, looks, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
     gold = read_gold(config.source) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
     apart = _gold_refusals(gold, rules, images)
@@ -86,6 +106,7 @@ def ingest(context: Context, stage: Stage) -> None:
     _refuse_nothing(folder, files, images, refusals)
     for low in range(0, len(images), SHARD):
         stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
+    keep_pictures(stage, shards, names, {image.id for image in images})
     stage.write(Refusal, refusals + apart)
     stage.write(Model, unique(outside))
     stage.metrics = metrics(len(files), images, refusals, rules)
@@ -96,22 +117,78 @@ def ingest(context: Context, stage: Stage) -> None:
         context.display.say(f"  {line}")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a worker reads files: the folder, and the rules."""
+
+    folder: Path
+    rules: Rules
+
+
+def make_reader(job: Reading) -> Worker:
+    """A worker on shards of {path} below the folder: images, pictures, looks and refusals out."""
+    decoder = Decoder()
+
+    def work(shard: str, rows: Rows) -> Made:
+        read = [ingest_file(decoder, job.folder, job.folder / r["path"], job.rules) for r in rows]
+        return {
+            Refusal: [row for each in read for row in each.refusals],
+            Look: [row for each in read for row in each.looks],
+            Picture: [row for each in read for row in each.pictures],
+            Image: [row for each in read for row in each.images],
+        }
+
+    return work
+
+
 def read_files(
-    context: Context, folder: Path, files: list[Path], rules: Rules
-) -> tuple[list[Image], list[Refusal]]:
-    """The images and refusals of files, in order."""
-    images: list[Image] = []
-    refusals: list[Refusal] = []
+    context: Context, stage: Stage, folder: Path, files: list[Path], rules: Rules
+) -> tuple[Shards, list[str]]:
+    """Read files in shards beside the stage's own; returns where they are and their names in order.
 
-    def work(decoder: Decoder, path: Path) -> tuple[list[Image], list[Refusal]]:
-        return ingest_file(decoder, folder, path, rules)
+    A shard is named by its files and the rules, so that what has changed since is read again.
+    """
+    to = Shards(stage.folder / "read", (Refusal, Look, Picture, Image))
+    same = content_id(key_id(rules.key), repr(replace(rules, key=b"")))
+    shards: dict[str, Rows] = {}
+    for low in range(0, len(files), FILES):
+        some = files[low : low + FILES]
+        told = [(path.relative_to(folder).as_posix(), _version(path)) for path in some]
+        shards[f"{low // FILES:06d}-{content_id(same, told)[:12]}"] = [
+            {"path": name} for name, _ in told
+        ]
+    places = Places(actors=cores(), here=not is_shared())
+    job = Reading(folder.absolute(), rules)
+    make_shards(
+        to, make_reader, job, shards, places, lambda n, m: context.display.advance(n, m, "files")
+    )
+    return to, list(shards)
 
-    with Decoders(os.cpu_count() or 1) as decoders:
-        for number, (found, refused) in enumerate(decoders.map(work, files), 1):
-            images += found
-            refusals += refused
-            context.display.advance(number, len(files), "files")
-    return images, refusals
+
+def _version(path: Path) -> list[int]:
+    """What changes where a file is written again; nothing of one that cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def rows_of(shards: Shards, names: Iterable[str], row_type: type[Row]) -> list[Any]:
+    """The rows of a type in shards, in order."""
+    paths = [shards.folder / f"{row_type.table}-{name}.parquet" for name in names]
+    return [row for path in paths for row in from_arrow(row_type, pq.read_table(path))]
+
+
+def keep_pictures(stage: Stage, shards: Shards, names: Iterable[str], wanted: set[str]) -> None:
+    """The stage's pictures: those of `wanted` images, each once, a shard after the other."""
+    for name in names:
+        shard = f"{Picture.table}-{name}"
+        table = pq.read_table(shards.folder / f"{shard}.parquet")
+        mine = [i in wanted for i in table["id"].to_pylist()]
+        wanted = wanted.difference(table["id"].to_pylist())
+        if any(mine):
+            write_shard(stage.folder, shard, table.filter(pa.array(mine)))
 
 
 def _refuse_nothing(

@@ -1,55 +1,77 @@
-"""Judge a round's triplets on Ray Data."""
+"""Judge a round's triplets on Ray Data, a shard of judgements for each shard of triplets."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from engine import cluster
-from engine.records import Judgement, Model, Triplet
+from engine.cluster import Places, Rows
+from engine.lineage.files import read_hashed
+from engine.pixels import Pixels
+from engine.records import Judgement, Model, Triplet, from_arrow
+from engine.resume import Made, Shards, Worker, make_shards
+from engine.shards import shard_paths
 from engine.workspace import Stage
-from generators import filters
 from pipelines.context import Context
-from reward_model.scoring import make_judge
-
-SHARD = 512
+from reward_model.scoring import Judge
 
 
-def run_judge(context: Context, stage: Stage, model: Model, triplets: list[Triplet]) -> None:
-    """Score triplets, one Parquet shard a batch; whole shards of an earlier try are kept."""
-    config = context.config
-    pngs = context.pngs()
-    rows: list[dict[str, Any]] = [
-        {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets
-    ]
-    shards = {f"{i // SHARD:05d}": rows[i : i + SHARD] for i in range(0, len(rows), SHARD)}
-    done = {name.rpartition("-")[2] for name in stage.done()}
-    todo = {name: part for name, part in shards.items() if name not in done}
-    arguments = {
-        "model": context.path_of(model),
-        "judge_id": model.id,
-        "threads": config.cluster.threads,
-    }
-    finished = len(shards) - len(todo)
-    for name, judged in cluster.map_shards(
-        make_judge, arguments, todo, 1, config.cluster.threads, config.reward.gpus
-    ):
-        stage.write(Judgement, [Judgement.from_dict(j) for j in judged], name)
-        finished += 1
-        context.display.advance(min(finished * SHARD, len(rows)), len(rows), "judgements")
+@dataclass(frozen=True)
+class Judging:
+    """What a worker needs to judge: whose rows and pictures, and which judge."""
+
+    workspace: Path
+    model: str
+    judge_id: str
+    threads: int
+
+
+def make_judge(job: Judging) -> Worker:
+    """A worker on committed shards of triplets {path, sha256}: judgements of what parsed out."""
+    judge, pixels = Judge(job.model, job.judge_id, job.threads), Pixels(job.workspace)
+
+    def work(shard: str, rows: Rows) -> Made:
+        tables = [read_hashed(job.workspace / row["path"], row["sha256"]) for row in rows]
+        triplets = [t for table in tables for t in from_arrow(Triplet, table)]
+        return {Judgement: judge.judge([t for t in triplets if t.problem is None], pixels)}
+
+    return work
+
+
+def run_judge(context: Context, stage: Stage, model: Model) -> int:
+    """Judgements of the stage's round; returns how many triplets parsed."""
+    config, root = context.config, context.workspace.root
+    shards: dict[str, Rows] = {}
+    sizes: dict[str, int] = {}
+    parsed = 0
+    for commit, path, digest in context.workspace.shards(Triplet.table):
+        if (commit["stage"], commit["round"]) == ("generate", stage.round):
+            name = path.stem.rpartition("-")[2]
+            shards[name] = [{"path": str(path.relative_to(root)), "sha256": digest}]
+            problems = pq.read_table(path, columns=["problem"])["problem"]
+            sizes[name], parsed = len(problems), parsed + problems.null_count
+    make_shards(
+        Shards(stage.folder, (Judgement,)),
+        make_judge,
+        Judging(root.absolute(), context.path_of(model), model.id, config.cluster.threads),
+        shards,
+        Places(1, config.cluster.threads, config.reward.gpus),
+        lambda done, total: context.display.advance(done, total, "triplets"),
+        sizes,
+    )
+    return parsed
 
 
 def judge(context: Context, stage: Stage) -> None:
     """One judgement for each triplet of the round that parsed and has a finite score."""
-    rows = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
-    parsed = [t for t in rows if t.problem is None]
-    run_judge(context, stage, context.model("judge"), parsed)
-    shards = stage.folder.glob(f"{Judgement.table}-*.parquet")
+    parsed = run_judge(context, stage, context.model("judge"))
+    shards = shard_paths(stage.folder, Judgement.table)
     judged = sum(pq.read_metadata(shard).num_rows for shard in shards)
-    stage.metrics = {"judged": judged, "unscored": len(parsed) - judged}
-    if judged < len(parsed):
+    stage.metrics = {"judged": judged, "unscored": parsed - judged}
+    if judged < parsed:
         context.display.warn(
-            f"the judge has no finite score for {len(parsed) - judged} of {len(parsed)} rows: "
-            "they are rejected"
+            f"the judge has no finite score for {parsed - judged} of {parsed} rows: they are "
+            "rejected"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.records import Evaluation, Prompt, Task, content_id, unique
+from engine.records import Assignment, Evaluation, Prompt, Task, content_id, unique
 from engine.workspace import Stage
 from generators import plan as planner
 from generators import proposer
@@ -30,7 +30,11 @@ def plan(context: Context, stage: Stage) -> None:
     seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
     pairs = draw_tasks(training_images(context), mix, generator.styles, generator.tasks, seed)
     write_tasks(stage, generator.prompts, [task for _, task in pairs])
-    stage.metrics = {"mix": mix, "pairs": [[image.id, task.id] for image, task in pairs]}
+    asked = [
+        Assignment.make(image.id, task.id, stage.round, n) for n, (image, task) in enumerate(pairs)
+    ]
+    stage.write(Assignment, asked)
+    stage.metrics = {"mix": mix}
 
 
 def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.records import Image, Preference, Task, Triplet, content_id, unique
+from engine.records import Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.generate import run_proposer
+from pipelines.generate import read_shards, run_proposer
 from pipelines.plan import write_tasks
 from pipelines.record import expert_images, generator_of, own_tasks, seed_triplets
 from reward_model.experts import open_expert
@@ -14,12 +14,13 @@ from reward_model.experts import open_expert
 ALL = 10**6  # rows an image: every question that a benchmark has
 
 
-def asked_pairs(context: Context) -> list[tuple[Image, Task]]:
-    """The (image, task) pairs that candidates are generated for, before preferences."""
+def asked_pairs(context: Context) -> list[tuple[str, Task]]:
+    """The image's id and the task that candidates are generated for, before preferences."""
     config, (_, images) = context.config, expert_images(context)
     number = max(config.expert.pairs, len(images))
     draws = int(content_id(config.seed, "prefer")[:8], 16)
-    return draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
+    pairs = draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
+    return [(image.id, task) for image, task in pairs]
 
 
 def prefer(context: Context, stage: Stage) -> None:
@@ -30,7 +31,8 @@ def prefer(context: Context, stage: Stage) -> None:
     if config.expert.kind == "phantoms":
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
-        rows = run_proposer(context, stage, generator_of(context, refresh=False), pairs)
+        run_proposer(context, stage, generator_of(context, refresh=False), pairs)
+        rows = read_shards(stage)
     else:
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
         stage.write(Task, unique([task for _, task in gold]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.records import Decision, Image, Judgement, Model, Task, Triplet, unique
+from engine.records import Assignment, Decision, Image, Judgement, Model, Task, Triplet, unique
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context
 from reward_model.experts import open_expert
@@ -88,14 +88,12 @@ def generator_of(context: Context, refresh: bool = True) -> Model:
     return context.model("generator")
 
 
-def planned_pairs(context: Context, round: int) -> list[tuple[Image, Task]]:
-    """The (image, task) pairs that a round's plan named, without images withdrawn since."""
-    images = {i.id: i for i in context.images()}
-    tasks = {t.id: t for t in context.rows(Task, "plan")}
-    commit = next(
-        c for c in context.workspace.commits() if (c["stage"], c["round"]) == ("plan", round)
-    )
-    return [(images[i], tasks[t]) for i, t in commit["metrics"]["pairs"] if i in images]
+def planned_pairs(context: Context, round: int) -> list[tuple[str, Task]]:
+    """What a round's plan asks: an image's id and a task each, without images withdrawn since."""
+    tasks = {t.id: t for t in context.rows(Task, "plan", round)}
+    asked = sorted(context.rows(Assignment, "plan", round), key=lambda a: a.place)
+    there = {i.id for i in context.images()}
+    return [(a.image_id, tasks[a.task_id]) for a in asked if a.image_id in there]
 
 
 def judge_metrics(context: Context, judged: dict[str, Judgement]) -> dict[str, Any]:

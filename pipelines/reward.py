@@ -39,10 +39,9 @@ def fit_judge(
     triplets = {t.id: t for t in [*context.rows(Triplet), *made]}
     frozen = [p for p in context.rows(Preference, "prefer") if p.holdout]
     learned = [p for p in preferences if not p.holdout]
-    pngs = context.pngs()
     prompts = config.generator.prompts
     for folder, pairs in (("data", learned), ("holdout", frozen)):
-        used = {p.image_id: pngs[p.image_id] for p in pairs}
+        used = {p.image_id: context.pixels[p.image_id] for p in pairs}
         write_training_set(stage.folder / folder, used, pair_rows(pairs, triplets, prompts))
     section = config.reward
     if not learned or not frozen:

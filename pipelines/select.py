@@ -8,7 +8,6 @@ from typing import Any
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.records import Decision, Judgement, Triplet
 from engine.workspace import Stage
-from generators import filters
 from pipelines.context import Context
 from pipelines.record import judge_metrics, purity
 from reward_model.threshold import BEATEN, decide, duplicate_key
@@ -16,7 +15,7 @@ from reward_model.threshold import BEATEN, decide, duplicate_key
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure purity."""
-    triplets = [filters.marked(t) for t in context.rows(Triplet, "generate", stage.round)]
+    triplets = context.rows(Triplet, "generate", stage.round)
     judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
     earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
     seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}

@@ -26,8 +26,7 @@ def fine_tune(
     tasks = {t.id: t for t in context.rows(Task)}
     style, ask_share = config.evaluate.style, config.sft.ask_share
     turns = turns_of(triplets, tasks, config.generator.prompts, style, ask_share, config.seed)
-    pngs = context.pngs()
-    used = {turn["image_id"]: pngs[turn["image_id"]] for turn in turns}
+    used = {turn["image_id"]: context.pixels[turn["image_id"]] for turn in turns}
     write_training_set(stage.folder / "data", used, turns)
     arguments = training_arguments(context, stage, config.sft, model)
     metrics = train_on_cluster(context, train_sft, arguments)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engine import cluster
 from engine.prompts import judge_prompt
 from engine.records import Judgement, Triplet, content_id
 from engine.vlm.inputs import sift
@@ -64,7 +63,7 @@ class Judge:
         weights = np.array([self.settings["criteria"].get(c, 0.0) for c in CRITERIA])
         return np.asarray(scores @ weights / weights.sum())
 
-    def judge(self, triplets: Sequence[Triplet], pngs: dict[str, bytes]) -> list[Judgement]:
+    def judge(self, triplets: Sequence[Triplet], pngs: Mapping[str, bytes]) -> list[Judgement]:
         """One judgement a triplet; none for a triplet whose score is not finite."""
         prompts = self.settings["prompts"]
         scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
@@ -84,17 +83,3 @@ class Judge:
             for triplet, row, total, p, known in zip(triplets, scores, overall, accepted, sound)
             if known
         ]
-
-
-def make_judge(
-    model: str, judge_id: str, threads: int
-) -> Callable[[str, cluster.Rows], cluster.Rows]:
-    """A Ray Data worker: rows of {triplet, png} in, judgements out."""
-    judge = Judge(model, judge_id, threads)
-
-    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
-        triplets = [Triplet.from_dict(r["triplet"]) for r in rows]
-        pngs = {r["triplet"]["image_id"]: r["png"] for r in rows}
-        return [j.to_dict() for j in judge.judge(triplets, pngs)]
-
-    return work

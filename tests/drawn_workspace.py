@@ -7,12 +7,12 @@ from typing import Any
 
 from engine.answers.parsing import render_completion, render_question
 from engine.config import build
-from engine.imaging.ingest import pixels_id, to_png
 from engine.records import Image, Triplet, canonical, content_id
 from engine.workspace import Workspace
 from generators import phantoms
 from pipelines.context import Context
 from tests.lineage_workspace import TASK, make_image
+from tests.pictures import shown
 
 YES_NO = ("yes", "no")
 
@@ -25,8 +25,7 @@ def drawn(
     pixels = phantoms.to_display(phantom)
     return replace(
         make_image(0, f"{kind}-{number}", split),
-        id=pixels_id(pixels),
-        png=to_png(pixels),
+        id=shown(pixels),
         width=size,
         height=size,
         modality=phantom.truth.modality,

@@ -12,7 +12,6 @@ import numpy as np
 from typer.testing import CliRunner
 
 from engine.hub.publish import publish
-from engine.imaging.ingest import pixels_id, to_png
 from engine.lineage.opening import writing
 from engine.lineage.runs import this_run
 from engine.records import (
@@ -33,6 +32,7 @@ from engine.records import (
 )
 from engine.workspace import Workspace
 from pipelines.cli import app
+from tests.pictures import pictures_of, shown
 
 CONFIG = {"name": "made", "seed": 0}
 PROMPT = Prompt(id=content_id("compact", "Ask."), words="compact", text="Ask.")
@@ -50,8 +50,7 @@ def make_image(number: int, group: str, split: str = "train") -> Image:
     """A noise image; its id is of its pixels."""
     pixels = np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)
     return Image(
-        id=pixels_id(pixels),
-        png=to_png(pixels),
+        id=shown(pixels),
         width=16,
         height=16,
         modality="MR",
@@ -176,7 +175,8 @@ def make_evaluation(image: Image, model: Model, round: int) -> Evaluation:
 def commit(
     workspace: Workspace, stage: str, round: int, rows: list[Row], **metrics: Any
 ) -> dict[str, Any]:
-    """Commit rows of any types as one stage."""
+    """Commit rows of any types as one stage, images with their pictures."""
+    rows = [*rows, *pictures_of(rows)]
     work = workspace.begin(stage, round, content_id(stage, round, sorted(r.id for r in rows)))  # type: ignore[attr-defined]
     by_type: dict[type[Row], list[Row]] = {}
     for row in rows:

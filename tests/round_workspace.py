@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 
 from engine.lineage.runs import this_run
 from engine.records import (
@@ -23,10 +21,10 @@ from engine.records import (
     Review,
     Task,
     Triplet,
-    bytes_id,
     content_id,
 )
 from engine.workspace import Workspace
+from tests.pictures import pictures_of, shown
 
 MODALITIES = ("CT", "MR", "X-ray", "ultrasound")
 TYPES = ("modality", "disease", "grading")
@@ -36,12 +34,8 @@ def make_image(i: int, group: str, split: str, synthetic: bool = True) -> Image:
     rng = np.random.default_rng(i)
     yy, xx = np.mgrid[:64, :64] / 32 - 1
     head = 180 * (xx**2 + (yy * 0.8) ** 2 < 0.7) + rng.normal(20, 8, (64, 64))
-    picture = Pillow.fromarray(np.clip(head, 0, 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
     return Image(
-        id=bytes_id(picture.tobytes()),
-        png=buffer.getvalue(),
+        id=shown(np.clip(head, 0, 255).astype(np.uint8)),
         width=64,
         height=64,
         modality=MODALITIES[i % 4],
@@ -95,7 +89,8 @@ def commit(
     workspace: Workspace, name: str, round: int, metrics: dict[str, Any], *tables: list[Any]
 ) -> None:
     stage = workspace.begin(name, round, content_id(name, round))
-    for rows in filter(None, tables):
+    pictures = pictures_of(row for rows in tables for row in rows)
+    for rows in filter(None, [*tables, pictures]):
         stage.write(type(rows[0]), rows)
     stage.metrics.update(metrics)
     workspace.commit(stage)

@@ -25,6 +25,7 @@ from engine.lineage.opening import maintaining, writing
 from engine.prompts import answer_prompt, ask_prompt, judge_prompt
 from engine.records import (
     ROW_TYPES,
+    Assignment,
     Consumption,
     Dataset,
     Membership,
@@ -92,7 +93,7 @@ class Silent(Judge):
 def shown() -> Any:
     """An image whose bytes, and so whose id, are the same on every machine."""
     truth = json.dumps(TRUTH | LESION, sort_keys=True)
-    return replace(make_image(0, "g0"), id="0123456789abcdef" * 2, png=b"png", truth=truth)
+    return replace(make_image(0, "g0"), id="0123456789abcdef" * 2, truth=truth)
 
 
 def written() -> list[Triplet]:
@@ -101,7 +102,7 @@ def written() -> list[Triplet]:
     question = f"<question>{SIDE}</question><options>left | right</options>"
     vlm = Scripted([question, "no tag"], [["<answer>left</answer>", "<answer>B</answer>", EMPTY]])
     plan = Plan("generator", "compact", 3, 0.6, 0.8, 48, 1000, 1)
-    return propose(vlm, [(shown(), task) for task in tasks], plan)
+    return propose(vlm, {shown().id: b"png"}, [(shown().id, task) for task in tasks], plan)
 
 
 def trained(folder: Path) -> dict[str, str]:
@@ -140,6 +141,7 @@ def ids() -> dict[str, str]:
         "prompts/compact": prompt_of("compact", task).id,
         "prompts/full": prompt_of("full", task).id,
         "tasks": task.id,
+        "assignments": Assignment.make(image.id, task.id, 2, 5).id,
         **{f"triplets/generated/{n}": row.id for n, row in enumerate(rows)},
         "triplets/expert": expert.id,
         "triplets/perturbed": derived(first, "perturbed", answer="right").id,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import IO, Any
 
 from engine.lineage.files import read_hashed
-from engine.records import Image
+from engine.records import Picture
 from engine.workspace import Workspace
 
 ROWS = 100  # of images, as the Hub asks for
@@ -45,7 +45,7 @@ def pictures_of(workspace: Workspace, wanted: Collection[str], file: IO[bytes]) 
     Raises TriptychError where a shard is not the one that was committed.
     """
     pictures = Pictures(file)
-    for _, shard, digest in workspace.shards(Image.table):
+    for _, shard, digest in workspace.shards(Picture.table):
         table = read_hashed(shard, digest, ["id", "png"])
         for image_id, png in zip(table["id"], table["png"]):
             if image_id.as_py() in wanted:

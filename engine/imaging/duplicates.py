@@ -31,6 +31,14 @@ class Signature:
     bits: int
     detail: np.ndarray  # (4096,) float16; zeros for a picture without structure
 
+    def to_bytes(self) -> bytes:
+        """8 bytes of the hash, then the structure."""
+        return self.bits.to_bytes(8, "big") + self.detail.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Signature:
+        return cls(int.from_bytes(data[:8], "big"), np.frombuffer(data[8:], np.float16))
+
 
 def signature(picture: PIL.Image.Image) -> Signature:
     """The signature of a picture of any size and mode."""

@@ -13,8 +13,8 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import PIL.Image
@@ -24,11 +24,12 @@ from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
-from engine.imaging.duplicates import joined, near_pairs, signature
+from engine.imaging.duplicates import Signature, joined, near_pairs, signature
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
 from engine.lineage.files import file_hash
-from engine.records import Image, Refusal, bytes_id, canonical, content_id
+from engine.pixels import pixels_id, to_png
+from engine.records import Image, Picture, Refusal, Row, canonical, content_id
 
 SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")
 MIN_SIDE, MAX_ASPECT = 16, 20.0
@@ -98,13 +99,30 @@ def split_of_group(group: str, fractions: dict[str, float]) -> str:
     return next(reversed(fractions))
 
 
-def ingest_file(
-    decoder: Decoder, root: Path, path: Path, rules: Rules
-) -> tuple[list[Image], list[Refusal]]:
-    """The image rows of one file, and refusals for the frames (or the file) not used.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look(Row):
+    """By what a picture is compared with others while a folder is read; no table of the record."""
+
+    table: ClassVar[str] = "looks"
+    id: str  # the image's
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a file holds: images with their pictures, and refusals of what is not used.
 
     Images have no group yet, and a split only where the table gives one: see `settle`.
     """
+
+    images: list[Image] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+def ingest_file(decoder: Decoder, root: Path, path: Path, rules: Rules) -> Read:
+    """The image rows of one file, and refusals for the frames (or the file) not used."""
     relative = path.relative_to(root).as_posix()
     name = rules.name(relative)
     try:
@@ -112,18 +130,21 @@ def ingest_file(
     except ImagingError as error:
         known = error.reason is Reason.NOT_AN_IMAGE and belongs(path, relative, rules)
         if known:
-            return [], [_refusal(name, -1, known, "skipped")]
-        return [], [_refusal(name, -1, str(error))]
-    images = []
-    refusals = [_refusal(name, frame, str(error)) for frame, error in decoded.refused.items()]
+            return Read(refusals=[_refusal(name, -1, known, "skipped")])
+        return Read(refusals=[_refusal(name, -1, str(error))])
+    read = Read()
+    for frame, why in decoded.refused.items():
+        read.refusals.append(_refusal(name, frame, str(why)))
     for item in decoded.frames:
         image = image_of(item, root, path, rules)
         kept_out = _kept_out(item, rules)
         if kept_out is None:
-            images.append(image)
+            read.images.append(image)
+            read.pictures.append(Picture(id=image.id, png=to_png(item.pixels)))
+            read.looks.append(Look(id=image.id, signature=look(item.pixels).to_bytes()))
         else:
-            refusals.append(not_used(image, item.frame, *kept_out))
-    return images, refusals
+            read.refusals.append(not_used(image, item.frame, *kept_out))
+    return read
 
 
 def _refusal(name: str, frame: int, reason: str, status: str = "refused") -> Refusal:
@@ -185,7 +206,6 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     searched = "not searched for printed text" if rules.public else SEARCHED[ocr.installed()]
     return Image(
         id=pixels_id(item.pixels),
-        png=to_png(item.pixels),
         width=width,
         height=height,
         modality=modality,
@@ -203,8 +223,14 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     )
 
 
+def look(pixels: np.ndarray) -> Signature:
+    """The signature of (H, W) or (H, W, 3) uint8 pixels."""
+    return signature(PIL.Image.fromarray(pixels))
+
+
 def settle(
     images: Sequence[Image],
+    signatures: Mapping[str, Signature],
     shares: dict[str, float],
     earlier: Sequence[Image] = (),
     ties: Iterable[tuple[str, str]] = (),
@@ -212,7 +238,8 @@ def settle(
 ) -> tuple[list[Image], list[Refusal]]:
     """Give each image its group and split; exact copies become refusals.
 
-    Patients who share a picture, exactly or nearly, are one group, so no split can part them. A
+    Patients who share a picture, exactly or nearly (by the `signatures` of all images, `earlier`
+    ones too), are one group, so no split can part them. A
     split that the table gives holds for the whole group. `earlier` images keep theirs, and `ties`
     are patients known to belong to one group. Raises TriptychError where a group would be in two
     splits; `lines` are the table's, by source, to name.
@@ -222,7 +249,7 @@ def settle(
     known = {image.id for image in earlier}
     fresh = [i for i in images if first[i.id] is i]
     pool = [*(first[n] for n in sorted(known)), *fresh]
-    pictures = [signature(PIL.Image.open(BytesIO(i.png))) for i in pool]
+    pictures = [signatures[i.id] for i in pool]
     tied = [(i.patient, i.patient) for i in images]
     tied += [(i.patient, i.group) for i in earlier] + list(ties)
     tied += [(i.patient, first[i.id].patient) for i in images]
@@ -279,19 +306,6 @@ def _what(item: Rendered, entry: Entry) -> tuple[str, str]:
         modality if modality != "other" else modality_name(entry.modality),
         anatomy if anatomy != "unknown" else anatomy_name(entry.anatomy),
     )
-
-
-def pixels_id(pixels: np.ndarray) -> str:
-    """An image's id: the hash of its mode, shape and pixel bytes, whatever file they came in."""
-    mode = "L" if pixels.ndim == 2 else "RGB"
-    return bytes_id(f"{mode}{pixels.shape}".encode() + pixels.tobytes())
-
-
-def to_png(pixels: np.ndarray) -> bytes:
-    """(H, W) or (H, W, 3) uint8 as PNG bytes."""
-    out = BytesIO()
-    PIL.Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 def _truth(path: Path) -> str | None:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from engine.errors import TriptychError
 from engine.hub.publish import publish
 from engine.lineage.files import file_hash, is_litter, read_hashed
-from engine.records import Tombstone, Withdrawal, content_id
+from engine.records import Picture, Tombstone, Withdrawal, content_id
 from engine.shards import replace_file, write_shard
 from engine.workspace import Workspace
 
@@ -47,7 +47,8 @@ def redact(
         for _, shard, digest in list(workspace.shards(table)):
             taken = _rewrite(aside, shard, digest, column, ids)
             if taken:
-                gone.setdefault(table, set()).update(taken)
+                if table != Picture.table:  # its image's tombstone tells of it
+                    gone.setdefault(table, set()).update(taken)
                 redactions.append(_redaction(aside, shard))
     replace_file(aside / "remove.json", json.dumps(remove).encode())
     stage = workspace.begin("withdraw", 0, fingerprint)

@@ -18,6 +18,7 @@ PROV: dict[str, str] = {
     "images": "entity",
     "prompts": "entity (a plan)",
     "tasks": "entity (a plan)",
+    "assignments": "entity (a plan), of a task and an image",
     "triplets": "entity, wasGeneratedBy its stage, wasDerivedFrom its image and `derived_from`",
     "judgements": "entity, wasAttributedTo its judge, wasDerivedFrom its triplet",
     "decisions": "entity, wasDerivedFrom its triplet and the judgements of its round",
@@ -54,6 +55,8 @@ class Reference:
 # Who writes without weights.
 NOT_MODELS = "'expert', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
 REFERENCES: tuple[Reference, ...] = (
+    Reference("assignments", "image_id", ("images",)),
+    Reference("assignments", "task_id", ("tasks",)),
     Reference("triplets", "image_id", ("images",)),
     Reference("triplets", "task_id", ("tasks",)),
     Reference("triplets", "prompt_hash", ("prompts",), "prompt_hash = ''", since=2),

@@ -5,7 +5,6 @@ A problem is a dictionary: `what` is wrong, `where`, and `detail`. No problem, n
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -13,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
@@ -23,7 +20,8 @@ from engine.lineage.agreement import derived_differences, differences
 from engine.lineage.files import hashes_of, is_litter, shards_in
 from engine.lineage.ledger import Ledger
 from engine.lineage.schema import REFERENCES, Reference
-from engine.records import Dataset, Model, Row, Task, from_arrow
+from engine.pixels import shows
+from engine.records import Dataset, Image, Model, Picture, Row, Task, from_arrow
 from engine.shards import is_whole
 from engine.workspace import Workspace
 
@@ -110,23 +108,20 @@ def _read(workspace: Workspace, row_type: type[Row]) -> Iterator[tuple[Path, Any
 
 
 def _images(workspace: Workspace) -> Iterator[Problem]:
-    """An image's id is the hash of its pixels."""
-    for shard in _whole_shards(workspace, "images"):
-        for batch in pq.ParquetFile(shard).iter_batches(64, columns=["id", "png"]):
+    """Each image has a picture, and its id is the hash of that picture's pixels."""
+    shown: set[str] = set()
+    for shard in _whole_shards(workspace, Picture.table):
+        where = f"{shard.parent.name}/{shard.name}"
+        for batch in pq.ParquetFile(shard).iter_batches(64):
             for row in batch.to_pylist():
-                if _pixels_id(row["png"]) != row["id"]:
-                    where = f"{shard.parent.name}/{shard.name}"
+                shown.add(row["id"])
+                if not shows(row["png"], row["id"]):
                     yield _problem("an image's id is not of its pixels", where, row["id"])
-
-
-def _pixels_id(png: bytes) -> str:
-    from engine.imaging.ingest import pixels_id
-
-    try:
-        with PIL.Image.open(io.BytesIO(png)) as image:
-            return pixels_id(np.asarray(image))
-    except (OSError, ValueError, SyntaxError):
-        return ""
+    for shard in _whole_shards(workspace, Image.table):
+        for image_id in pq.read_table(shard, columns=["id"])["id"].to_pylist():
+            if image_id not in shown:
+                where = f"{shard.parent.name}/{shard.name}"
+                yield _problem("an image has no picture", where, image_id)
 
 
 def _tasks(workspace: Workspace) -> Iterator[Problem]:

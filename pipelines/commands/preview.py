@@ -6,18 +6,16 @@ import json
 
 from rich.panel import Panel
 
-from engine import cluster
 from engine.answers.parsing import render_completion
 from engine.caveats import at_chance
 from engine.records import Judgement, Triplet
-from generators import filters
 from generators.proposer import make_proposer
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.generate import proposer_arguments
+from pipelines.generate import proposing
 from pipelines.progress import plain
 from pipelines.record import generator_of, training_images
-from reward_model.scoring import make_judge
+from reward_model.scoring import Judge
 from reward_model.threshold import choose
 
 
@@ -28,15 +26,12 @@ def show(context: Context, number: int) -> None:
     images = training_images(context)
     pairs = draw_tasks(images, uniform_mix(images), section.styles, number, config.seed)
     model, judge = generator_of(context), context.model("judge")
-    propose = make_proposer(**proposer_arguments(context, model, 0))
-    rows = propose("preview", [{"image": i.to_dict(), "task": t.to_dict()} for i, t in pairs])
-    triplets = [filters.marked(Triplet.from_dict(r)) for r in rows]
-    pngs = context.pngs()
-    score = make_judge(context.path_of(judge), judge.id, config.cluster.threads)
-    parsed: cluster.Rows = [
-        {"triplet": t.to_dict(), "png": pngs[t.image_id]} for t in triplets if t.problem is None
-    ]
-    judged = {j["triplet_id"]: Judgement.from_dict(j) for j in score("preview", parsed)}
+    propose = make_proposer(proposing(context, model, 0))
+    rows = propose("preview", [{"image_id": i.id, "task": t.to_dict()} for i, t in pairs])
+    triplets: list[Triplet] = list(rows[Triplet])
+    parsed = [t for t in triplets if t.problem is None]
+    score = Judge(context.path_of(judge), judge.id, config.cluster.threads)
+    judged = {j.triplet_id: j for j in score.judge(parsed, context.pixels)}
     _print(context, triplets, judged, not at_chance(json.loads(judge.metrics)))
 
 

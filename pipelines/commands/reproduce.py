@@ -28,7 +28,7 @@ from engine.imaging.ingest import Rules, image_of, list_files
 from engine.lineage.files import file_hash, hashes_of
 from engine.lineage.links import links, shard_hashes
 from engine.lineage.trace import resolve
-from engine.records import Image, Model, Task, Triplet, bytes_id, canonical
+from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
 from pipelines.context import Context, config_of
 from pipelines.source import rules_of
@@ -94,9 +94,8 @@ def _found(folder: Path, name: str, rules: Rules) -> Path:
 
 
 def _bare(image: Image) -> dict[str, Any]:
-    """An image's own columns, with the hash of its PNG for its bytes."""
-    own = {k: v for k, v in image.to_dict().items() if k not in ("group", "split")}
-    return own | {"png": bytes_id(image.png)}
+    """An image's own columns; its id is the hash of its pixels."""
+    return {k: v for k, v in image.to_dict().items() if k not in ("group", "split")}
 
 
 def _draw(config: Config, folder: Path, source: str) -> None:
@@ -193,7 +192,7 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     from engine.lineage.files import read_hashed
     from engine.records import from_arrow
     from generators.proposer import make_proposer
-    from pipelines.generate import proposer_arguments
+    from pipelines.generate import proposing
 
     shards = context.workspace.shards(Triplet.table)
     asked = {
@@ -207,11 +206,11 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     size = context.config.generator.batch
     batch = _asked(context, commit)[int(name) * size :][:size]
     _check_whole(context, commit, batch, recorded)
-    images, tasks = ({r.id: r for r in context.rows(kind)} for kind in (Image, Task))
+    tasks = {t.id: t for t in context.rows(Task)}
     writer = _writer(context, before.generator_id)
-    work = make_proposer(**proposer_arguments(context, writer, commit["round"]))
-    rows = [{"image": images[i].to_dict(), "task": tasks[t].to_dict()} for i, t in batch]
-    return [Triplet.from_dict(row) for row in work(name, rows)]
+    work = make_proposer(proposing(context, writer, commit["round"]))
+    rows = [{"image_id": i, "task": tasks[t].to_dict()} for i, t in batch]
+    return list(work(name, rows)[Triplet])
 
 
 def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
@@ -223,11 +222,11 @@ def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
     from pipelines.prefer import asked_pairs
 
     if commit["stage"] == "prefer":
-        return [(image.id, task.id) for image, task in asked_pairs(context)]
+        return [(image_id, task.id) for image_id, task in asked_pairs(context)]
     place = ("plan", commit["round"])
-    plan = next(c for c in context.workspace.commits() if (c["stage"], c["round"]) == place)
+    asked = sorted(context.rows(Assignment, *place), key=lambda a: a.place)
     gone = {name for name, when in _withdrawn(context).items() if when < commit["sequence"]}
-    return [(image, task) for image, task in plan["metrics"]["pairs"] if image not in gone]
+    return [(a.image_id, a.task_id) for a in asked if a.image_id not in gone]
 
 
 def _withdrawn(context: Context) -> dict[str, int]:

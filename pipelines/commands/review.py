@@ -11,6 +11,7 @@ that it releases join the workspace with it.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,9 +27,11 @@ from engine.config import Config
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, key_id
+from engine.imaging.duplicates import signature
 from engine.imaging.errors import ImagingError
-from engine.imaging.ingest import Rules, image_of, list_files, pixels_id, settle
-from engine.records import Image, Refusal, Review, content_id
+from engine.imaging.ingest import Rules, image_of, list_files, look, settle
+from engine.pixels import Pixels, pixels_id, to_png
+from engine.records import Image, Picture, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, table_lines, write_report
 from pipelines.progress import plain
@@ -100,13 +103,13 @@ def decide(
             "the loop has begun on this workspace's images, so none can join: ingest into a new "
             "workspace, review, then run"
         )
-    images = _released(config, workspace, released) if released else []
+    images, pictures = _released(config, workspace, released) if released else ([], [])
     at = datetime.now(UTC).isoformat(timespec="seconds")
     reviews = [
         *(_review(r, "released", by, at) for r in released),
         *(_review(r, "dropped", by, at) for r in dropped),
     ]
-    _commit(workspace, reviews, images)
+    _commit(workspace, reviews, images, pictures)
     for review in reviews:
         (workspace.root / FOLDER / f"{review.image_id}.png").unlink(missing_ok=True)
     return len(released), len(dropped)
@@ -127,8 +130,10 @@ def _named(words: list[str], waiting: list[Refusal]) -> list[Refusal]:
     return [*{r.image_id: r for r in found}.values()]
 
 
-def _released(config: Config, workspace: Workspace, refusals: list[Refusal]) -> list[Image]:
-    """The image rows of what was released, grouped and split with those that are there."""
+def _released(
+    config: Config, workspace: Workspace, refusals: list[Refusal]
+) -> tuple[list[Image], list[Picture]]:
+    """The images of what was released, grouped and split with those that are there."""
     rules = _same_rules(config, workspace)
     found = {w.refusal.image_id: w for w in _found(config, workspace, rules, refusals)}
     missing = [r for r in refusals if r.image_id not in found]
@@ -150,8 +155,16 @@ def _released(config: Config, workspace: Workspace, refusals: list[Refusal]) -> 
     copies = [r for r in workspace.read(Refusal) if r.status == "duplicate" and r.image_id in by_id]
     ties = [(r.patient, by_id[r.image_id].group) for r in copies]
     shares: list[tuple[str, float]] = list(config.source.split.items())
-    settled, _ = settle(fresh, dict(shares), earlier, ties, table_lines(rules))
-    return settled
+    looks = {image_id: look(w.rendered.pixels) for image_id, w in found.items()}
+    pixels = Pixels(workspace.root)
+    for image in earlier:
+        looks[image.id] = signature(PIL.Image.open(io.BytesIO(pixels[image.id])))
+    settled, _ = settle(fresh, looks, dict(shares), earlier, ties, table_lines(rules))
+    wanted = {image.id for image in settled}
+    pictures = [
+        Picture(id=n, png=to_png(w.rendered.pixels)) for n, w in found.items() if n in wanted
+    ]
+    return settled, pictures
 
 
 def _review(refusal: Refusal, verdict: str, by: str, at: str) -> Review:
@@ -166,12 +179,15 @@ def _review(refusal: Refusal, verdict: str, by: str, at: str) -> Review:
     )
 
 
-def _commit(workspace: Workspace, reviews: list[Review], images: list[Image]) -> None:
+def _commit(
+    workspace: Workspace, reviews: list[Review], images: list[Image], pictures: list[Picture]
+) -> None:
     """One commit, and a report that tells of it."""
     stage = workspace.begin("review", 0, content_id("review", *(r.id for r in reviews)))
     stage.write(Review, reviews)
     if images:
         stage.write(Image, images)
+        stage.write(Picture, pictures)
     stage.metrics = {
         "released": len(images),
         "dropped": sum(r.verdict == "dropped" for r in reviews),

@@ -61,6 +61,7 @@ def rules_of(answer: asking.Answer) -> list[Rule]:
     images, triplets = answer.ids["images"], answer.ids["triplets"]
     return [
         ("images", "id", images),
+        ("pictures", "id", images),
         ("triplets", "id", triplets),
         ("judgements", "triplet_id", triplets),
         ("decisions", "triplet_id", triplets),

@@ -2,55 +2,138 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from engine import cluster
+import pyarrow.parquet as pq
+
 from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
+from engine.cluster import Places, Rows
+from engine.config.evaluate import Evaluate
+from engine.pixels import Pixels
 from engine.prompts import answer_prompt
-from engine.records import Evaluation, Image, Model, Triplet, content_id
-from engine.shards import replace_file
+from engine.records import Evaluation, Image, Model, Row, Triplet, content_id, from_arrow
+from engine.resume import Made, Shards, Worker, make_shards
+from engine.shards import whole_shards
 from engine.vlm.backends import open_vlm
 from engine.vlm.protocol import VLM, Request, Sampling
-from pipelines.context import Context
-from reward_model.experts.expert import Exemplar
 
 
-def make_examinees(
-    models: dict[str, str],
-    section: dict[str, Any],
-    sampling: Sampling,
-    threads: int,
-    max_pixels: int,
-) -> cluster.Worker:
-    """A Ray Data worker: rows of {key, png, text} in, `sampling.n` replies to each out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Row):
+    """What a model said to a question, in so many samples; no table of the record."""
 
-    One worker serves all arms, one model at a time; a shard's name begins with its arm.
+    table: ClassVar[str] = "replies"
+    id: str  # the question's
+    arm: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Who is asked, and how: `models` are paths of weights by arm, pictures the workspace's."""
+
+    workspace: Path
+    models: Mapping[str, str]
+    section: Evaluate
+    words: str  # the named set of prompts
+    sampling: Sampling
+    threads: int
+    max_pixels: int
+
+
+def make_examinees(job: Examination) -> Worker:
+    """A worker on shards of {arm, id, image_id, question, options}: replies out.
+
+    One worker serves all arms, one model at a time.
     """
     opened: dict[str, VLM] = {}
+    pixels = Pixels(job.workspace)
 
-    def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
-        arm = shard.partition("/")[0]
+    def work(shard: str, rows: Rows) -> Made:
+        (arm,) = {row["arm"] for row in rows}
         if arm not in opened:
             opened.clear()
             opened[arm] = open_vlm(
-                models[arm],
-                section["backend"],
-                max_model_len=section["max_model_len"],
-                threads=threads,
-                gpus=section["gpus"],
-                max_pixels=max_pixels,
+                job.models[arm],
+                job.section.backend,
+                max_model_len=job.section.max_model_len,
+                threads=job.threads,
+                gpus=job.section.gpus,
+                max_pixels=job.max_pixels,
             )
-        requests = [Request(r["png"], r["text"], seed=int(r["key"][:8], 16)) for r in rows]
-        replies = opened[arm].generate(requests, sampling)
-        return [
-            {"key": r["key"], "texts": [sample.text for sample in reply]}
-            for r, reply in zip(rows, replies)
+        requests = [
+            Request(
+                pixels[r["image_id"]],
+                answer_prompt(job.words, r["question"], tuple(r["options"]), job.section.style),
+                seed=int(r["id"][:8], 16),
+            )
+            for r in rows
         ]
+        replies = opened[arm].generate(requests, job.sampling)
+        return {
+            Reply: [
+                Reply(id=r["id"], arm=arm, texts=tuple(sample.text for sample in reply))
+                for r, reply in zip(rows, replies)
+            ]
+        }
 
     return work
+
+
+def ask(
+    job: Examination,
+    arms: Mapping[str, Sequence[Triplet]],
+    folder: Path,
+    advance: Callable[[int, int], None],
+) -> dict[str, list[tuple[str, ...]]]:
+    """Each arm's model asked its questions on Ray Data: by arm, the replies to each question.
+
+    What is answered is in `folder`, and not asked again where it is there.
+    """
+    found = _replies(folder)
+    shards: dict[str, Rows] = {}
+    for arm, questions in arms.items():
+        left = [q for q in questions if (arm, q.id) not in found]
+        for low in range(0, len(left), job.section.batch):
+            some = left[low : low + job.section.batch]
+            shards[content_id(arm, [q.id for q in some])] = [
+                {"arm": arm, "id": q.id, "image_id": q.image_id}
+                | {"question": q.question, "options": list(q.options)}
+                for q in some
+            ]
+    places = Places(job.section.actors, job.threads, job.section.gpus)
+    total = sum(map(len, arms.values()))
+    # A vLLM engine does not give its memory back, so there each arm has workers of its own.
+    together = [list(arms)] if job.section.backend == "transformers" else [[arm] for arm in arms]
+    for group in together:
+        mine = {name: rows for name, rows in shards.items() if rows[0]["arm"] in group}
+        before = sum((arm, q.id) in found for arm, questions in arms.items() for q in questions)
+        make_shards(
+            Shards(folder, (Reply,)),
+            make_examinees,
+            job,
+            mine,
+            places,
+            partial(_tell, advance, before, total),
+        )
+        found = _replies(folder)
+    return {arm: [found[arm, q.id] for q in questions] for arm, questions in arms.items()}
+
+
+def _tell(advance: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
+    advance(before + done, total)
+
+
+def _replies(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The replies in a folder, by arm and question; a torn file is thrown away."""
+    paths = [folder / f"{name}.parquet" for name in sorted(whole_shards(folder))]
+    rows = [reply for path in paths for reply in from_arrow(Reply, pq.read_table(path))]
+    return {(reply.arm, reply.id): reply.texts for reply in rows}
 
 
 def marked(
@@ -81,89 +164,3 @@ def marked(
         valid=valid,
         correct=valid and is_correct(parsed.answer, question.answer, question.options),
     )
-
-
-Replies = dict[tuple[str, str], list[str]]  # by arm and the question's id
-
-
-def ask(
-    context: Context,
-    arms: dict[str, tuple[Model, list[Triplet]]],
-    sampling: Sampling,
-    kept: Path | None = None,
-) -> dict[str, list[list[str]]]:
-    """Each arm's model asked its questions on Ray Data: by arm, the replies to each question.
-
-    What is answered is written to the folder `kept`, and not asked again where it is there.
-    """
-    section, config = context.config.evaluate, context.config
-    pngs = context.pngs()
-    replies = _read_replies(kept)
-    shards: dict[str, cluster.Rows] = {}
-    for arm, (_, questions) in arms.items():
-        left = [q for q in questions if (arm, q.id) not in replies]
-        for low in range(0, len(left), section.batch):
-            shards[f"{arm}/{left[low].id}"] = [
-                {
-                    "key": q.id,
-                    "png": pngs[q.image_id],
-                    "text": answer_prompt(
-                        config.generator.prompts, q.question, q.options, section.style
-                    ),
-                }
-                for q in left[low : low + section.batch]
-            ]
-    arguments = {
-        "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
-        "section": section.model_dump(),
-        "sampling": sampling,
-        "threads": config.cluster.threads,
-        "max_pixels": config.max_pixels,
-    }
-    total = sum(len(questions) for _, questions in arms.values())
-    # A vLLM engine does not give its memory back, so there each arm has workers of its own.
-    together = [list(arms)] if section.backend == "transformers" else [[arm] for arm in arms]
-    for group in together:
-        mine = {name: rows for name, rows in shards.items() if name.partition("/")[0] in group}
-        for shard, answered in cluster.map_shards(
-            make_examinees, arguments, mine, section.actors, config.cluster.threads, section.gpus
-        ):
-            arm = shard.partition("/")[0]
-            replies |= {(arm, r["key"]): list(r["texts"]) for r in answered}
-            _keep_replies(kept, shard, {r["key"]: list(r["texts"]) for r in answered})
-            context.display.advance(len(replies), total, "questions")
-    return {arm: [replies[arm, q.id] for q in questions] for arm, (_, questions) in arms.items()}
-
-
-def _read_replies(folder: Path | None) -> Replies:
-    """The replies that an interrupted try left."""
-    paths = sorted(folder.glob("*/*.json")) if folder else []
-    return {
-        (path.parent.name, key): texts
-        for path in paths
-        for key, texts in json.loads(path.read_text(encoding="utf-8")).items()
-    }
-
-
-def _keep_replies(folder: Path | None, shard: str, replies: dict[str, list[str]]) -> None:
-    if folder is not None:
-        path = folder / f"{shard}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(replies).encode())
-
-
-def examine(
-    context: Context,
-    arms: dict[str, tuple[Model, list[Exemplar]]],
-    round: int,
-    kept: Path | None = None,
-) -> list[Evaluation]:
-    """Ask each arm's model its questions greedily and mark the answers; `kept` as in `ask`."""
-    images = {i.id: i for i in context.images()}
-    wanted = {arm: (model, [q for q, _ in rows]) for arm, (model, rows) in arms.items()}
-    replies = ask(context, wanted, Sampling(1, 0.0, context.config.evaluate.max_tokens), kept)
-    return [
-        marked(q, task.question_type, images[q.image_id], model, arm, round, texts[0])
-        for arm, (model, questions) in arms.items()
-        for (q, task), texts in zip(questions, replies[arm])
-    ]

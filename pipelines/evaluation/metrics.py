@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from engine.records import Evaluation
 from engine.statistics import cluster_bootstrap
-from pipelines.context import Context
 
 
-def arm_metrics(rows: list[Evaluation], context: Context) -> dict[str, Any]:
-    """Test accuracy of each arm with a 95 % interval from resampling patients, invalid counted."""
-    groups = {i.id: i.group for i in context.images()}
+def arm_metrics(rows: list[Evaluation], groups: Mapping[str, str]) -> dict[str, Any]:
+    """Test accuracy of each arm with a 95 % interval from resampling patients, invalid counted.
+
+    `groups` are the images', by id.
+    """
     arms: dict[str, Any] = {}
     for arm in dict.fromkeys(r.arm for r in rows):
         mine = [r for r in rows if r.arm == arm and r.split == "test"]

@@ -20,7 +20,7 @@ from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
-from engine.records import Image
+from engine.pixels import Pixels
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.progress import judge_auc, rolled_back
@@ -264,9 +264,8 @@ def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[d
         """,
         [keep, n],
     )
-    wanted = {row["image_id"] for row in rows}
-    pngs = {i.id: i.png for i in workspace.read(Image) if i.id in wanted} if rows else {}
-    return [row | {"src": data_uri(pngs[row["image_id"]])} for row in rows]
+    pixels = Pixels(workspace.root)
+    return [row | {"src": data_uri(pixels[row["image_id"]])} for row in rows]
 
 
 def data_uri(png: bytes) -> str:

@@ -9,6 +9,7 @@ far as the verified answers differ: `pipelines.training.advantages`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,6 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
 
 
-def divided(texts: list[str], gold: str, options: tuple[str, ...]) -> bool:
+def divided(texts: Iterable[str], gold: str, options: tuple[str, ...]) -> bool:
     """Whether some completions of a group are right and others wrong, so that it teaches."""
     return len({verdict(text, gold, options)[0] for text in texts}) > 1

@@ -191,7 +191,7 @@ def rounds_context(both: bool = False) -> Context:
     made = SimpleNamespace(
         config=build({}, list(GRPO_SETTINGS), "test"),
         images=lambda: [image],
-        pngs=lambda: {image.id: image.png},
+        pixels={image.id: b"png"},
         path_of=lambda model: model.path,
         model=lambda role: models[0],
         base=lambda: replace(models[0], id="base", role="base", path="base"),

@@ -21,9 +21,10 @@ from engine.config.cluster import Cluster
 from engine.errors import TriptychError
 from engine.lineage.opening import writing
 from engine.private import take_key
-from engine.records import Image, Task
+from engine.records import Task, Triplet
+from engine.resume import Made, Worker
 from engine.vlm.memory import Parts
-from generators.proposer import Plan
+from generators.proposer import Proposing
 from pipelines import generate
 from pipelines.context import Context
 from tests.commands import KEY
@@ -90,7 +91,7 @@ def test_workers_and_their_files_are_the_owners_alone(local_ray: None) -> None:
 
 def test_more_than_this_machine_has_is_refused_at_once(local_ray: None) -> None:
     with pytest.raises(TriptychError, match="4 GPUs are asked for and Ray has"):
-        list(cluster.map_shards(lambda: None, {}, {"a": [{"row": 1}]}, gpus=4))
+        list(cluster.map_shards(lambda: None, {}, {"a": [{"row": 1}]}, cluster.Places(gpus=4)))
     with pytest.raises(TriptychError, match="3 CPUs are asked for and Ray has 1"):
         cluster.train(lambda arguments: {}, {"out": "nowhere"}, workers=3)
 
@@ -163,20 +164,20 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
     """The stage as a run drives it; a worker writes a row a question, or is killed at the third."""
     log = tmp_path / "log"
 
-    def make(deadly: str, model: str, section: object, plan: Plan, **others: object) -> object:
-        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+    def make(deadly: str, job: Proposing) -> Worker:
+        def work(shard: str, rows: cluster.Rows) -> Made:
             with log.open("a") as out:
                 out.write(f"{shard} ")
             if shard == deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
-            pair = Image.from_dict(rows[0]["image"]), Task.from_dict(rows[0]["task"])
-            return [replace(row(), image_id=pair[0].id, task_id=pair[1].id).to_dict()]
+            task_id = Task.from_dict(rows[0]["task"]).id
+            return {Triplet: [replace(row(), image_id=rows[0]["image_id"], task_id=task_id)]}
 
         return work
 
     config = build({"expert": {"kind": "none"}}, ["generator.batch=1", "cluster.threads=1"], "x")
     task = Task.make("MR", "disease", "easy", "open", "direct")
-    pairs = [(make_image(n, f"g{n}", "train"), task) for n in range(4)]
+    pairs = [(make_image(n, f"g{n}", "train").id, task) for n in range(4)]
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         stage = workspace.begin("generate", 1, "fingerprint")
@@ -186,8 +187,9 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
         assert stage.done() == {"triplets-00000", "triplets-00001", "triplets-00003"}
         log.write_text("")
         monkeypatch.setattr(generate, "make_proposer", partial(make, ""))
-        rows = generate.run_proposer(context, stage, context.base(), pairs)
-    assert [t.image_id for t in rows] == [image.id for image, _ in pairs]
+        generate.run_proposer(context, stage, context.base(), pairs)
+        rows = generate.read_shards(stage)
+    assert [t.image_id for t in rows] == [image_id for image_id, _ in pairs]
     assert log.read_text() == "00002 "
 
 

@@ -270,7 +270,6 @@ def test_a_rationale_describes_the_image_in_every_style_but_direct(
 def image_of(truth: Truth, number: int = 1) -> Image:
     return Image(
         id=f"{number:032x}",
-        png=b"",
         width=1,
         height=1,
         modality=truth.modality,

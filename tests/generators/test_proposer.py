@@ -16,6 +16,7 @@ from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import Plan, prompt_of, propose
 from tests.drawn_workspace import drawn
 from tests.lineage_workspace import make_image
+from tests.pictures import PNG
 
 PLAN = Plan("model", "compact", 2, 0.6, 0.9, 33, 1000, 3)
 IMAGES = [make_image(n, f"g{n}") for n in range(4)]
@@ -49,7 +50,7 @@ def proposed(
     questions: Sequence[str], answers: Sequence[Sequence[str]], plan: Plan = PLAN
 ) -> tuple[list[Triplet], Scripted]:
     vlm = Scripted(questions, answers)
-    return propose(vlm, list(zip(IMAGES, TASKS))[: len(questions)], plan), vlm
+    return propose(vlm, PNG, list(zip([i.id for i in IMAGES], TASKS))[: len(questions)], plan), vlm
 
 
 @pytest.mark.parametrize("words", ["compact", "full"])
@@ -58,7 +59,7 @@ def test_a_question_is_asked_for_in_the_tasks_words_about_its_image(words: str) 
     _, vlm = proposed([SIDE, OPEN], [[LEFT] * 2] * 2, plan)
     requests, sampling = vlm.asked[0]
     assert requests == [
-        Request(image.png, ask_prompt(words, task.to_dict()), seed=place)
+        Request(PNG[image.id], ask_prompt(words, task.to_dict()), seed=place)
         for place, (image, task) in enumerate(zip(IMAGES, TASKS[:2]))
     ]
     assert sampling == Sampling(n=1, temperature=0.6, max_tokens=33, seed=1000)
@@ -71,9 +72,11 @@ def test_an_answer_is_asked_for_in_the_tasks_style_with_the_next_seed(words: str
     requests, sampling = vlm.asked[1]
     assert requests == [
         Request(
-            IMAGES[0].png, answer_prompt(words, "On which side?", ("left", "right"), "direct"), 0
+            PNG[IMAGES[0].id],
+            answer_prompt(words, "On which side?", ("left", "right"), "direct"),
+            0,
         ),
-        Request(IMAGES[2].png, answer_prompt(words, "What is shown?", (), "meta"), seed=2),
+        Request(PNG[IMAGES[2].id], answer_prompt(words, "What is shown?", (), "meta"), seed=2),
     ]
     assert sampling == Sampling(n=2, temperature=0.9, max_tokens=33, seed=1001)
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from engine.config import build
 from engine.lineage.opening import writing
-from engine.records import content_id
+from engine.records import content_id, from_arrow, to_arrow
+from engine.shards import write_shard
 from engine.vlm.protocol import Sampling
 from engine.workspace import Workspace
 from pipelines.context import Context
-from pipelines.evaluation.examination import ask
+from pipelines.evaluation.examination import Reply
+from pipelines.examine import ask_arms
 from tests.reward_model.test_select import row
 from tests.round_workspace import commit, make_image
+
+
+def read(shard: Path) -> list[Reply]:
+    return from_arrow(Reply, pq.read_table(shard))
 
 
 def test_an_interrupted_evaluation_asks_what_is_left_in_batches_of_any_size(tmp_path: Path) -> None:
@@ -26,15 +33,18 @@ def test_an_interrupted_evaluation_asks_what_is_left_in_batches_of_any_size(tmp_
     asked = [replace(row(), id=content_id(i.id), image_id=i.id) for i in images]
     arms = {"base": (context.base(), asked)}
     kept, sampling = tmp_path / "replies", Sampling(2, 1.0, 8, 3)
-    whole = ask(context, arms, sampling, kept)["base"]
+    whole = ask_arms(context, arms, sampling, kept)["base"]
     assert len({tuple(texts) for texts in whole}) > 1
 
-    first, second, third = (kept / "base" / f"{asked[n].id}.json" for n in (0, 2, 4))
+    by_id = {row.id: shard for shard in kept.iterdir() for row in read(shard)}
+    first, second, third = (by_id[asked[n].id] for n in (0, 2, 4))
     second.unlink()
-    third.rename(third.with_suffix(".part"))  # cut off while written
-    first.write_text(json.dumps({asked[0].id: ["as kept"] * 2, asked[1].id: ["so too"] * 2}))
+    third.write_bytes(third.read_bytes()[:-9])  # torn
+    said = {asked[0].id: ("as kept",) * 2, asked[1].id: ("so too",) * 2}
+    rows = [Reply(id=name, arm="base", texts=texts) for name, texts in said.items()]
+    write_shard(kept, first.stem, to_arrow(Reply, rows))
     config = build({"expert": {"kind": "none"}}, ["evaluate.batch=3"], "x")
     new = replace(row(), id=content_id("released since"), image_id=images[0].id)
     arms = {"base": (context.base(), [new, *asked])}  # so that every question has another place
-    again = ask(Context(context.workspace, config), arms, sampling, kept)["base"]
-    assert again[1:] == [["as kept"] * 2, ["so too"] * 2, *whole[2:]]
+    again = ask_arms(Context(context.workspace, config), arms, sampling, kept)["base"]
+    assert again[1:] == [*said.values(), *whole[2:]]

@@ -12,9 +12,10 @@ from engine.config import Config
 from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Task, Triplet, content_id
+from engine.resume import Made, Worker
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
-from generators.proposer import Plan, prompt_of
+from generators.proposer import Proposing, prompt_of
 from pipelines import generate, ingest, plan, prefer, refine
 from pipelines.context import Context, run_stage
 from tests.conftest import ROOT, triptych
@@ -109,24 +110,23 @@ def test_a_benchmarks_configuration_verifies_clean(
     assert sources  # a row made from another names it, and verify found what it names
 
 
-def false_premise(
-    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
-) -> Any:
+def false_premise(job: Proposing) -> Worker:
     """In place of `make_proposer`: two answers to a question that has none on any phantom."""
 
-    def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
+    def work(shard: str, rows: list[dict[str, Any]]) -> Made:
+        made = [
             Triplet(
-                id=content_id(row["image"]["id"], row["task"]["id"], shard, sample),
-                image_id=row["image"]["id"], task_id=row["task"]["id"], raw="", seed=plan.seed,
-                generator_id=plan.generator_id, sample=sample, round=plan.round,
+                id=content_id(row["image_id"], row["task"]["id"], shard, sample),
+                image_id=row["image_id"], task_id=row["task"]["id"], raw="", seed=job.plan.seed,
+                generator_id=job.plan.generator_id, sample=sample, round=job.plan.round,
                 prompt_hash=prompt_of("compact", Task.from_dict(row["task"])).id,
                 question="Is the tail long?", options=("yes", "no"),
                 answer=("yes", "no")[sample], rationale="", logprob=-1.0,
-            ).to_dict()
+            )
             for row in rows
             for sample in range(2)
         ]  # fmt: skip
+        return {Triplet: made}
 
     return work
 

@@ -22,8 +22,8 @@ from engine.statistics import cluster_bootstrap
 from engine.vlm.protocol import Sampling
 from engine.workspace import Stage, Workspace
 from pipelines.context import Context
-from pipelines.evaluation.examination import ask
 from pipelines.evaluation.metrics import arm_metrics
+from pipelines.examine import ask_arms
 from pipelines.grpo import questions_for_grpo
 from pipelines.record import fresh_triplets, kept_triplets, purity
 from pipelines.seed import check_disjoint
@@ -225,7 +225,9 @@ def test_where_sft_left_nothing_grpo_takes_what_it_saw(workspace: Workspace) -> 
     assert stage.metrics["fresh"] == len(kept)
 
 
-def test_the_questions_that_divide_a_model_are_found_by_asking_it(workspace: Workspace) -> None:
+def test_the_questions_that_divide_a_model_are_found_by_asking_it(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     """The tiny model, hot enough to be divided on some; what was found is not asked again."""
     images = [drawn("ultrasound", n, ("cyst", "none")[n % 2]) for n in range(8)]
     rows = [
@@ -246,7 +248,7 @@ def test_the_questions_that_divide_a_model_are_found_by_asking_it(workspace: Wor
     stage = workspace.begin("grpo", 1, "asked")
     chosen = questions_for_grpo(context, stage, context.base())
     sampling = Sampling(4, 1.0, 8, context.config.seed * 1000 + 1)
-    said = ask(context, {"sft": (context.base(), rows)}, sampling)["sft"]
+    said = ask_arms(context, {"sft": (context.base(), rows)}, sampling, tmp_path)["sft"]
     verdicts = [{is_right(text, row) for text in texts} for row, texts in zip(rows, said)]
     assert [r for r, v in zip(rows, verdicts) if v == {True, False}] == chosen
     assert 0 < len(chosen) < len(rows)

@@ -28,8 +28,9 @@ from engine.records import (
     Triplet,
     content_id,
 )
+from engine.resume import Made, Worker
 from engine.workspace import Workspace
-from generators.proposer import Plan
+from generators.proposer import Proposing
 from pipelines import generate, ingest, plan, prefer, seed
 from pipelines.cli import app
 from pipelines.commands.export import export
@@ -135,19 +136,20 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
 # Generated rows, with a proposer that needs no weights
 
 
-def echo(model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int) -> Any:
+def echo(job: Proposing) -> Worker:
     """In place of `make_proposer`: a row a pair, which says the shard that it was asked in."""
 
-    def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
+    def work(shard: str, rows: list[dict[str, Any]]) -> Made:
+        made = [
             Triplet(
-                id=content_id(row["image"]["id"], row["task"]["id"], shard),
-                image_id=row["image"]["id"], task_id=row["task"]["id"], raw=shard, seed=plan.seed,
-                generator_id=plan.generator_id, prompt_hash="", sample=0, round=plan.round,
+                id=content_id(row["image_id"], row["task"]["id"], shard),
+                image_id=row["image_id"], task_id=row["task"]["id"], raw=shard, seed=job.plan.seed,
+                generator_id=job.plan.generator_id, prompt_hash="", sample=0, round=job.plan.round,
                 question="", options=(), answer="", rationale="", logprob=0.0,
-            ).to_dict()
+            )
             for row in rows
         ]  # fmt: skip
+        return {Triplet: made}
 
     return work
 

@@ -247,8 +247,9 @@ def test_every_file_has_a_row_in_the_report_and_no_name_of_one(tmp_path: Path) -
 def test_flagged_and_quarantined_frames_keep_no_pixels(tmp_path: Path) -> None:
     path = save(grey(ramp(), Modality="US", PatientID="P"), tmp_path / "one")
     with Decoder() as decoder:
-        images, refusals = ingest_file(decoder, tmp_path, path, Rules(KEY.encode()))
-    assert images == []
+        read = ingest_file(decoder, tmp_path, path, Rules(KEY.encode()))
+    assert (read.images, read.pictures, read.looks) == ([], [], [])
+    refusals = read.refusals
     assert isinstance(refusals[0], Refusal)
     assert all(not isinstance(value, bytes) for value in refusals[0].to_dict().values())
     assert refusals[0].path == hidden_path("one", KEY.encode())

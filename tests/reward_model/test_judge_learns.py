@@ -28,6 +28,7 @@ from reward_model.preferences import derived, prefer
 from reward_model.scoring import Judge
 from reward_model.training import pair_rows, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
+from tests.pictures import PNG
 
 QUESTION = "Is there a cyst?"
 MAX_PIXELS = 2**20
@@ -82,7 +83,7 @@ def write_pairs(
         chosen, rejected = (wrong, right) if swapped else (right, wrong)
         pairs.append(prefer(chosen, rejected, criterion, "perturbed", "simulated", False))
         rows |= {yes.id: yes, no.id: no}
-    write_training_set(folder, {i.id: i.png for i in images}, pair_rows(pairs, rows, "compact"))
+    write_training_set(folder, {i.id: PNG[i.id] for i in images}, pair_rows(pairs, rows, "compact"))
 
 
 def untrained(folder: Path, readout: str) -> Judge:

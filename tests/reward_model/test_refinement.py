@@ -28,6 +28,7 @@ from reward_model.refinement import MARGIN
 from reward_model.scoring import Judge
 from tests.drawn_workspace import answered, context_of, drawn
 from tests.lineage_workspace import commit, make_image, make_judgement, make_model, make_triplet
+from tests.pictures import PNG
 
 QUESTION = "Is there a cyst?"
 FROZEN = 0.5  # of the images
@@ -96,7 +97,7 @@ def record(workspace: Workspace, readout: str, turned: bool = False) -> Model:
     ]
     commit(workspace, "generate", 1, list(said))
     opinions = Judge(str(workspace.root / judge.path), judge.id, 1).judge(
-        said, {i.id: i.png for i in images}
+        said, {i.id: PNG[i.id] for i in images}
     )
     commit(workspace, "judge", 1, list(opinions))
     return judge

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from engine.hub import row_groups as cut
 from engine.hub.export import export
 from engine.hub.row_groups import Pictures, row_groups
 from engine.lineage.opening import maintaining, writing
-from engine.records import Image, Task, Triplet
+from engine.records import Image, Picture, Task, Triplet
 from engine.workspace import Workspace
+from tests.pictures import PNG
 from tests.round_workspace import commit, make_image, make_triplet
 
 MB = 1_000_000
@@ -56,11 +56,12 @@ def large(tmp_path: Path) -> Workspace:
         stage = workspace.begin("ingest", 0, "ingest")
         images = [make_image(n, f"g{n}", "train") for n in range(40)]
         for shard in range(10):
-            part = [
-                replace(image, png=image.png + random.Random(image.id).randbytes(MB))
-                for image in images[shard * 4 : shard * 4 + 4]
+            part = images[shard * 4 : shard * 4 + 4]
+            pictures = [
+                Picture(id=i.id, png=PNG[i.id] + random.Random(i.id).randbytes(MB)) for i in part
             ]
             stage.write(Image, part, f"{shard:03d}")
+            stage.write(Picture, pictures, f"{shard:03d}")
         workspace.commit(stage)
         rows = [make_triplet(image, "expert", task, 0, 0) for image in images]
         commit(workspace, "seed", 0, {}, rows, [task])

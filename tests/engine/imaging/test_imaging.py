@@ -35,6 +35,7 @@ from engine.records import Image, Refusal
 from generators.phantoms import draw, to_display
 from generators.phantoms.base import GENERATOR
 from generators.phantoms.dicom import KINDS, write_cohort, write_dicom
+from tests.pictures import PNG
 
 REAL = Path(__file__).parents[4] / "shared/data/dicom"
 KEY = b"a key of the tests"
@@ -75,11 +76,13 @@ def save(ds: Dataset, path: Path) -> Path:
 
 
 def ingest(decoder: Decoder, path: Path, **more: Any) -> tuple[list[Image], list[Refusal]]:
-    return ingest_file(decoder, path.parent, path, Rules(KEY, keep_paths=True, **more))
+    read = ingest_file(decoder, path.parent, path, Rules(KEY, keep_paths=True, **more))
+    PNG.update({picture.id: picture.png for picture in read.pictures})
+    return read.images, read.refusals
 
 
 def pixels_of(image: Image) -> np.ndarray:
-    return np.asarray(PIL.Image.open(io.BytesIO(image.png)))
+    return np.asarray(PIL.Image.open(io.BytesIO(PNG[image.id])))
 
 
 # Rendering

@@ -49,8 +49,8 @@ def test_the_union_keeps_a_file_out_and_the_row_says_who_looked(tmp_path: Path) 
         done = {name: ingest_file(decoder, tmp_path, path, RULES) for name, path in files.items()}
         with pytest.raises(ImagingError, match=TEXT_FOUND):
             decoder.clean(tmp_path / "faint", KEY.encode())
-    assert [r.reason for r in done["faint"][1]] == [f"quarantined: {TEXT_FOUND}"]
-    assert done["plain"][0][0].deidentification.endswith("by RapidOCR neither")
+    assert [r.reason for r in done["faint"].refusals] == [f"quarantined: {TEXT_FOUND}"]
+    assert done["plain"].images[0].deidentification.endswith("by RapidOCR neither")
 
 
 RULES = Rules(KEY.encode())

@@ -18,7 +18,16 @@ from engine.lineage.ledger import INDEXED
 from engine.lineage.opening import maintaining, writing
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
-from engine.records import ROW_TYPES, Consumption, Decision, Image, Refusal, Review, Triplet
+from engine.records import (
+    ROW_TYPES,
+    Consumption,
+    Decision,
+    Image,
+    Picture,
+    Refusal,
+    Review,
+    Triplet,
+)
 from engine.trainer import first_use
 from engine.workspace import SCHEMA_VERSION, Workspace
 from pipelines.report.page import contents
@@ -32,6 +41,7 @@ from tests.lineage_workspace import (
     make_image,
     make_triplet,
 )
+from tests.pictures import PNG
 
 ROOT = Path(__file__).parents[3]
 
@@ -217,11 +227,13 @@ def test_verify_finds_what_was_changed(copy: Workspace) -> None:
 
 
 def test_verify_finds_an_image_that_is_not_what_its_id_says(tmp_path: Path) -> None:
-    from dataclasses import replace
-
+    image, other = make_image(1, "g"), make_image(2, "g")
     with writing(tmp_path, "t", CONFIG) as workspace:
-        commit(workspace, "ingest", 0, [replace(make_image(1, "g"), png=make_image(2, "g").png)])
-    assert problems(workspace) == {"an image's id is not of its pixels"}
+        stage = workspace.begin("ingest", 0, "wrong")
+        stage.write(Image, [image, other])
+        stage.write(Picture, [Picture(id=image.id, png=PNG[other.id])])
+        workspace.commit(stage)
+    assert problems(workspace) == {"an image's id is not of its pixels", "an image has no picture"}
 
 
 def test_verify_finds_a_reference_that_leads_nowhere(copy: Workspace) -> None:

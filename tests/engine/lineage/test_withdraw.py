@@ -47,6 +47,7 @@ from tests.lineage_workspace import (
     make_image,
     random_history,
 )
+from tests.pictures import PNG
 
 
 class Memory(Ledger):
@@ -181,15 +182,15 @@ def test_what_was_withdrawn_is_gone_and_that_it_was_stays(copy: Workspace) -> No
     for name in ("report", f"phantoms/{Path(image.source).parent}"):
         (copy.root / name).mkdir(parents=True)
     (copy.root / "report" / "index.html").write_text(image.source)
-    (copy.root / "phantoms" / image.source).write_bytes(image.png)
-    assert len(holds(copy.root, [i.png for i in group])) > 1
+    (copy.root / "phantoms" / image.source).write_bytes(PNG[image.id])
+    assert len(holds(copy.root, [PNG[i.id] for i in group])) > 1
     asked = ("--reason", "consent withdrawn", "--by", "data protection office")
     text = cli("withdraw", image.group, "-w", copy.root, *asked)
     done = copy.read(Withdrawal)[0]
     assert (done.subject_kind, done.subject_id, done.images) == ("group", image.group, len(group))
     assert (done.reason, done.requested_by) == ("consent withdrawn", "data protection office")
     assert "tombstones stay" in text
-    assert holds(copy.root, [i.png for i in group] + [i.source.encode() for i in group]) == []
+    assert holds(copy.root, [PNG[i.id] for i in group] + [i.source.encode() for i in group]) == []
     assert {i.id for i in group}.isdisjoint(i.id for i in copy.read(Image))
     assert {t.id for t in rows}.isdisjoint(t.id for t in copy.read(Triplet))
     gone = {t.row_id for t in copy.read(Tombstone)}
@@ -280,7 +281,7 @@ def test_a_withdrawal_cut_short_is_undone_or_finished_by_the_next_run(
     if point == "before the commit":
         assert files(copy.root / "events") == before
     else:
-        assert holds(copy.root, [image.png]) == []
+        assert holds(copy.root, [PNG[image.id]]) == []
     assert not (copy.root / "redacting").exists()
 
 
@@ -366,4 +367,4 @@ def test_an_export_that_was_cut_short_goes_with_what_is_withdrawn(copy: Workspac
         shutil.copytree(copy.root / "dataset", copy.root / name)
     shutil.rmtree(copy.root / "dataset")
     cli("withdraw", image.id, "-w", copy.root)
-    assert holds(copy.root, [image.png]) == []
+    assert holds(copy.root, [PNG[image.id]]) == []

@@ -14,6 +14,7 @@ from engine.vlm import tiny
 from engine.vlm.transformers import load_processor
 from pipelines.training.sft import Turn, train_sft, turns_of
 from tests.drawn_workspace import answered, drawn
+from tests.pictures import PNG
 
 IGNORED = -100
 
@@ -36,7 +37,7 @@ def turns() -> list[Turn]:
 def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The one batch of a real training of these turns, as its loss was given it."""
     folder, seen = tmp_path_factory.mktemp("sft"), []
-    images = {i.id: i.png for i in (drawn("MR", 0), drawn("MR", 1))}
+    images = {i.id: PNG[i.id] for i in (drawn("MR", 0), drawn("MR", 1))}
     write_training_set(folder / "data", images, turns)
     section = Sft(batch=len(turns), epochs=1)
     arguments = section.model_dump() | {

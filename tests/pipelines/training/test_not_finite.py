@@ -33,6 +33,7 @@ from reward_model.model import load_reward_model
 from reward_model.scoring import Judge
 from reward_model.threshold import KEPT, UNJUDGED, UNSURE, choose, decide
 from reward_model.training import train_judge
+from tests.pictures import PNG
 from tests.pipelines.training import test_training as trainings
 from tests.reward_model.test_select import judged, opinion, reasons, row
 from tests.round_workspace import make_image
@@ -150,13 +151,13 @@ def blank_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_that_the_judge_gives_no_number_has_no_judgement(blank_judge: Path) -> None:
     image = make_image(0, "g", "train")
     asked = replace(row(), image_id=image.id)
-    assert Judge(str(blank_judge), "judge", 1).judge([asked], {image.id: image.png}) == []
+    assert Judge(str(blank_judge), "judge", 1).judge([asked], {image.id: PNG[image.id]}) == []
 
 
 def test_a_judge_that_gives_no_numbers_is_not_measured(blank_judge: Path, tmp_path: Path) -> None:
     image = make_image(0, "g", "train")
     pair = {"image_id": image.id, "chosen": "a", "rejected": "b", "criterion": "factuality"}
-    write_training_set(tmp_path, {image.id: image.png}, [pair])
+    write_training_set(tmp_path, {image.id: PNG[image.id]}, [pair])
     with pytest.raises(TriptychError, match="no finite score for any of 1 frozen pairs"):
         measure(Judge(str(blank_judge), "judge", 1), tmp_path)
 

@@ -1,0 +1,128 @@
+"""An image's pixels by its id, read from the workspace's Parquet where they are needed.
+
+What travels between processes is ids: a worker opens `Pixels` of the workspace, which all nodes
+share, and reads the row group that holds a picture. An id is the hash of the pixels, so that a
+picture is compared with its id as it is read, and no shard has to be hashed for it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
+
+from engine.errors import TriptychError
+from engine.records import Picture, bytes_id
+from engine.workspace import Workspace
+
+HELD = 64 << 20  # bytes of PNG that a process keeps at hand
+
+
+def pixels_id(pixels: np.ndarray) -> str:
+    """An image's id: the hash of its mode, shape and pixel bytes, whatever file they came in."""
+    mode = "L" if pixels.ndim == 2 else "RGB"
+    return bytes_id(f"{mode}{pixels.shape}".encode() + pixels.tobytes())
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """(H, W) or (H, W, 3) uint8 as PNG bytes."""
+    out = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def shows(png: bytes, image_id: str) -> bool:
+    """Whether PNG bytes are those of the image with this id."""
+    try:
+        with PIL.Image.open(io.BytesIO(png)) as image:
+            return pixels_id(np.asarray(image)) == image_id
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+class Pixels(Mapping[str, bytes]):
+    """PNG bytes by image id. Raises KeyError for an id that the workspace has no picture of.
+
+    It can be pickled, and opens its files where it is used. What it keeps is bounded by HELD bytes
+    and by the ids themselves, 32 bytes each.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._shards: list[Path] = []
+        self._ids: np.ndarray | None = None
+        self._places = np.empty((0, 3), np.int32)  # shard, row group, row; by self._ids
+        self._held: OrderedDict[tuple[int, int], list[bytes]] = OrderedDict()
+        self._size = 0
+
+    def __reduce__(self) -> tuple[type[Pixels], tuple[Path]]:
+        return Pixels, (self.root,)
+
+    def __getitem__(self, image_id: str) -> bytes:
+        place = self._place(image_id)
+        if place is None:
+            raise KeyError(image_id)
+        shard, group, row = place
+        png = self._group(shard, group)[row]
+        if not shows(png, image_id):
+            raise TriptychError(
+                f"{self._shards[shard]} does not hold the picture of {image_id} that was "
+                "committed: restore it from a backup (`triptych lineage verify` lists everything "
+                "that is damaged)"
+            )
+        return png
+
+    def __contains__(self, image_id: object) -> bool:
+        return isinstance(image_id, str) and self._place(image_id) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (found.decode() for found in self._index())
+
+    def __len__(self) -> int:
+        return len(self._index())
+
+    def _index(self) -> np.ndarray:
+        """The sorted ids of all pictures, as bytes."""
+        if self._ids is None:
+            ids: list[np.ndarray] = []
+            places: list[np.ndarray] = []
+            for _, path, _ in Workspace(self.root).shards(Picture.table):
+                file = pq.ParquetFile(path)
+                for group in range(file.num_row_groups):
+                    column = file.read_row_group(group, columns=["id"])["id"]
+                    ids.append(np.array(column.to_pylist(), "S32"))
+                    rows = np.arange(len(column), dtype=np.int32)
+                    where = np.full_like(rows, len(self._shards)), np.full_like(rows, group)
+                    places.append(np.stack([*where, rows], axis=1))
+                self._shards.append(path)
+            every = np.concatenate(ids) if ids else np.empty(0, "S32")
+            self._ids, first = np.unique(every, return_index=True)
+            self._places = np.concatenate(places)[first] if places else self._places
+        return self._ids
+
+    def _place(self, image_id: str) -> tuple[int, int, int] | None:
+        ids, wanted = self._index(), image_id.encode()
+        at = int(np.searchsorted(ids, np.bytes_(wanted)))
+        if at == len(ids) or ids[at] != wanted:
+            return None
+        shard, group, row = self._places[at].tolist()
+        return shard, group, row
+
+    def _group(self, shard: int, group: int) -> list[bytes]:
+        key = shard, group
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        table = pq.ParquetFile(self._shards[shard]).read_row_group(group, columns=["png"])
+        found: list[bytes] = table["png"].to_pylist()
+        self._held[key] = found
+        self._size += sum(map(len, found))
+        while self._size > HELD and len(self._held) > 1:
+            _, gone = self._held.popitem(last=False)
+            self._size -= sum(map(len, gone))
+        return found
