@@ -182,13 +182,12 @@ def rows_of(shards: Shards, names: Iterable[str], row_type: type[Row]) -> list[A
 
 def keep_pictures(stage: Stage, shards: Shards, names: Iterable[str], wanted: set[str]) -> None:
     """The stage's pictures: those of `wanted` images, each once, a shard after the other."""
-    for name in names:
-        shard = f"{Picture.table}-{name}"
-        table = pq.read_table(shards.folder / f"{shard}.parquet")
+    for number, name in enumerate(names):
+        table = pq.read_table(shards.folder / f"{Picture.table}-{name}.parquet")
         mine = [i in wanted for i in table["id"].to_pylist()]
         wanted = wanted.difference(table["id"].to_pylist())
         if any(mine):
-            write_shard(stage.folder, shard, table.filter(pa.array(mine)))
+            write_shard(stage.folder, f"{Picture.table}-{number:06d}", table.filter(pa.array(mine)))
 
 
 def _refuse_nothing(

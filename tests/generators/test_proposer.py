@@ -9,7 +9,7 @@ import pytest
 
 from engine.answers.parsing import render_completion, render_question
 from engine.prompts import answer_prompt, ask_prompt
-from engine.records import Image, Prompt, Task, Triplet
+from engine.records import Prompt, Task, Triplet
 from engine.vlm import tiny
 from engine.vlm.backends import open_vlm
 from engine.vlm.protocol import Request, Sample, Sampling
@@ -144,7 +144,7 @@ def test_where_no_question_parses_nothing_is_answered() -> None:
 def test_a_row_is_named_by_all_that_made_it_and_by_nothing_else() -> None:
     def ids(plan: Plan = PLAN, question: str = SIDE, at: int = 0) -> list[str]:
         vlm = Scripted([question], [[LEFT, LEFT]])
-        return [r.id for r in propose(vlm, [(IMAGES[at], TASKS[at])], plan)]
+        return [r.id for r in propose(vlm, PNG, [(IMAGES[at].id, TASKS[at])], plan)]
 
     same = ids()
     assert len(set(same)) == 2  # two samples of one text are two rows
@@ -173,16 +173,16 @@ def test_the_prompt_of_a_row_can_be_read_again() -> None:
 
 def test_the_tiny_model_writes_rows_whose_halves_are_their_raw_text() -> None:
     vlm = open_vlm(str(tiny.FOLDER), threads=1)
-    pairs: list[tuple[Image, Task]] = [
-        (drawn(kind, n), Task.make(kind, "disease", "easy", "closed", "step"))
+    pairs = [
+        (drawn(kind, n).id, Task.make(kind, "disease", "easy", "closed", "step"))
         for n, kind in enumerate(("MR", "ultrasound", "MR", "ultrasound"))
     ]
     plan = replace(PLAN, max_tokens=48)
-    rows = propose(vlm, pairs, plan)
+    rows = propose(vlm, PNG, pairs, plan)
     good = [r for r in rows if r.problem is None]
     assert len(good) >= 4
     for row in good:
         asked = render_question(row.question, row.options)
         assert row.raw == asked + render_completion(row.rationale, row.answer)
         assert row.logprob < 0
-    assert propose(vlm, pairs, plan) == rows
+    assert propose(vlm, PNG, pairs, plan) == rows
