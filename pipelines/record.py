@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.records import Assignment, Decision, Image, Judgement, Model, Task, Triplet, unique
+from engine.records import Assignment, Decision, Image, Model, Task, Triplet, unique
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context
 from reward_model.experts import open_expert
@@ -96,9 +96,9 @@ def planned_pairs(context: Context, round: int) -> list[tuple[str, Task]]:
     return [(a.image_id, tasks[a.task_id]) for a in asked if a.image_id in there]
 
 
-def judge_metrics(context: Context, judged: dict[str, Judgement]) -> dict[str, Any]:
-    """What was measured of the judge that gave these opinions, the newest where it gave none."""
-    named = {j.judge_id for j in judged.values()} or {context.model("judge").id}
+def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:
+    """What was measured of the judge that gave opinions, of the newest where none did."""
+    named = judges or {context.model("judge").id}
     models = [m for m in context.rows(Model) if m.id in named]
     return dict(json.loads(models[-1].metrics)) if models else {}
 

@@ -1,49 +1,249 @@
-"""Select: decide on every row of a round, with the reason (`reward_model.threshold`)."""
+"""Select: decide on every row of a round, with the reason (`reward_model.threshold`).
+
+Rows of one image are compared with each other, and all questions by how sure their choices are. So
+it goes over the committed shards twice, in parts by image: once for each question's choice, then,
+with the threshold that all of them give, for the decisions. No part holds more than PART rows.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow.parquet as pq
 
 from engine.caveats import at_chance, auc_in_words, of_selection
-from engine.records import Decision, Judgement, Triplet
+from engine.cluster import Places, Rows, cores
+from engine.config.select import Select
+from engine.lineage.files import check_hash
+from engine.records import Decision, Judgement, Row, Triplet, from_arrow
+from engine.resume import Made, Shards, Worker, make_shards
+from engine.scan import Scan, part_of
+from engine.shards import shard_paths
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.record import judge_metrics, purity
-from reward_model.threshold import BEATEN, decide, duplicate_key
+from reward_model.threshold import (
+    BEATEN,
+    Choice,
+    Duplicate,
+    choices_of,
+    decided,
+    duplicate_key,
+    threshold,
+)
+
+PART = 200_000  # rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen(Row):
+    """A question's choice on its way from the first pass to the second; no table of the record."""
+
+    table: ClassVar[str] = "chosen"
+    id: str  # the question's key
+    triplet_id: str
+    score: float
+    sureness: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """What a worker decides on, and by which rules."""
+
+    triplets: tuple[Path, ...]
+    judgements: tuple[Path, ...]
+    earlier: tuple[Path, ...]  # triplets of earlier rounds
+    decisions: tuple[Path, ...]
+    rules: Select
+    round: int
+    trusted: bool
+    confident: bool
+    parts: int
+    chosen: Path  # the folder of the first pass
+    threshold: float = 0.0
+
+    def rows(self, part: int) -> tuple[list[Triplet], dict[str, Judgement]]:
+        """A part's triplets, in order of their ids, and what the judge thinks of them."""
+        with Scan() as scan:
+            scan.table("triplets", Triplet, self.triplets)
+            scan.table("judgements", Judgement, self.judgements)
+            mine = part_of("image_id", part, self.parts)
+            triplets = scan.rows(Triplet, f"SELECT * FROM triplets WHERE {mine} ORDER BY id")
+            judged = scan.rows(
+                Judgement,
+                "SELECT * FROM judgements WHERE triplet_id IN "
+                f"(SELECT id FROM triplets WHERE {mine})",
+            )
+        return triplets, {j.triplet_id: j for j in judged}
+
+    def seen(self, part: int) -> set[Duplicate]:
+        """What was kept of a part's images in earlier rounds."""
+        with Scan() as scan:
+            scan.table("triplets", Triplet, self.earlier)
+            scan.table("decisions", Decision, self.decisions)
+            kept = scan.rows(
+                Triplet,
+                f"SELECT * FROM triplets WHERE {part_of('image_id', part, self.parts)} "
+                "AND id IN (SELECT triplet_id FROM decisions WHERE keep)",
+            )
+        return {duplicate_key(t) for t in kept}
+
+
+def make_chooser(job: Selecting) -> Worker:
+    """A worker on parts {part}: the choice of each question."""
+
+    def work(shard: str, rows: Rows) -> Made:
+        triplets, judged = job.rows(rows[0]["part"])
+        choices = choices_of(triplets, judged, job.rules, job.trusted, job.confident)
+        chosen = [
+            Chosen(
+                id=key,
+                triplet_id=choice.triplet.id,
+                score=choice.score,
+                sureness=choice.sureness,
+                probability=choice.probability,
+            )
+            for key, choice in choices.items()
+        ]
+        return {Chosen: chosen}
+
+    return work
+
+
+def make_decider(job: Selecting) -> Worker:
+    """A worker on parts {part}: a decision on each row."""
+
+    def work(shard: str, rows: Rows) -> Made:
+        part = rows[0]["part"]
+        triplets, judged = job.rows(part)
+        by_id = {t.id: t for t in triplets}
+        chosen = from_arrow(Chosen, pq.read_table(job.chosen / f"{Chosen.table}-{shard}.parquet"))
+        choices = {
+            c.id: Choice(by_id[c.triplet_id], c.score, c.sureness, c.probability) for c in chosen
+        }
+        return {
+            Decision: decided(
+                triplets,
+                judged,
+                choices,
+                job.threshold,
+                job.rules,
+                job.round,
+                job.seen(part),
+                job.trusted,
+            )
+        }
+
+    return work
 
 
 def select(context: Context, stage: Stage) -> None:
-    """Decide on every triplet of the round; where truth is known, measure purity."""
-    triplets = context.rows(Triplet, "generate", stage.round)
-    judged = {j.triplet_id: j for j in context.rows(Judgement, "judge", stage.round)}
-    earlier = {d.triplet_id for d in context.rows(Decision) if d.keep}
-    seen = {duplicate_key(t) for t in context.rows(Triplet, "generate") if t.id in earlier}
-    judge = judge_metrics(context, judged)
-    trusted = not at_chance(judge)
-    decisions = decide(triplets, judged, context.config.select, stage.round, seen, trusted)
-    stage.write(Decision, decisions)
-    stage.metrics = selection_metrics(context, triplets, decisions)
-    stage.metrics |= {"by": "judge" if trusted else "agreement", "judge": auc_in_words(judge)}
+    """Decide on every triplet of the round; where truth is known, measure precision."""
+    shards = {
+        kind: _shards(context, kind, stage.round, name)
+        for kind, name in ((Triplet, "generate"), (Judgement, "judge"))
+    }
+    judge = judge_metrics(context, _judge_of(shards[Judgement]))
+    rows, unknown = _counted(shards[Triplet])
+    job = Selecting(
+        triplets=shards[Triplet],
+        judgements=shards[Judgement],
+        earlier=_shards(context, Triplet, None, "generate"),
+        decisions=_shards(context, Decision, None, "select"),
+        rules=context.config.select,
+        round=stage.round,
+        trusted=not at_chance(judge),
+        confident=not unknown,
+        parts=-(-rows // PART) or 1,
+        chosen=stage.folder / "chosen",
+    )
+    parts = {f"{n:05d}": [{"part": n}] for n in range(job.parts)}
+    places = Places(actors=min(cores(), job.parts), here=True)
+
+    def advance(done: int, total: int) -> None:
+        context.display.advance(done, total, "parts")
+
+    make_shards(Shards(job.chosen, (Chosen,)), make_chooser, job, parts, places, advance)
+    paths = [job.chosen / f"{Chosen.table}-{name}.parquet" for name in parts]
+    sureness = [pq.read_table(p, columns=["sureness"])["sureness"].to_numpy() for p in paths]
+    job = replace(job, threshold=threshold(np.concatenate(sureness), job.rules.keep))
+    make_shards(Shards(stage.folder, (Decision,)), make_decider, job, parts, places, advance)
+    stage.metrics = selection_metrics(context, stage, job)
+    by = "judge" if job.trusted else "agreement"
+    stage.metrics |= {"by": by, "judge": auc_in_words(judge)}
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
 
 
-def selection_metrics(
-    context: Context, triplets: list[Triplet], decisions: list[Decision]
-) -> dict[str, Any]:
-    """Counts by reason, kept share of questions, and purity before and after (phantoms only)."""
-    parsed = {t.id: t for t in triplets if t.problem is None}
-    kept = [d.triplet_id for d in decisions if d.keep]
-    questions = {t.question_key for t in parsed.values()}
-    reasons = Counter(d.reason for d in decisions if not d.keep).most_common()
+def _shards(
+    context: Context, row_type: type[Row], round: int | None, name: str
+) -> tuple[Path, ...]:
+    """The committed shards of a stage, of one round where named, each as it was committed."""
+    found = []
+    for commit, path, digest in context.workspace.shards(row_type.table):
+        if commit["stage"] == name and round in (None, commit["round"]):
+            check_hash(path, digest)
+            found.append(path.absolute())
+    return tuple(found)
+
+
+def _judge_of(shards: Iterable[Path]) -> set[str]:
+    """Ids of the judges that gave opinions."""
+    columns = [pq.read_table(path, columns=["judge_id"])["judge_id"] for path in shards]
+    return {name for column in columns for name in column.unique().to_pylist()}
+
+
+def _counted(shards: Sequence[Path]) -> tuple[int, int]:
+    """How many triplets there are, and how many that parsed without a known log-probability."""
+    with Scan() as scan:
+        scan.table("triplets", Triplet, shards)
+        query = (
+            "SELECT count(*), count(*) FILTER (problem IS NULL AND logprob IS NULL) FROM triplets"
+        )
+        ((rows, unknown),) = scan.values(query)
+    return rows, unknown
+
+
+def selection_metrics(context: Context, stage: Stage, job: Selecting) -> dict[str, Any]:
+    """Counts by reason, kept share of questions, and precision before and after (phantoms only)."""
+    with Scan() as scan:
+        scan.table("triplets", Triplet, job.triplets)
+        scan.table("decisions", Decision, shard_paths(stage.folder, Decision.table))
+        counts = dict(
+            scan.values(
+                "SELECT reason, count(*) FROM decisions WHERE NOT keep GROUP BY reason "
+                "ORDER BY count(*) DESC, reason"
+            )
+        )
+        ((kept,),) = scan.values("SELECT count(*) FROM decisions WHERE keep")
+        ((questions,),) = scan.values(
+            "SELECT count(DISTINCT (image_id, question, options)) FROM triplets "
+            "WHERE problem IS NULL"
+        )
     return {
-        "kept": len(kept),
-        "why_none": None if kept else next((r for r, _ in reasons if r not in BEATEN), None),
-        "rejected": len(decisions) - len(kept),
-        "kept_fraction": round(len(kept) / max(len(questions), 1), 4),
-        "questions": len(questions),
-        "reasons": dict(reasons),
+        "kept": kept,
+        "why_none": None if kept else next((r for r in counts if r not in BEATEN), None),
+        "rejected": sum(counts.values()),
+        "kept_fraction": round(kept / max(questions, 1), 4),
+        "questions": questions,
+        "reasons": counts,
+    } | _precision(context, stage)
+
+
+def _precision(context: Context, stage: Stage) -> dict[str, float | None]:
+    """Of parsed rows and of kept ones the share that is right; None where truth is not known."""
+    if not any(image.truth for image in context.images()):
+        return {"purity_before": None, "purity_after": None}
+    rows = context.rows(Triplet, "generate", stage.round)
+    parsed = {t.id: t for t in rows if t.problem is None}
+    paths = shard_paths(stage.folder, Decision.table)
+    kept = [d.triplet_id for p in paths for d in from_arrow(Decision, pq.read_table(p)) if d.keep]
+    return {
         "purity_before": purity(context, list(parsed.values())),
         "purity_after": purity(context, [parsed[i] for i in kept]),
     }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,9 @@ UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
 
 
+Duplicate = tuple[str, str, str]  # image, question and answer as they are compared
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A question's chosen answer, its score, and how sure: the score's share among the answers."""
@@ -77,7 +81,7 @@ def unusable(triplet: Triplet, opinion: Judgement | None, trusted: bool) -> str 
 
 def choose(
     candidates: list[Triplet],
-    judged: dict[str, Judgement],
+    judged: Mapping[str, Judgement],
     rules: Select,
     trusted: bool = True,
     confident: bool = True,
@@ -125,7 +129,7 @@ def _confidence(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, f
     }
 
 
-def _probability(rows: list[Triplet], judged: dict[str, Judgement]) -> float:
+def _probability(rows: list[Triplet], judged: Mapping[str, Judgement]) -> float:
     """The mean calibrated probability that an expert accepts; 0 where a row has none."""
     found = [judged[t.id].probability if t.id in judged else 0.0 for t in rows]
     return float(np.mean(found)) if np.isfinite(found).all() else 0.0
@@ -133,31 +137,64 @@ def _probability(rows: list[Triplet], judged: dict[str, Judgement]) -> float:
 
 def decide(
     triplets: list[Triplet],
-    judged: dict[str, Judgement],
+    judged: Mapping[str, Judgement],
     rules: Select,
     round: int,
-    seen: set[tuple[str, str, str]] | None = None,
+    seen: Collection[Duplicate] = (),
     trusted: bool = True,
 ) -> list[Decision]:
-    """One decision for each triplet, in order; without the judge where it is not `trusted`.
+    """One decision for each triplet, in order; without the judge where it is not `trusted`."""
+    confident = all(t.logprob is not None for t in triplets if t.problem is None)
+    choices = choices_of(triplets, judged, rules, trusted, confident)
+    least = threshold([c.sureness for c in choices.values()], rules.keep)
+    return decided(triplets, judged, choices, least, rules, round, seen, trusted)
 
-    Then the generator's confidence ranks the questions, if it is known of every row: of a question
-    without it, it would be the highest there is.
+
+def choices_of(
+    triplets: Iterable[Triplet],
+    judged: Mapping[str, Judgement],
+    rules: Select,
+    trusted: bool,
+    confident: bool,
+) -> dict[str, Choice]:
+    """The choice of each question that has one, by its key.
+
+    Without a `trusted` judge the generator's confidence ranks the questions, if it is known of
+    every row (`confident`): of a question without it, it would be the highest there is.
     """
-    rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in triplets:
         if triplet.problem is None:
             questions[triplet.question_key].append(triplet)
-    confident = all(t.logprob is not None for rows in questions.values() for t in rows)
     found = {
         key: choose(rows, judged, rules, trusted, confident) for key, rows in questions.items()
     }
-    choices = {key: choice for key, choice in found.items() if choice is not None}
-    sure = sorted((c.sureness for c in choices.values()), reverse=True)
-    kept = max(int(np.ceil(rules.keep * len(sure) - 1e-9)), 1)
-    threshold = sure[kept - 1] if sure else 0.0
-    known = set(seen or ())
+    return {key: choice for key, choice in found.items() if choice is not None}
+
+
+def threshold(sureness: Sequence[float] | np.ndarray, keep: float) -> float:
+    """How sure a question has to be, that the share `keep` of all is: the surest, at least one."""
+    sure = np.sort(np.asarray(sureness, float))[::-1]
+    kept = max(int(np.ceil(keep * len(sure) - 1e-9)), 1)
+    return float(sure[kept - 1]) if len(sure) else 0.0
+
+
+def decided(
+    triplets: list[Triplet],
+    judged: Mapping[str, Judgement],
+    choices: Mapping[str, Choice],
+    threshold: float,
+    rules: Select,
+    round: int,
+    seen: Collection[Duplicate] = (),
+    trusted: bool = True,
+) -> list[Decision]:
+    """One decision for each triplet, in order, by their questions' choices and the threshold.
+
+    `triplets` are all of their images; `seen` are what was kept of these before.
+    """
+    rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
+    known = set(seen)
     reasons: dict[str, str] = {}
     for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
         choice = choices.get(triplet.question_key) if triplet.problem is None else None
@@ -188,13 +225,13 @@ def decide(
     return decisions
 
 
-def _rank(triplet: Triplet, choices: dict[str, Choice]) -> tuple[float, str]:
+def _rank(triplet: Triplet, choices: Mapping[str, Choice]) -> tuple[float, str]:
     """Surer questions first, so that of duplicates the surest stays whatever the rows' order."""
     choice = choices.get(triplet.question_key) if triplet.problem is None else None
     return (-choice.sureness if choice else 0.0, triplet.id)
 
 
-def duplicate_key(triplet: Triplet) -> tuple[str, str, str]:
+def duplicate_key(triplet: Triplet) -> Duplicate:
     """Rows equal in this are exact duplicates."""
     return triplet.image_id, normalise_question(triplet.question), answer_key(triplet)
 
@@ -209,7 +246,7 @@ def _reason(
     choice: Choice | None,
     threshold: float,
     rules: Select,
-    known: set[tuple[str, str, str]],
+    known: set[Duplicate],
     trusted: bool,
 ) -> str:
     """Of a row whose numbers are finite. Comparisons are such that one with NaN keeps nothing."""

@@ -6,24 +6,23 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
 
 from engine.config import Config
+from engine.config.generator import Generator
 from engine.question_types import UNKNOWN, found_type
-from engine.records import Decision, Judgement, Triplet
-from engine.workspace import Stage
-from generators import filters, phantoms
+from engine.records import Judgement, Task, Triplet, to_arrow
+from engine.shards import write_shard
+from generators import filters, phantoms, proposer
 from generators.filters import form, reasoning
 from generators.phantoms import bank
 from pipelines import judge
-from pipelines.context import Context
-from pipelines.select import select
 from reward_model.experts.simulated import write_rows
+from reward_model.threshold import decide
 from tests.generators.test_generators import image_of
+from tests.generators.test_proposer import Scripted
 from tests.lineage_workspace import make_image, make_judgement, make_model, make_triplet
 
 ASKED = sorted(bank._index())
@@ -158,32 +157,37 @@ def test_corrupted_questions_are_found(kind: str) -> None:
     assert len(found) >= share * len(made)
 
 
+BROKEN = "Is3 than small larger than small?"
+
+
 def test_a_row_that_a_filter_refuses_is_rejected_with_the_reason_and_has_no_say() -> None:
-    """Its samples neither teach nor vote; the row as it was generated stays in the record."""
     good = [replace(make_triplet(IMAGE, "g", n, 1), rationale="") for n in range(2)]
-    bad = [
-        replace(row, id=f"bad{n}", question="Is3 than small larger than small?")
-        for n, row in enumerate(good)
-    ]
+    bad = [replace(row, id=f"bad{n}", question=BROKEN) for n, row in enumerate(good)]
     mute = replace(good[0], id="mute", rationale="ultrasound breast:k")
-    rows = [*good, *bad, mute]
+    rows = [filters.marked(row) for row in (*good, *bad, mute)]
     model = make_model("judge", "judge", None, 0, 1)
-    opinions = [make_judgement(row, model) for row in rows]
-    written: list[Decision] = []
-    tables: dict[Any, list[Any]] = {Triplet: rows, Judgement: opinions, Decision: []}
-    context = SimpleNamespace(
-        config=Config(),
-        rows=lambda kind, stage=None, round=None: tables.get(kind, []),
-        images=lambda: [IMAGE],
-        display=SimpleNamespace(warn=print, say=print),
-    )
-    stage = SimpleNamespace(round=1, write=lambda kind, rows: written.extend(rows), metrics={})
-    select(cast(Context, context), cast(Stage, stage))
-    reasons = {d.triplet_id: (d.keep, d.reason) for d in written}
+    opinions = {row.id: make_judgement(row, model) for row in rows}
+    decisions = decide(rows, opinions, Config().select, 1)
+    reasons = {d.triplet_id: (d.keep, d.reason) for d in decisions}
     for row in bad:
         assert reasons[row.id] == (False, "form: question: a number run into a word")
     assert reasons["mute"] == (False, "form: reasoning: no end of a sentence")
     assert sum(keep for keep, _ in reasons.values()) == 1
+
+
+def test_a_row_is_in_the_record_with_what_a_filter_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task.make("MR", "disease", "easy", "open", "direct")
+    asked = [f"<question>{q}</question>" for q in (BROKEN, "Which finding is shown?")]
+    vlm = Scripted(asked, [["<answer>cyst</answer>"]] * 2)
+    monkeypatch.setattr(proposer, "open_vlm", lambda *_, **__: vlm)
+    monkeypatch.setattr(proposer, "Pixels", lambda _: {"i": b"", "j": b""})
+    plan = proposer.Plan("g", "compact", 1, 1.0, 1.0, 9, 0, 1)
+    work = proposer.make_proposer(proposer.Proposing(tmp_path, "m", Generator(), plan, 1, 784))
+    rows = work("00000", [{"image_id": i, "task": task.to_dict()} for i in "ij"])[Triplet]
+    assert [row.problem for row in rows] == ["question: a number run into a word", None]
+    assert rows[0].question == BROKEN
 
 
 @pytest.mark.parametrize("question", ASKED)
@@ -223,18 +227,22 @@ def test_an_export_says_the_type_asked_for_and_the_type_found(exported: Path) ->
     assert {r["question_type"] for r in rows} > {"disease"}
 
 
-def test_a_row_that_a_filter_refuses_is_not_judged(
+def test_only_rows_without_a_problem_are_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = make_triplet(IMAGE, "g", 0, 1)
-    bad = replace(good, id="bad", question="Is3 than small larger than small?")
+    bad = filters.marked(replace(good, id="bad", question=BROKEN))
     asked: list[str] = []
-    monkeypatch.setattr(judge, "run_judge", lambda c, s, m, rows: asked.extend(r.id for r in rows))
-    context = SimpleNamespace(
-        rows=lambda kind, stage, round: [good, bad, replace(good, id="none", problem="no form")],
-        model=lambda role: None,
-        display=SimpleNamespace(warn=print, say=print),
-    )
-    stage = SimpleNamespace(round=1, metrics={}, folder=tmp_path)
-    judge.judge(cast(Context, context), cast(Stage, stage))
+
+    class Asked:
+        def __init__(self, *_: object) -> None: ...
+
+        def judge(self, triplets: list[Triplet], pixels: object) -> list[Judgement]:
+            asked.extend(t.id for t in triplets)
+            return []
+
+    monkeypatch.setattr(judge, "Judge", Asked)
+    path = write_shard(tmp_path, "triplets-00000", to_arrow(Triplet, [good, bad]))
+    work = judge.make_judge(judge.Judging(tmp_path, "m", "judge", 1))
+    assert work("00000", [{"path": path.name, "sha256": None}]) == {Judgement: []}
     assert asked == [good.id]

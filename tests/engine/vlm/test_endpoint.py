@@ -27,10 +27,11 @@ from engine.vlm.endpoint import EndpointVLM
 from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import Plan, propose
 from reward_model.threshold import choose
+from tests import pictures
 from tests.reward_model.test_select import judged, row
 from tests.round_workspace import make_image
 
-PNG = make_image(0, "g", "train").png
+PNG = pictures.PNG[make_image(0, "g", "train").id]
 TEXT = "<answer>no</answer>"
 Reply = tuple[int, Any, dict[str, str]]
 Script = Callable[[dict[str, Any], int], Any]

@@ -1,0 +1,58 @@
+"""Committed Parquet asked in SQL by DuckDB, which spills to disk: what needs many rows at once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from engine.records import Row, from_arrow, schema_of
+
+MEMORY = "1GB"
+
+
+class Scan:
+    """A context manager around a DuckDB of its own, on one thread and within MEMORY."""
+
+    def __enter__(self) -> Scan:
+        self._spill = tempfile.TemporaryDirectory(prefix="triptych-scan-")
+        self._db = duckdb.connect(
+            ":memory:",
+            config={"threads": 1, "memory_limit": MEMORY, "temp_directory": self._spill.name},
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+        self._spill.cleanup()
+
+    def table(self, name: str, row_type: type[Row], shards: Sequence[Path]) -> None:
+        """Make a table's shards known by a name; without any it is empty."""
+        if shards:
+            paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in shards)
+            self._db.execute(
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], union_by_name = true)"
+            )
+        else:
+            self._db.register(name, schema_of(row_type).empty_table())
+
+    def rows(self, row_type: type[Row], query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a query gives of a type's columns."""
+        found: pa.Table = self._db.execute(query, list(parameters)).to_arrow_table()
+        columns = schema_of(row_type)
+        return from_arrow(row_type, found.select(columns.names).cast(columns))
+
+    def values(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """A query's rows as tuples, a few at a time."""
+        done = self._db.execute(query, list(parameters))
+        while some := done.fetchmany(10_000):
+            yield from some
+
+
+def part_of(column: str, part: int, parts: int) -> str:
+    """SQL for the rows of which a column of ids falls into one of so many parts."""
+    return f"('0x' || substr({column}, 1, 8))::UBIGINT % {parts} = {part}"
