@@ -42,7 +42,7 @@ class Scan:
 
     def rows(self, row_type: type[Row], query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows that a query gives of a type's columns."""
-        found: pa.Table = self._db.execute(query, list(parameters)).to_arrow_table()
+        found: pa.Table = self._db.sql(query, params=list(parameters)).to_arrow_table()
         columns = schema_of(row_type)
         return from_arrow(row_type, found.select(columns.names).cast(columns))
 

@@ -110,10 +110,10 @@ class Model:
 
 @no_number
 def test_a_sample_whose_log_probability_is_no_number_is_a_row_with_a_problem(value: float) -> None:
-    pair = make_image(0, "g", "train"), Task.make("CT", "modality", "easy", "open", "direct")
+    pair = make_image(0, "g", "train").id, Task.make("CT", "modality", "easy", "open", "direct")
     plan = Plan("g", "compact", 2, 1.0, 1.0, 10, 0, 1)
-    assert [t.problem for t in propose(Model(-0.5), [pair], plan)] == [None, None]
-    found = propose(Model(value), [pair], plan)
+    assert [t.problem for t in propose(Model(-0.5), PNG, [pair], plan)] == [None, None]
+    found = propose(Model(value), PNG, [pair], plan)
     assert [t.problem for t in found] == ["log-probability: not a finite number"] * 2
     assert all(math.isfinite(t.logprob) for t in found)
 
