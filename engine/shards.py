@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from engine.lineage.files import shards_in
 
-GROUP = 1 << 20  # bytes
+GROUP = 1 << 17  # bytes
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -61,10 +61,12 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
 
     Where it holds pictures, row groups are of about GROUP bytes, so that one is read by itself.
     """
-    large = any(pa.types.is_binary(kind) for kind in table.schema.types)
-    rows = max(GROUP * len(table) // max(table.nbytes, 1), 1) if large else None
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=rows)
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):  # PNG is compressed already
+        rows = max(GROUP * len(table) // max(table.nbytes, 1), 1)
+        pq.write_table(table, sink, compression="none", row_group_size=rows)
+    else:
+        pq.write_table(table, sink, compression="zstd")
     path = folder / f"{name}.parquet"
     replace_file(path, sink.getvalue().to_pybytes())
     return path

@@ -1,6 +1,6 @@
 """The dataset as others open it: Parquet that `datasets.load_dataset(folder)` reads without us.
 
-    data/train-00000-of-00001.parquet   one file a split, sorted by id, image bytes inside
+    data/train-00000-of-00001.parquet   one file a split, sorted by image, its bytes inside
     rejects.parquet                     what was thrown out, and why
     README.md                           the card
     croissant.json                      the same for machines
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
@@ -24,11 +24,12 @@ from engine import question_types
 from engine.errors import TriptychError
 from engine.hub.card import counted_card
 from engine.hub.croissant import write_croissant
-from engine.hub.row_groups import pictures_of, row_groups
+from engine.hub.row_groups import BYTES, row_groups
 from engine.hub.selection import SELECTED, SPLITS
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
+from engine.pixels import Pixels
 from engine.workspace import Workspace
 
 # `source` of a real image stays in the workspace: file names carry names of patients.
@@ -41,6 +42,7 @@ ORDER BY id
 """
 
 
+REJECTS = 100_000  # rows of a group
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 
 
@@ -121,15 +123,14 @@ def export_held(
     """As `export`, from a ledger that `agreed` holds for this and other questions."""
 
     check_splits(ledger)
-    rows = [_found(row) for row in ledger.sql(f"{SELECTED} ORDER BY t.id")]
-    if not rows:
+    if not ledger.sql(f"{SELECTED} LIMIT 1"):
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
         )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "data").mkdir(parents=True)
-    counts = _write_splits(workspace, rows, partial / "data")
+    counts = _write_splits(workspace, ledger, partial / "data")
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
     (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
     write_croissant(workspace, partial, name, url)
@@ -137,27 +138,36 @@ def export_held(
     return counts
 
 
-def _write_splits(workspace: Workspace, rows: list[dict[str, Any]], folder: Path) -> dict[str, int]:
+def _write_splits(workspace: Workspace, ledger: Ledger, folder: Path) -> dict[str, int]:
+    """A file a split, its rows as they come; a picture is written once a row group."""
     counts = {}
-    with TemporaryFile(dir=folder) as file:
-        pictures = pictures_of(workspace, {row["image_id"] for row in rows}, file)
-        for split, hub_name in SPLITS.items():
-            members = [row for row in rows if row["split"] == split]
-            if members:  # a file without rows would be a split that breaks loaders' statistics
-                counts[hub_name] = len(members)
-                path = folder / f"{hub_name}-00000-of-00001.parquet"
-                with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
-                    for group in row_groups(members, pictures):
-                        writer.write_table(pa.Table.from_pylist(group, schema=schema()))
+    pictures = Pixels(workspace.root, vouched=True)
+    for split, hub_name in SPLITS.items():
+        ordered = f"SELECT * FROM ({SELECTED}) WHERE split = ? ORDER BY image_id, id"
+        rows = (_found(row) for row in ledger.stream(ordered, [split]))
+        path, count = folder / f"{hub_name}-00000-of-00001.parquet", 0
+        with pq.ParquetWriter(
+            path, schema(), compression="zstd", dictionary_pagesize_limit=BYTES
+        ) as writer:
+            for group in row_groups(rows, pictures):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema()))
+                count += len(group)
+        if count:
+            counts[hub_name] = count
+        else:  # a file without rows would be a split that breaks loaders' statistics
+            path.unlink()
     return counts
 
 
 def _write_rejects(ledger: Ledger, path: Path) -> int:
-    rows = ledger.sql(_REJECTED)
     columns = [("id", pa.string()), ("reason", pa.string()), ("score", pa.float64())]
     columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path, compression="zstd")
-    return len(rows)
+    count, rejects = 0, ledger.stream(_REJECTED)
+    with pq.ParquetWriter(path, pa.schema(columns), compression="zstd") as writer:
+        while rows := list(islice(rejects, REJECTS)):
+            writer.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)))
+            count += len(rows)
+    return count
 
 
 def _found(row: dict[str, Any]) -> dict[str, Any]:

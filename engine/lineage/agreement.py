@@ -30,7 +30,7 @@ from engine.lineage.ledger import (
     summarise,
 )
 from engine.lineage.links import number_of
-from engine.records import ROW_TYPES, Row
+from engine.records import ROW_TYPES, TYPES_BY_TABLE, Row
 from engine.workspace import Workspace
 
 BLOCK = 1_000_000  # rows that are compared at once, so that memory does not grow with the record
@@ -66,8 +66,8 @@ def check_record(workspace: Workspace) -> None:
     workspace.described()
     links.sound_links(workspace.events)
     if workspace.vouched is not None:
-        for row_type in ROW_TYPES:
-            for _, path, digest in workspace.shards(row_type.table):
+        for table in TYPES_BY_TABLE:
+            for _, path, digest in workspace.shards(table):
                 check_hash(path, digest)
         return
     for finding in chain.check(workspace):

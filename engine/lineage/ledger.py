@@ -191,6 +191,17 @@ class Ledger:
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
+    def stream(
+        self, query: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """As `sql`, a few rows at a time; other questions may be asked in between."""
+        with self.reading() as db, db.cursor() as cursor:
+            cursor.execute("USE ledger")
+            cursor.execute(query, parameters or [])
+            names = [column[0] for column in cursor.description or []]
+            while some := cursor.fetchmany(1000):
+                yield from (dict(zip(names, row)) for row in some)
+
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One read-only connection for several questions: all see the same moment.

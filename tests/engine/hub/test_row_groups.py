@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from io import BytesIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +11,7 @@ import pytest
 
 from engine.hub import row_groups as cut
 from engine.hub.export import export
-from engine.hub.row_groups import Pictures, row_groups
+from engine.hub.row_groups import row_groups
 from engine.lineage.opening import maintaining, writing
 from engine.records import Image, Picture, Task, Triplet
 from engine.workspace import Workspace
@@ -22,10 +21,8 @@ from tests.round_workspace import commit, make_image, make_triplet
 MB = 1_000_000
 
 
-def pictured(sizes: list[int]) -> tuple[list[dict[str, object]], Pictures]:
-    pictures = Pictures(BytesIO())
-    for number, size in enumerate(sizes):
-        pictures.add(f"i{number}", bytes([number]) * size)
+def pictured(sizes: list[int]) -> tuple[list[dict[str, object]], dict[str, bytes]]:
+    pictures = {f"i{number}": bytes([number]) * size for number, size in enumerate(sizes)}
     return [{"id": n, "image_id": f"i{n}"} for n in range(len(sizes))], pictures
 
 
