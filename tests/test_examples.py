@@ -28,7 +28,8 @@ def test_the_examples_cover_drawn_and_own_images_and_every_backend() -> None:
     assert loaded.keys() == {"endpoint", "folder", "phantoms", "vllm"}
     assert loaded["phantoms"].source.path is None
     assert loaded["folder"].source.path is not None
-    assert {c.generator.backend for c in loaded.values()} == {"transformers", "vllm", "endpoint"}
+    backends = {config.generator.backend for config in loaded.values()}
+    assert backends == {"transformers", "vllm", "endpoint"}
 
 
 def test_the_folder_takes_questions_with_the_two_lines_that_it_names() -> None:
