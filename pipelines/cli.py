@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,12 @@ _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog="`triptych run` runs the stages in this order: ingest, seed, tune, prefer, reward; then "
+    "each round plan, generate, judge, select, sft, grpo, evaluate, refine.",
     pretty_exceptions_enable=False,
 )
-app.add_typer(lineage, name="lineage")
+# The panels of `triptych --help`, in the order of the commands below.
+RUN, DATA, EXPERTS, MODELS, RECORD = "Run", "Data", "Experts", "Models", "Record"
 
 ConfigFile = Annotated[Path, typer.Argument(help="The configuration, such as configs/demo.yaml.")]
 Folder = Annotated[
@@ -43,46 +45,70 @@ def options(debug: Debug = False) -> None:
         os.environ["TRIPTYCH_DEBUG"] = "1"
 
 
-def _workspace(config: Any, folder: Path | None) -> Path:
-    return folder or Path("runs") / config.name
-
-
-@app.command()
+@app.command(rich_help_panel=RUN)
 def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
     """Run the whole loop; run it again after an interruption and it goes on where it stopped."""
     from engine.config import load
 
     config = load(config_file, overrides)  # before the heavy imports: a typo answers at once
-    from pipelines import loop
-    from pipelines.context import opened
-    from pipelines.progress import summary
+    from pipelines.commands.run import run_all
 
-    root = _workspace(config, workspace)
-    with opened(config, root) as context:
-        context.workspace.remember(config.kept())
-        loop.run(context)
-        context.display.console.print(summary(context.workspace.commits()))
-    context.display.say(f"\nreport   {root}/report/index.html\ndataset  {root}/dataset")
-    context.display.say(f"a row    triptych lineage trace ID --workspace {root}")
+    run_all(config, workspace)
 
 
-def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
-    """Run one stage in the first round that lacks it."""
-    from pipelines import loop
+@app.command(rich_help_panel=RUN)
+def submit(
+    config_file: ConfigFile,
+    address: Annotated[str, typer.Option(help="Ray's dashboard, http://HEAD:8265.")],
+    workspace: Folder = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the loop on a Ray cluster as a Ray job, and follow its output.
+
+    The workspace must be a path that the whole cluster shares.
+    """
+    from pipelines.commands.submit import submit_run
+
+    raise typer.Exit(submit_run(config_file, address, workspace, overrides or []))
+
+
+@app.command(rich_help_panel=RUN)
+def status(workspace: Existing) -> None:
+    """What has been done in a workspace, and what its rounds achieved."""
+    from engine.workspace import Workspace
+    from pipelines.progress import Display, stages_table, summary
+
+    commits = Workspace.existing(workspace).commits()
+    console = Display().console
+    console.print(stages_table(commits))
+    console.print(summary(commits))
+
+
+@app.command(rich_help_panel=RUN)
+def preview(
+    workspace: Existing,
+    rows: Annotated[int, typer.Option(help="How many questions to show.", min=1)] = 4,
+    overrides: Overrides = None,
+) -> None:
+    """A handful of triplets with their scores before a full run; nothing is recorded."""
+    from pipelines.commands.preview import show
     from pipelines.context import config_of, opened
 
     with opened(config_of(workspace, overrides), workspace) as context:
-        loop.step(context, name, loop.next_round(context, name))
+        show(context, rows)
 
 
-def _add_stage(name: str, help: str) -> None:
-    def command(workspace: Existing, overrides: Overrides = None) -> None:
-        _stage(name, workspace, overrides)
+@app.command(rich_help_panel=RUN)
+def report(workspace: Existing) -> None:
+    """Write report/index.html."""
+    from engine.workspace import Workspace
+    from pipelines.commands import export as leaving
+    from pipelines.progress import Display
 
-    app.command(name, help=help)(command)
+    leaving.report(Workspace.existing(workspace), Display())
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def ingest(
     source: Annotated[
         Path | None, typer.Argument(help="A configuration, or a folder of images.")
@@ -107,7 +133,9 @@ def ingest(
     if review or release or drop:
         if workspace is None:
             raise TriptychError("--review needs the workspace: give --workspace FOLDER")
-        _review(workspace, overrides or [], release or [], drop or [], by)
+        from pipelines.commands.ingest import review_images
+
+        review_images(workspace, overrides or [], release or [], drop or [], by)
         return
     if source is None:
         raise TriptychError("ingest what? Give a configuration, or a folder of images")
@@ -116,58 +144,12 @@ def ingest(
         config = build(values, overrides or [], str(source))
     else:
         config = load(source, overrides)
-    from engine.cluster import INLINE
-    from engine.config.cluster import Cluster
-    from pipelines import loop
-    from pipelines.context import opened
+    from pipelines.commands.ingest import ingest_images
 
-    here = Cluster(address=INLINE)  # decoding has processes of its own and needs no Ray
-    with opened(config, _workspace(config, workspace), here) as context:
-        context.workspace.remember(config.kept())
-        loop.step(context, "ingest")
+    ingest_images(config, workspace)
 
 
-def _review(root: Path, overrides: list[str], release: list[str], drop: list[str], by: str) -> None:
-    """Show what waits, after the decisions where there are any."""
-    from engine.lineage.opening import writing
-    from pipelines.commands import review
-    from pipelines.context import config_of
-    from pipelines.progress import Display
-
-    config = config_of(root, overrides)
-    if (release or drop) and not by.strip():
-        raise TriptychError("say who decides: --by PSEUDONYM")
-    display = Display()
-    with writing(root, config.name, config.recorded()) as workspace:
-        if release or drop:
-            released, dropped = review.decide(config, workspace, release, drop, by.strip())
-            display.done(f"{released} released, {dropped} dropped by {by.strip()}")
-        page, table = review.show(config, workspace)
-    if table.row_count:
-        display.console.print(table)
-        display.say(f"{table.row_count} to decide, with pictures in {page}")
-    else:
-        display.say("nothing waits for a decision")
-
-
-for _name, _help in {
-    "seed": "The expert's rows on the seed images.",
-    "tune": "Tune the generator on the expert's rows.",
-    "prefer": "Candidates, and the expert's preferences among them.",
-    "reward": "Train the judge on the preferences.",
-    "plan": "Decide what the next round asks for.",
-    "generate": "Generate a round's triplets.",
-    "judge": "Score a round's triplets.",
-    "select": "Keep or reject each triplet, with the reason.",
-    "sft": "Fine-tune the policy on what was kept.",
-    "grpo": "GRPO of the policy against the composite reward.",
-    "evaluate": "Score base and policy on the held-out images.",
-    "refine": "Train the judge further on the round's pairs.",
-}.items():
-    _add_stage(_name, _help)
-
-
-@app.command()
+@app.command(rich_help_panel=DATA)
 def deidentify(
     folder: Annotated[Path, typer.Argument(help="A folder of DICOM files.")],
     out: Annotated[Path, typer.Argument(help="Where the cleaned files go; must not exist.")],
@@ -182,7 +164,40 @@ def deidentify(
     write_cleaned(folder, out, key_file, Display())
 
 
-@app.command()
+def _stage(name: str, workspace: Path, overrides: list[str] | None) -> None:
+    """Run one stage in the first round that lacks it."""
+    from pipelines import loop
+    from pipelines.context import config_of, opened
+
+    with opened(config_of(workspace, overrides), workspace) as context:
+        loop.step(context, name, loop.next_round(context, name))
+
+
+def _add_stage(name: str, panel: str, help: str) -> None:
+    def command(workspace: Existing, overrides: Overrides = None) -> None:
+        _stage(name, workspace, overrides)
+
+    app.command(name, help=help, rich_help_panel=panel)(command)
+
+
+for _name, _panel, _help in (
+    ("plan", DATA, "Decide what the next round asks for."),
+    ("generate", DATA, "Generate a round's triplets."),
+    ("judge", DATA, "Score a round's triplets."),
+    ("select", DATA, "Keep or reject each triplet, with the reason."),
+    ("seed", EXPERTS, "The expert's rows on the seed images."),
+    ("prefer", EXPERTS, "Candidates, and the expert's preferences among them."),
+    ("tune", MODELS, "Tune the generator on the expert's rows."),
+    ("reward", MODELS, "Train the judge on the preferences."),
+    ("sft", MODELS, "Fine-tune the policy on what was kept."),
+    ("grpo", MODELS, "GRPO of the policy against the composite reward."),
+    ("evaluate", MODELS, "Score base and policy on the held-out images."),
+    ("refine", MODELS, "Train the judge further on the round's pairs."),
+):
+    _add_stage(_name, _panel, _help)
+
+
+@app.command(rich_help_panel=DATA)
 def export(
     workspace: Existing,
     push: Annotated[
@@ -207,7 +222,7 @@ def export(
         leaving.export(place, Display(), push, private, dry_run)
 
 
-@app.command()
+@app.command(rich_help_panel=RECORD)
 def card(
     workspace: Existing,
     model: Annotated[str | None, typer.Argument(help="A model's id; else the dataset's.")] = None,
@@ -226,65 +241,7 @@ def card(
         print(printable(text), end="")
 
 
-@app.command()
-def report(workspace: Existing) -> None:
-    """Write report/index.html."""
-    from engine.workspace import Workspace
-    from pipelines.commands import export as leaving
-    from pipelines.progress import Display
-
-    leaving.report(Workspace.existing(workspace), Display())
-
-
-@app.command()
-def status(workspace: Existing) -> None:
-    """What has been done in a workspace, and what its rounds achieved."""
-    from engine.workspace import Workspace
-    from pipelines.progress import Display, stages_table, summary
-
-    commits = Workspace.existing(workspace).commits()
-    console = Display().console
-    console.print(stages_table(commits))
-    console.print(summary(commits))
-
-
-@app.command()
-def preview(
-    workspace: Existing,
-    rows: Annotated[int, typer.Option(help="How many questions to show.", min=1)] = 4,
-    overrides: Overrides = None,
-) -> None:
-    """A handful of triplets with their scores before a full run; nothing is recorded."""
-    from pipelines.commands.preview import show
-    from pipelines.context import config_of, opened
-
-    with opened(config_of(workspace, overrides), workspace) as context:
-        show(context, rows)
-
-
-@app.command()
-def submit(
-    config_file: ConfigFile,
-    address: Annotated[str, typer.Option(help="Ray's dashboard, http://HEAD:8265.")],
-    workspace: Folder = None,
-    overrides: Overrides = None,
-) -> None:
-    """Run the loop on a Ray cluster as a Ray job, and follow its output.
-
-    The workspace must be a path that the whole cluster shares.
-    """
-    import shlex
-
-    from engine import cluster
-    from engine.config import load
-
-    config = load(config_file, overrides)
-    root = _workspace(config, workspace).resolve()
-    words = [sys.executable, "-m", "pipelines.cli", "run", str(config_file.resolve())]
-    words += ["--workspace", str(root)]
-    for override in overrides or []:
-        words += ["--set", override]
-    raise typer.Exit(cluster.submit(address, shlex.join(words)))
+app.add_typer(lineage, name="lineage", rich_help_panel=RECORD)
 
 
 def main() -> None:

@@ -70,6 +70,10 @@ class Config(Section):
 
         return str(FOLDER)
 
+    def folder(self) -> Path:
+        """The run's workspace where none is named."""
+        return Path("runs") / self.name
+
     def recorded(self) -> dict[str, Any]:
         """What the record says of a run: all but the cluster and who is told."""
         return self.model_dump(exclude={"cluster", "lineage"})
