@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from engine import cluster
 from engine.answers.matching import is_valid
 from engine.answers.parsing import Question, parse_completion, parse_question
-from engine.config.generator import Generator
+from engine.config.backend import Backend
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Image, Prompt, Task, Triplet, content_id
 from engine.vlm.backends import open_vlm
@@ -154,19 +153,10 @@ def _triplet(
 
 
 def make_proposer(
-    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
+    model: str, backend: Backend, plan: Plan, threads: int, max_pixels: int
 ) -> Callable[[str, cluster.Rows], cluster.Rows]:
     """A Ray Data worker: rows of (image, task) in, triplets out. Seeded by the shard's name."""
-    generator = Generator.model_validate(section)
-    vlm = open_vlm(
-        model,
-        generator.backend,
-        generator.url,
-        generator.max_model_len,
-        threads,
-        generator.gpus,
-        max_pixels,
-    )
+    vlm = open_vlm(backend, model, threads, max_pixels)
 
     def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
         from dataclasses import replace

@@ -28,7 +28,7 @@ def proposer_arguments(context: Context, model: Model, round: int) -> dict[str, 
     )
     return {
         "model": context.path_of(model),
-        "section": section.model_dump(),
+        "backend": section.backend,
         "plan": plan,
         "threads": config.cluster.threads,
         "max_pixels": config.max_pixels,
@@ -51,7 +51,12 @@ def run_proposer(
     arguments = proposer_arguments(context, model, stage.round)
     finished = len(pairs) - sum(len(rows) for rows in todo.values())
     for name, rows in cluster.map_shards(
-        make_proposer, arguments, todo, section.actors, config.cluster.threads, section.gpus
+        make_proposer,
+        arguments,
+        todo,
+        section.actors,
+        config.cluster.threads,
+        section.backend.gpus,
     ):
         stage.write(Triplet, unique([Triplet.from_dict(r) for r in rows]), name)
         finished += len(todo[name])

@@ -18,10 +18,10 @@ from engine.imaging.deidentify import key_id
 from engine.imaging.ingest import Rules, frame_of, ingest_file, list_files, settle
 from engine.records import Image, Model, Refusal, Review, content_id, unique
 from engine.sets.benchmark import Benchmark, LeftOut
-from engine.sets.vqa_rad import read_gold
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key
+from reward_model.experts import benchmark_of
 
 SHARD = 200
 
@@ -80,7 +80,7 @@ def ingest(context: Context, stage: Stage) -> None:
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
-    gold = read_gold(config.source) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
+    gold = benchmark_of(config)
     apart = _gold_refusals(gold, rules, images)
     write_report(workspace.root / REPORT, images, refusals + apart)
     _refuse_nothing(folder, files, images, refusals)

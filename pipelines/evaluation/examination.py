@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from engine import cluster
 from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
+from engine.config.backend import Backend
 from engine.prompts import answer_prompt
 from engine.records import Evaluation, Image, Model, Triplet, content_id
 from engine.shards import replace_file
@@ -20,7 +20,7 @@ from reward_model.experts.expert import Exemplar
 
 def make_examinees(
     models: dict[str, str],
-    section: dict[str, Any],
+    backend: Backend,
     sampling: Sampling,
     threads: int,
     max_pixels: int,
@@ -35,14 +35,7 @@ def make_examinees(
         arm = shard.partition("/")[0]
         if arm not in opened:
             opened.clear()
-            opened[arm] = open_vlm(
-                models[arm],
-                section["backend"],
-                max_model_len=section["max_model_len"],
-                threads=threads,
-                gpus=section["gpus"],
-                max_pixels=max_pixels,
-            )
+            opened[arm] = open_vlm(backend, models[arm], threads, max_pixels)
         requests = [Request(r["png"], r["text"], seed=int(r["key"][:8], 16)) for r in rows]
         replies = opened[arm].generate(requests, sampling)
         return [
@@ -115,18 +108,23 @@ def ask(
             ]
     arguments = {
         "models": {arm: context.path_of(model) for arm, (model, _) in arms.items()},
-        "section": section.model_dump(),
+        "backend": section.backend,
         "sampling": sampling,
         "threads": config.cluster.threads,
         "max_pixels": config.max_pixels,
     }
     total = sum(len(questions) for _, questions in arms.values())
-    # A vLLM engine does not give its memory back, so there each arm has workers of its own.
-    together = [list(arms)] if section.backend == "transformers" else [[arm] for arm in arms]
+    # Where a model's memory is not given back each arm has workers of its own.
+    together = [list(arms)] if section.backend.frees_memory else [[arm] for arm in arms]
     for group in together:
         mine = {name: rows for name, rows in shards.items() if name.partition("/")[0] in group}
         for shard, answered in cluster.map_shards(
-            make_examinees, arguments, mine, section.actors, config.cluster.threads, section.gpus
+            make_examinees,
+            arguments,
+            mine,
+            section.actors,
+            config.cluster.threads,
+            section.backend.gpus,
         ):
             arm = shard.partition("/")[0]
             replies |= {(arm, r["key"]): list(r["texts"]) for r in answered}

@@ -163,7 +163,7 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
     """The stage as a run drives it; a worker writes a row a question, or is killed at the third."""
     log = tmp_path / "log"
 
-    def make(deadly: str, model: str, section: object, plan: Plan, **others: object) -> object:
+    def make(deadly: str, model: str, backend: object, plan: Plan, **others: object) -> object:
         def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
             with log.open("a") as out:
                 out.write(f"{shard} ")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from engine.config import build
 from engine.lineage.opening import writing
@@ -12,6 +15,7 @@ from engine.records import content_id
 from engine.vlm.protocol import Sampling
 from engine.workspace import Workspace
 from pipelines.context import Context
+from pipelines.evaluation import examination
 from pipelines.evaluation.examination import ask
 from tests.reward_model.test_select import row
 from tests.round_workspace import commit, make_image
@@ -38,3 +42,30 @@ def test_an_interrupted_evaluation_asks_what_is_left_in_batches_of_any_size(tmp_
     arms = {"base": (context.base(), [new, *asked])}  # so that every question has another place
     again = ask(Context(context.workspace, config), arms, sampling, kept)["base"]
     assert again[1:] == [["as kept"] * 2, ["so too"] * 2, *whole[2:]]
+
+
+@pytest.mark.parametrize(("backend", "calls"), [("transformers", 1), ("vllm", 2)])
+def test_each_arm_has_workers_of_its_own_where_memory_is_not_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, calls: int
+) -> None:
+    asked: list[tuple[set[str], object, float]] = []
+
+    def answered(make: Any, arguments: Any, shards: Any, *places: float) -> Any:
+        arms = {name.partition("/")[0] for name in shards}
+        asked.append((arms, arguments["backend"].kind, places[-1]))
+        for name, rows in shards.items():
+            yield name, [{"key": r["key"], "texts": ["x"]} for r in rows]
+
+    monkeypatch.setattr(examination.cluster, "map_shards", answered)
+    settings = [f"evaluate.backend={backend}", "evaluate.backend.gpus=0.5"]
+    config = build({"expert": "none"}, settings, "x")
+    image = make_image(0, "g", "test")
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        commit(workspace, "ingest", 0, {}, [image])
+    context = Context(Workspace.existing(tmp_path / "w"), config)
+    question = replace(row(), id=content_id(image.id), image_id=image.id)
+    arms = {name: (context.base(), [question]) for name in ("base", "sft")}
+    assert ask(context, arms, Sampling(1)) == {"base": [["x"]], "sft": [["x"]]}
+    assert len(asked) == calls
+    assert {(kind, gpus) for _, kind, gpus in asked} == {(backend, 0.5)}
+    assert set().union(*(arms for arms, *_ in asked)) == {"base", "sft"}

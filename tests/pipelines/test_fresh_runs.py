@@ -54,7 +54,7 @@ ON_A_CPU = [
     "generator.model=null",
     "reward.model=null",
     "evaluate.backend=transformers",
-    *(f"{s}.gpus=0" for s in ("generator", "reward", "sft", "grpo", "evaluate")),
+    *(f"{s}.gpus=0" for s in ("reward", "sft", "grpo")),
     *(f"{s}.bf16=false" for s in ("reward", "sft", "grpo")),
     *(f"{s}.workers=1" for s in ("reward", "sft", "grpo")),
     *(f"{s}.accumulate=1" for s in ("reward", "sft", "grpo")),
@@ -109,9 +109,7 @@ def test_a_benchmarks_configuration_verifies_clean(
     assert sources  # a row made from another names it, and verify found what it names
 
 
-def false_premise(
-    model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int
-) -> Any:
+def false_premise(model: str, backend: object, plan: Plan, threads: int, max_pixels: int) -> Any:
     """In place of `make_proposer`: two answers to a question that has none on any phantom."""
 
     def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
     ]
     (folder / "rad.json").write_text(json.dumps([fields | row for row in asked]))
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
-    expert = {"kind": "vqa-rad", "images": 1, "preference_images": 1, "pairs": 40}
+    expert = {"kind": "benchmark", "images": 1, "preference_images": 1, "pairs": 40}
     config = Config.model_validate({"source": source, "expert": expert})
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
@@ -135,7 +135,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
 # Generated rows, with a proposer that needs no weights
 
 
-def echo(model: str, section: dict[str, Any], plan: Plan, threads: int, max_pixels: int) -> Any:
+def echo(model: str, backend: object, plan: Plan, threads: int, max_pixels: int) -> Any:
     """In place of `make_proposer`: a row a pair, which says the shard that it was asked in."""
 
     def work(shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
