@@ -1,6 +1,7 @@
 """The configuration of a run: one YAML file, checked. A laptop's and a cluster's differ in values.
 
-Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML.
+Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML. A
+section of several kinds (`KINDS`) may be given as the plain name of one: `--set expert=none`.
 """
 
 from __future__ import annotations
