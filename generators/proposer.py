@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.answers.matching import is_valid
 from engine.answers.parsing import Question, parse_completion, parse_question
 from engine.cluster import Rows
-from engine.config.generator import Generator
+from engine.config.backend import Backend
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Prompt, Task, Triplet, content_id, unique
@@ -165,7 +165,7 @@ class Proposing:
 
     workspace: Path
     model: str
-    section: Generator
+    backend: Backend
     plan: Plan
     threads: int
     max_pixels: int
@@ -176,16 +176,7 @@ def make_proposer(job: Proposing) -> Worker:
 
     One that a filter refuses has its reason as its problem.
     """
-    section = job.section
-    vlm = open_vlm(
-        job.model,
-        section.backend,
-        section.url,
-        section.max_model_len,
-        job.threads,
-        section.gpus,
-        job.max_pixels,
-    )
+    vlm = open_vlm(job.backend, job.model, job.threads, job.max_pixels)
     pixels = Pixels(job.workspace)
 
     def work(shard: str, rows: Rows) -> Made:

@@ -76,7 +76,7 @@ class Context:
 
         A Hub id stands for the commit that the record has of it, once it has one.
         """
-        if role == "generator" and self.config.generator.backend == "endpoint":
+        if role == "generator" and not self.config.generator.backend.weights_known:
             return outside_model(role, named, endpoint=True)
         if not Path(named).is_dir():
             models = self.workspace.read(Model)

@@ -32,7 +32,7 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
     return Proposing(
         context.workspace.root.absolute(),
         context.path_of(model),
-        section,
+        section.backend,
         plan,
         config.cluster.threads,
         config.max_pixels,
@@ -56,7 +56,7 @@ def run_proposer(
         make_proposer,
         proposing(context, model, stage.round),
         shards,
-        Places(section.actors, config.cluster.threads, section.gpus),
+        Places(section.actors, config.cluster.threads, section.backend.gpus),
         lambda done, total: context.display.advance(
             done * section.samples, total * section.samples, "triplets"
         ),

@@ -34,11 +34,11 @@ from engine.records import (
 )
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.sets.benchmark import Benchmark, LeftOut
-from engine.sets.vqa_rad import read_gold
 from engine.shards import write_shard
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key
+from reward_model.experts import benchmark_of
 
 SHARD = 1000  # images
 FILES = 32  # a shard of what is read
@@ -100,7 +100,7 @@ def ingest(context: Context, stage: Stage) -> None:
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, looks, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)
-    gold = read_gold(config.source) if config.expert.kind == "vqa-rad" else Benchmark([], [], [])
+    gold = benchmark_of(config)
     apart = _gold_refusals(gold, rules, images)
     write_report(workspace.root / REPORT, images, refusals + apart)
     _refuse_nothing(folder, files, images, refusals)

@@ -9,7 +9,7 @@ from pipelines.context import Context
 from pipelines.generate import read_shards, run_proposer
 from pipelines.plan import write_tasks
 from pipelines.record import expert_images, generator_of, own_tasks, seed_triplets
-from reward_model.experts import open_expert
+from reward_model.experts import asked_of, open_expert
 
 ALL = 10**6  # rows an image: every question that a benchmark has
 
@@ -17,7 +17,7 @@ ALL = 10**6  # rows an image: every question that a benchmark has
 def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     """The image's id and the task that candidates are generated for, before preferences."""
     config, (_, images) = context.config, expert_images(context)
-    number = max(config.expert.pairs, len(images))
+    number = max(asked_of(config).pairs, len(images))
     draws = int(content_id(config.seed, "prefer")[:8], 16)
     pairs = draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
     return [(image.id, task) for image, task in pairs]
@@ -27,8 +27,8 @@ def prefer(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
     seed_images, images = expert_images(context)
-    expert = open_expert(context.config, context.images())
-    if config.expert.kind == "phantoms":
+    expert = open_expert(config, context.images())
+    if expert.compares_generated:
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
         run_proposer(context, stage, generator_of(context, refresh=False), pairs)
@@ -37,11 +37,11 @@ def prefer(context: Context, stage: Stage) -> None:
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
         stage.write(Task, unique([task for _, task in gold]))
         rows = [row for row, _ in gold]
-    made, preferences = expert.pairs(rows, config.expert.pairs, config.seed)
+    made, preferences = expert.pairs(rows, asked_of(config).pairs, config.seed)
     free, implied = expert.implied(seed_triplets(context))
     asked = {row.id for row in rows}
     stage.write(Task, own_tasks(context, [m for m in made if m.id not in asked]), "made")
-    known = asked if config.expert.kind == "phantoms" else set()  # written as they were generated
+    known = asked if expert.compares_generated else set()  # written as they were generated
     stage.write(Triplet, unique([m for m in made + free if m.id not in known]), "made")
     stage.write(Preference, unique(preferences + implied))
     stage.metrics = {

@@ -10,7 +10,7 @@ import numpy as np
 from engine.records import Assignment, Decision, Image, Model, Task, Triplet, unique
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context
-from reward_model.experts import open_expert
+from reward_model.experts import asked_of, open_expert
 from reward_model.experts.expert import EXPERT, Exemplar
 
 
@@ -54,9 +54,9 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:
     """Training images with expert rows, and further ones for preferences; in order of id."""
     train = sorted(context.images("train"), key=lambda i: i.id)
-    expert = context.config.expert
-    rows = train[: expert.images]
-    rest = train[expert.images : expert.images + expert.preference_images]
+    asked = asked_of(context.config)
+    rows = train[: asked.images]
+    rest = train[asked.images : asked.images + asked.preference_images]
     return rows, rest or rows
 
 

@@ -48,10 +48,9 @@ def refine(context: Context, stage: Stage) -> None:
 
 
 def expert_of_new_rows(context: Context) -> Expert | None:
-    """The simulated expert compares new answers; a benchmark's gold answers cannot."""
-    if context.config.expert.kind != "phantoms":
-        return None
-    return open_expert(context.config, context.images())
+    """The expert, where it can compare new answers."""
+    expert = open_expert(context.config, context.images())
+    return expert if expert.compares_generated else None
 
 
 def pairs_of_round(

@@ -8,7 +8,7 @@ from engine.workspace import Stage
 from pipelines.commands.review import pending
 from pipelines.context import Context
 from pipelines.record import expert_images
-from reward_model.experts import open_expert
+from reward_model.experts import asked_of, open_expert
 
 
 def seed(context: Context, stage: Stage) -> None:
@@ -16,7 +16,7 @@ def seed(context: Context, stage: Stage) -> None:
     _check_reviewed(context)
     expert = open_expert(context.config, context.images())
     images, _ = expert_images(context)
-    number = context.config.expert.rows_per_image
+    number = asked_of(context.config).rows_per_image
     rows = [row for i in images for row in expert.rows(i, number, True)]
     if not rows:
         raise TriptychError("the expert has no rows: no training image has a question")

@@ -14,9 +14,9 @@ from engine.imaging.table import Entry, find_table, read_table
 from engine.lineage.files import file_hash
 from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_file
 from engine.sets.benchmark import Benchmark
-from engine.sets.vqa_rad import read_gold
 from generators.phantoms.dicom import write_cohort
 from pipelines.progress import Display
+from reward_model.experts import benchmark_of
 
 DRAWN = "SHA256SUMS"  # what was drawn, in the form of sha256sum
 
@@ -113,18 +113,18 @@ def _drawn_before(folder: Path) -> dict[str, str]:
     }
 
 
-def table_of(config: Config, folder: Path) -> dict[str, Entry]:
+def table_of(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, Entry]:
     """What is known of the files by their paths: a benchmark's own, else the table beside them."""
-    if config.expert.kind == "vqa-rad":
-        return _asked_about(read_gold(config.source))
+    if benchmark.file:
+        return _asked_about(benchmark)
     path = find_table(folder, config.source.table) if config.source.path else None
     return read_table(path, config.source.labels) if path else {}
 
 
-def beside(config: Config, folder: Path) -> dict[str, str]:
+def beside(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, str]:
     """What the files are that belong to the images and are none, by their path."""
-    if config.expert.kind == "vqa-rad":
-        return {path.name: "the questions" for path in folder.glob("*.json")}
+    if benchmark.file:
+        return {benchmark.file: "the questions"}
     path = find_table(folder, config.source.table) if config.source.path else None
     return {path.relative_to(folder).as_posix(): "the table"} if path else {}
 
@@ -142,11 +142,12 @@ def _asked_about(benchmark: Benchmark) -> dict[str, Entry]:
 def rules_of(config: Config, root: Path) -> Rules:
     """How the configuration has files read."""
     source, folder = config.source, source_folder(config, root)
+    benchmark = benchmark_of(config)
     return Rules(
         key=secret_key(source, config.seed, root),
         frames=source.frames,
-        table=table_of(config, folder),
-        beside=beside(config, folder),
+        table=table_of(config, folder, benchmark),
+        beside=beside(config, folder, benchmark),
         keep_paths=source.keeps_paths,
         public=source.public or source.path is None,
         include=frozenset(source.include),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from engine.config import Config
 from engine.records import Judgement, Preference, Triplet
+from reward_model.experts import asked_of
 from reward_model.experts.expert import Expert
 from reward_model.preferences import in_holdout, prefer
 from reward_model.threshold import answer_key
@@ -28,14 +29,14 @@ def new_pairs(
     samples agree with it, its own opinion is a pair where it is `trusted`. Images of the
     frozen holdout are left out.
     """
-    section = config.reward
+    section, frozen = config.reward, asked_of(config).holdout
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in triplets:
         if triplet.id in judged:
             questions[triplet.question_key].append(triplet)
     contests = []
     for key in sorted(questions):
-        if in_holdout(questions[key][0].image_id, config.expert.holdout):
+        if in_holdout(questions[key][0].image_id, frozen):
             continue
         rows = sorted(questions[key], key=lambda t: (-judged[t.id].overall, t.id))
         rival = next((r for r in rows if answer_key(r) != answer_key(rows[0])), None)

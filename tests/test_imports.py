@@ -170,3 +170,70 @@ def test_help_answers_at_once() -> None:
         )
         seconds.append(used() - before)
     assert min(seconds) < (1.5 if os.environ.get("CI") else 0.5)
+
+
+# Where the kinds are known: their sections, and the room that opens what they name.
+KINDS = {
+    "engine.config.expert": ("engine/config/", "reward_model/experts/"),
+    "engine.config.backend": ("engine/config/", "engine/vlm/"),
+}
+WITH_KINDS = {"expert", "backend"}
+
+
+def called(node: ast.AST) -> str:
+    """The last name of `a.b.c`, or of a subscript by a text."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return str(node.slice.value)
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def asks_for_a_kind(node: ast.AST) -> bool:
+    """Whether an expression is an expert or a backend of the configuration, or the kind of one."""
+    if called(node) == "kind" and isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return called(node) in WITH_KINDS
+
+
+def branches(tree: ast.Module) -> Iterator[int]:
+    """Lines that compare or match an expert or a backend, or ask of which class it is."""
+    for node in ast.walk(tree):
+        asked: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+            if any(isinstance(n, ast.Constant) and n.value is None for n in asked):
+                continue
+        elif isinstance(node, ast.Match):
+            asked = [node.subject]
+        elif isinstance(node, ast.Call) and called(node.func) in ("isinstance", "type"):
+            asked = node.args[:1]
+        if any(map(asks_for_a_kind, asked)):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_outside_its_room_asks_for_a_kind(path: Path) -> None:
+    name, tree = name_of(path), tree_of(path)
+    if not name.startswith(KINDS["engine.config.expert"] + KINDS["engine.config.backend"]):
+        assert list(branches(tree)) == []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in KINDS:
+            unions = {"Expert", "Backend"}
+            inside = name.startswith(KINDS[node.module])
+            assert inside or {alias.name for alias in node.names} <= unions
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'config.expert.kind == "none"',
+        '"none" != section.expert.kind',
+        'backend.kind in ("vllm",)',
+        'section["backend"] == "vllm"',
+        'section["backend"]["kind"] == "vllm"',
+        "isinstance(config.expert, Asked)",
+        "match generator.backend:\n    case _: pass",
+    ],
+)
+def test_such_a_branch_is_found(code: str) -> None:
+    assert list(branches(ast.parse(code))) == [1]
+    assert not list(branches(ast.parse("f.kind == 'broken'; dtype.kind in 'iu'; expert is None")))

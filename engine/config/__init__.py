@@ -1,6 +1,7 @@
 """The configuration of a run: one YAML file, checked. A laptop's and a cluster's differ in values.
 
-Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML.
+Unknown keys are refused. `--set section.key=value` overrides a value; the value is read as YAML. A
+section of several kinds (`KINDS`) may be given as the plain name of one: `--set expert=none`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine.config.cluster import Cluster, Lineage
 from engine.config.evaluate import Evaluate
-from engine.config.expert import Expert
+from engine.config.expert import Expert, Simulated
 from engine.config.generator import Generator
 from engine.config.reward import Reward
 from engine.config.section import Section
@@ -43,7 +44,7 @@ class Config(Section):
     )
     licence: str = Field("apache-2.0", description="of the exported dataset")
     source: Source = Source()
-    expert: Expert = Expert()
+    expert: Expert = Simulated()
     generator: Generator = Generator()
     reward: Reward = Reward()
     select: Select = Select()
@@ -55,10 +56,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _questions_find_their_images(self) -> Config:
-        if self.expert.kind == "vqa-rad" and not self.source.keeps_paths:
+        if self.expert.finds_by_name and not self.source.keeps_paths:
             raise ValueError(
-                "expert.kind vqa-rad finds images by their names: set source.public=true, or "
-                "source.paths=keep"
+                f"expert.kind {self.expert.kind} finds images by their names: set "
+                "source.public=true, or source.paths=keep"
             )
         return self
 
@@ -86,6 +87,9 @@ class Config(Section):
 PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
 
 
+KINDS = {"expert", "backend"}  # sections of several kinds, which a plain string names
+
+
 STEP = ("batch", "accumulate", "workers")  # of a training: their product is a step's rows
 
 
@@ -104,12 +108,20 @@ def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _deciding(section: str, values: dict[str, Any]) -> dict[str, Any]:
-    left = {k: v for k, v in values.items() if k not in PLACES}
+    left = _without_places(values)
     if section == "evaluate":
         left.pop("batch", None)
     if set(STEP) <= left.keys():
         left[" x ".join(STEP)] = math.prod(left.pop(name) for name in STEP)
     return left
+
+
+def _without_places(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_places(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in PLACES
+    }
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Config:
@@ -148,6 +160,8 @@ def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
+        if key in KINDS and isinstance(values.get(key), str):
+            values[key] = {"kind": values[key]}
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
             raise TriptychError(f"--set {override}: {key} is not a section")
@@ -155,7 +169,9 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) 
 
 
 def _problem(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "configuration"
+    loc = [str(part) for part in error["loc"]]
+    kinds = [n for n in range(1, len(loc)) if loc[n - 1] in KINDS]  # pydantic names the kind there
+    key = ".".join(part for n, part in enumerate(loc) if n not in kinds) or "configuration"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+        return " ".join([f"unknown key {key}", *(f"of kind {loc[n]}" for n in kinds)])
+    return f"{key}: {' '.join(error['msg'].removeprefix('Value error, ').split())}"

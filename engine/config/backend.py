@@ -1,22 +1,55 @@
-"""How a model is run."""
+"""How a VLM is run: each kind of backend with its own fields, and what its callers must know."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.config.section import Section
+from engine.config.section import Section, named
 
 
-class Backend(Section):
-    """How a VLM is run."""
+class Local(Section, frozen=True):
+    """A model whose weights an actor of ours loads."""
 
-    backend: Literal["transformers", "vllm", "endpoint"] = "transformers"
-    url: str | None = Field(None, description="endpoint only: base URL, …/v1")
+    weights_known: ClassVar[bool] = True
+    gpus: float = Field(0, ge=0, description="GPUs an actor")
+    max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
+
+
+class Transformers(Local, frozen=True):
+    """transformers in the actor's process."""
+
+    frees_memory: ClassVar[bool] = True  # for the next model of the same process
+    kind: Literal["transformers"] = "transformers"
+
+
+class Vllm(Local, frozen=True):
+    """A vLLM engine of the actor's own."""
+
+    frees_memory: ClassVar[bool] = False
+    kind: Literal["vllm"] = "vllm"
+
+
+class Endpoint(Section, frozen=True):
+    """An OpenAI-compatible server that runs already; its model is known by its name alone."""
+
+    weights_known: ClassVar[bool] = False
+    gpus: ClassVar[float] = 0.0  # of ours
+    kind: Literal["endpoint"] = "endpoint"
+    url: str = Field(description="base URL, …/v1")
+
+
+LocalBackend = Annotated[Transformers | Vllm, Field(discriminator="kind"), named("transformers")]
+Backend = Annotated[
+    Transformers | Vllm | Endpoint, Field(discriminator="kind"), named("transformers")
+]
+
+
+class Inference(Section):
+    """A stage that asks a model, in shards."""
+
     batch: int = Field(
         64, ge=1, description="requests a shard, of which as many are run at once as memory holds"
     )
     actors: int = Field(1, ge=1)
-    gpus: float = Field(0, ge=0, description="GPUs an actor")
-    max_model_len: int = Field(512, ge=64)

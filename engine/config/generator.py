@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.config.backend import Backend
+from engine.config.backend import Backend, Inference, Transformers
 from engine.config.section import Share, check_shares
 
 
-class Generator(Backend):
+class Generator(Inference):
     """What asks and answers."""
 
+    backend: Backend = Transformers()
     model: str | None = Field(None, description="null: the base, tuned on the expert seed")
     refresh: bool = Field(True, description="the round's policy generates the next round")
     prompts: Literal["compact", "full"] = "compact"
@@ -27,7 +28,7 @@ class Generator(Backend):
 
     @model_validator(mode="after")
     def _a_server_knows_its_model(self) -> Generator:
-        if self.backend == "endpoint" and not (self.model and self.url):
-            raise ValueError("backend endpoint needs url (…/v1) and model, as the server names it")
+        if not self.backend.weights_known and not self.model:
+            raise ValueError(f"backend {self.backend.kind} needs model, as the server names it")
         check_shares("styles", self.styles)
         return self

@@ -1,11 +1,11 @@
-"""What all sections of a configuration are: strict, and with finite numbers."""
+"""What all sections of a configuration are: strict, with finite numbers, some of several kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -15,6 +15,17 @@ class Section(BaseModel):
 
 
 Share = Annotated[float, Field(ge=0)]
+
+
+def named(default: str) -> BeforeValidator:
+    """Of a section that has kinds: a plain name stands for that kind, no kind for `default`."""
+
+    def spelt_out(value: object) -> object:
+        if isinstance(value, str):
+            return {"kind": value}
+        return {"kind": default, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(spelt_out)
 
 
 def check_shares(name: str, shares: Mapping[Any, float]) -> None:

@@ -35,6 +35,10 @@ class LeftOut:
 class Benchmark:
     """What a benchmark's file says: of images, whatever became of their questions, and the rows."""
 
+    file: str  # its name, empty where there is none
     images: list[tuple[str, str, str]]  # file name, patient, anatomy
     questions: list[Question]
     left_out: list[LeftOut]
+
+
+NOTHING = Benchmark("", [], [], [])

@@ -68,7 +68,8 @@ def read_vqa_rad(folder: Path, may_enter: Callable[[str], bool] | None = None) -
     if not used:
         first = f": {left_out[0].place}: {left_out[0].reason}" if left_out else ""
         raise TriptychError(f"{found[0]} has no row that can be used{first}")
-    return Benchmark([shown for row in rows if (shown := _shown(row))], used, left_out)
+    images = [shown for row in rows if (shown := _shown(row))]
+    return Benchmark(found[0].name, images, used, left_out)
 
 
 def _allowed(read: Question | str, may_enter: Callable[[str], bool] | None) -> Question | str:

@@ -39,9 +39,7 @@ class EndpointVLM:
     Redirects are not followed, so the key goes to the configured address and to no other.
     """
 
-    def __init__(self, model: str, url: str | None, max_pixels: int = MAX_PIXELS) -> None:
-        if not url:
-            raise TriptychError("backend endpoint needs its address: set generator.url to …/v1")
+    def __init__(self, model: str, url: str, max_pixels: int = MAX_PIXELS) -> None:
         self.model, self.max_pixels = model, max_pixels
         self.url, self.name = _address(url)
         self.key, headers = bearer("OPENAI_API_KEY")
@@ -162,7 +160,9 @@ def _address(url: str) -> tuple[httpx.URL, str]:
     except httpx.InvalidURL:
         address = httpx.URL()
     if address.scheme not in ("http", "https") or not address.host:
-        raise TriptychError("generator.url is no address of a server: write http://HOST:PORT/v1")
+        raise TriptychError(
+            "generator.backend.url is no address of a server: write http://HOST:PORT/v1"
+        )
     return address, f"endpoint {address_told(str(address))}"
 
 

@@ -70,7 +70,7 @@ def read_reply(reply: httpx.Response, who: str, secret: str) -> dict[str, Any]:
         return said
     if reply.is_redirect:
         raise TriptychError(
-            f"{who} answers {reply.status_code}, a redirect: set generator.url to its goal"
+            f"{who} answers {reply.status_code}, a redirect: set generator.backend.url to its goal"
         )
     status, how = reply.status_code, str(reply.status_code)
     if reply.is_success:

@@ -177,10 +177,10 @@ def _listed(triplet: Triplet) -> dict[str, Any]:
 
 def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Triplet]:
     """What the expert wrote about a row's image, at least up to the row; `as_asked` for a seed."""
-    from reward_model.experts import open_expert
+    from reward_model.experts import asked_of, open_expert
 
     image = next(i for i in context.images() if i.id == before.image_id)
-    number = max(before.sample + 1, context.config.expert.rows_per_image)
+    number = max(before.sample + 1, asked_of(context.config).rows_per_image)
     return [
         row
         for row, _ in open_expert(context.config, context.images()).rows(image, number, as_asked)

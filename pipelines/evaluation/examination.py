@@ -59,12 +59,7 @@ def make_examinees(job: Examination) -> Worker:
         if arm not in opened:
             opened.clear()
             opened[arm] = open_vlm(
-                job.models[arm],
-                job.section.backend,
-                max_model_len=job.section.max_model_len,
-                threads=job.threads,
-                gpus=job.section.gpus,
-                max_pixels=job.max_pixels,
+                job.section.backend, job.models[arm], job.threads, job.max_pixels
             )
         requests = [
             Request(
@@ -106,10 +101,10 @@ def ask(
                 | {"question": q.question, "options": list(q.options)}
                 for q in some
             ]
-    places = Places(job.section.actors, job.threads, job.section.gpus)
+    places = Places(job.section.actors, job.threads, job.section.backend.gpus)
     total = sum(map(len, arms.values()))
-    # A vLLM engine does not give its memory back, so there each arm has workers of its own.
-    together = [list(arms)] if job.section.backend == "transformers" else [[arm] for arm in arms]
+    # Where a model's memory is not given back each arm has workers of its own.
+    together = [list(arms)] if job.section.backend.frees_memory else [[arm] for arm in arms]
     for group in together:
         mine = {name: rows for name, rows in shards.items() if rows[0]["arm"] in group}
         before = sum((arm, q.id) in found for arm, questions in arms.items() for q in questions)

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
 from engine.answers.parsing import render_completion, render_question
 from engine.answers.spelling import normalise, normalise_question
-from engine.config.expert import Expert as Section
+from engine.config.expert import FromBenchmark
+from engine.config.source import Source
 from engine.records import Image, Preference, Task, Triplet, content_id
-from engine.sets.benchmark import Question
+from engine.sets.benchmark import Benchmark, Question
+from engine.sets.vqa_rad import read_gold
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 
+READERS = {"vqa-rad": read_gold}
 
-class GoldExpert:
+
+def read_benchmark(section: FromBenchmark, source: Source) -> Benchmark:
+    """What the source's JSON says; raises TriptychError where it cannot be read."""
+    return READERS[section.name](source)
+
+
+class BenchmarkExpert:
     """A benchmark's questions and gold answers; pairs set them against made-up rows."""
 
+    compares_generated: ClassVar[bool] = False
+
     def __init__(
-        self, section: Section, questions: Iterable[Question], images: Iterable[Image]
+        self, section: FromBenchmark, benchmark: Benchmark, images: Iterable[Image]
     ) -> None:
         self.section = section
         self.images = {i.id: i for i in images}
         self.questions: dict[str, list[Question]] = defaultdict(list)
-        for question in questions:
+        for question in benchmark.questions:
             self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)

@@ -5,7 +5,7 @@ None is ever asked about test images for training.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from engine.records import Image, Preference, Task, Triplet
 
@@ -22,7 +22,13 @@ Pairs = tuple[list[Triplet], list[Preference]]  # rows made for the pairs, and t
 
 
 class Expert(Protocol):
-    """Someone who can be asked about training and held-out images."""
+    """Someone who can be asked about training and held-out images.
+
+    `compares_generated` says whether they can tell which of two rows that a generator wrote is
+    better; who cannot makes pairs of their own rows alone.
+    """
+
+    compares_generated: ClassVar[bool]
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         """Up to `number` true rows about an image, each with the task that it answers.

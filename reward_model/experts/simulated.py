@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from engine.answers.matching import is_valid
 from engine.answers.parsing import render_completion, render_question
-from engine.config.expert import Expert as Section
+from engine.config.expert import Simulated
 from engine.errors import TriptychError
 from engine.records import Image, Preference, Task, Triplet, content_id
 from generators.phantoms import bank, composer, oracle, reporter
@@ -86,16 +87,18 @@ def write_rows(
     return list(rows.values())
 
 
-class PhantomExpert:
+class SimulatedExpert:
     """Simulated from truth: its rows are right, each comparison wrong at `expert.error_rate`."""
 
+    compares_generated: ClassVar[bool] = True
+
     def __init__(
-        self, section: Section, styles: Sequence[str], seed: int, images: Iterable[Image]
+        self, section: Simulated, styles: Sequence[str], seed: int, images: Iterable[Image]
     ) -> None:
         self.section, self.styles, self.seed = section, styles, seed
         self.images = {i.id: i for i in images}
         if any(i.truth is None for i in self.images.values()):
-            raise TriptychError("expert.kind phantoms needs images with known truth")
+            raise TriptychError("expert.kind simulated needs images with known truth")
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         return write_rows(image, number, self.styles, self.seed, as_asked)

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from engine.config import Config, build, load
+from engine.config import Config, build, deciding, load
+from engine.config.backend import Endpoint, Transformers, Vllm
+from engine.config.expert import Simulated
 from engine.errors import TriptychError
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +60,10 @@ def test_a_configuration_file_sets_values_of_the_one_model(path: Path) -> None:
 
 def test_the_laptop_and_the_cluster_are_the_same_keys_with_other_values() -> None:
     shapes = [
-        {(k, *sorted(v)) if isinstance(v, dict) else (k,) for k, v in load(f).model_dump().items()}
+        {
+            (k, *sorted(v)) if isinstance(v, dict) else (k,)
+            for k, v in load(f).model_dump(exclude={"expert"}).items()  # of another kind
+        }
         for f in FILES
     ]
     assert shapes[0] == shapes[1] == shapes[2]
@@ -144,7 +149,11 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("sft.lr=fast", "sft.lr"),
         ("name=a/b", "name"),
         ("generator.backend=endpoint", "generator"),
-        ("evaluate.backend=endpoint", "evaluate"),
+        ("generator.backend.gpus=-1", "generator.backend.gpus: "),
+        ("evaluate.backend=endpoint", "evaluate.backend: Input tag 'endpoint'"),
+        ("expert.kind=phantoms", "expert: Input tag 'phantoms'"),
+        ("expert.kind=vqa-rad", "expert: Input tag 'vqa-rad'"),
+        ("expert=3", "expert: "),
         ("nam=x", "unknown key nam"),
     ],
 )
@@ -167,6 +176,90 @@ def test_a_modality_that_cannot_be_drawn_is_refused() -> None:
 )
 def test_a_negative_share_is_refused(key: str) -> None:
     assert key.rpartition(".")[0] in refusal(f"{key}=-1")
+
+
+# Sections of several kinds
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "kind"),
+    [
+        ("expert", "error_rate=0.1", "benchmark"),
+        ("expert", "name=vqa-rad", "simulated"),
+        ("expert", "images=3", "none"),
+        ("expert", "holdout=0.5", "none"),
+        ("generator.backend", "url=http://h/v1", "transformers"),
+        ("generator.backend", "url=http://h/v1", "vllm"),
+        ("generator.backend", "gpus=1", "endpoint"),
+        ("generator.backend", "max_model_len=512", "endpoint"),
+        ("generator.backend", "actors=2", "vllm"),
+        ("evaluate.backend", "url=http://h/v1", "vllm"),
+    ],
+)
+def test_a_key_of_another_kind_is_refused_by_its_name(section: str, key: str, kind: str) -> None:
+    more = [f"{section}.url=http://h/v1"] if kind == "endpoint" else []
+    name = key.partition("=")[0]
+    assert refusal("source.public=true", f"{section}={kind}", *more, f"{section}.{key}") == (
+        f"run.yaml: unknown key {section}.{name} of kind {kind}"
+    )
+
+
+@pytest.mark.parametrize("section", ["generator", "evaluate"])
+@pytest.mark.parametrize("key", ["url", "gpus", "max_model_len"])
+def test_how_a_model_is_run_stands_under_its_backend(section: str, key: str) -> None:
+    assert refusal(f"{section}.{key}=1") == f"run.yaml: unknown key {section}.{key}"
+
+
+def test_a_server_needs_its_address_and_the_name_of_its_model() -> None:
+    said = refusal("generator.backend=endpoint")
+    assert said == "run.yaml: generator.backend.url: Field required"
+    said = refusal("generator.backend={kind: endpoint, url: http://h/v1}")
+    assert said == "run.yaml: generator: backend endpoint needs model, as the server names it"
+
+
+def test_a_kind_of_two_lines_is_refused_in_one() -> None:
+    assert "'a b'" in refusal('expert="a\\nb"')
+
+
+@pytest.mark.parametrize("values", [{}, {"generator": {"backend": "vllm"}}])
+def test_a_plain_name_stands_for_the_kind_and_takes_values(values: dict[str, Any]) -> None:
+    overrides = ["generator.backend=vllm"] if not values else []
+    config = build(values, [*overrides, "generator.backend.gpus=2", "expert=none"], "x")
+    assert config.generator.backend == Vllm(gpus=2)
+    assert config.expert.model_dump() == {"kind": "none"}
+    again = build(config.recorded(), ["generator.backend=transformers"], "x")
+    assert again.generator.backend == Transformers()
+
+
+def test_a_server_is_named_in_one_setting_or_in_two() -> None:
+    address = "http://127.0.0.1:9/v1"
+    for settings in (
+        ["generator.backend=endpoint", f"generator.backend.url={address}"],
+        [f"generator.backend={{kind: endpoint, url: '{address}'}}"],
+    ):
+        config = build({}, [*settings, "generator.model=m"], "x")
+        assert config.generator.backend == Endpoint(url=address)
+
+
+def test_without_a_kind_a_section_is_of_the_default() -> None:
+    config = build({}, ["expert.error_rate=0.2", "evaluate.backend.gpus=1"], "x")
+    assert config.expert == Simulated(error_rate=0.2)
+    assert config.evaluate.backend == Transformers(gpus=1)
+
+
+def test_where_a_backend_runs_does_not_decide_the_rows() -> None:
+    begun = ["generator.backend=vllm", "evaluate.backend=vllm"]
+    moved = [*begun, "generator.backend.gpus=4", "evaluate.backend.gpus=2", "generator.actors=3"]
+    decides = [deciding(build({}, more, "x").recorded()) for more in (begun, moved)]
+    assert decides[0] == decides[1]
+    server = ["generator.model=m", "generator.backend=endpoint"]
+    there, elsewhere = (
+        deciding(build({}, [*server, f"generator.backend.url={url}"], "x").recorded())
+        for url in ("http://a/v1", "http://b/v1")
+    )
+    assert there == elsewhere
+    for other in ("generator.backend.max_model_len=600", "generator.backend=transformers"):
+        assert deciding(build({}, [*begun, other], "x").recorded()) != decides[0]
 
 
 # --set
@@ -288,7 +381,7 @@ def test_a_mistake_in_the_configuration_is_told_before_torch_is_loaded(command: 
         ("source.paths=secret", "source.paths"),
         ("source.table=/labels.csv", "inside the folder"),
         ("source.labels=[report]", "is no label"),
-        ("expert.kind=vqa-rad", "source.paths=keep"),
+        ("expert.kind=benchmark", "source.paths=keep"),
     ],
 )
 def test_settings_of_the_source_are_checked(setting: str, said: str) -> None:

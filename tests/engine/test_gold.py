@@ -342,7 +342,7 @@ def test_refused_gold_is_counted_in_output_report_and_record(tmp_path: Path, pub
 
 def asked(folder: Path, rows: list[dict[str, Any]], sources: list[str]) -> tuple[Any, list[Image]]:
     """The expert of a benchmark whose images have the given sources."""
-    values: dict[str, Any] = {"expert": {"kind": "vqa-rad"}}
+    values: dict[str, Any] = {"expert": {"kind": "benchmark"}}
     config = build(values, [f"source.path={rad(folder, rows)}", "source.public=true"], "x")
     images = [replace(make_image(n, f"g{n}"), source=s) for n, s in enumerate(sources)]
     return open_expert(config, images), images

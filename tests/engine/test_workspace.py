@@ -344,8 +344,10 @@ def test_a_workspace_of_another_configuration_is_refused_by_the_key_that_differs
 
 
 def test_a_run_goes_on_elsewhere_and_for_more_rounds(tmp_path: Path) -> None:
-    begun = CONFIG | {"sft": {"lr": 1e-4, "gpus": 0.0, "save_steps": 0}}
+    here, there = ({"backend": {"kind": "endpoint", "url": f"http://{h}/v1"}} for h in "ab")
+    begun = CONFIG | {"sft": {"lr": 1e-4, "gpus": 0.0, "save_steps": 0}, "generator": here}
     further = CONFIG | {"rounds": 3, "sft": {"lr": 1e-4, "gpus": 1.0, "save_steps": 50}}
+    further |= {"generator": there}
     for number, config in enumerate((begun, further)):
         with writing(tmp_path, "t", config) as workspace:
             workspace.remember(config)
@@ -355,6 +357,9 @@ def test_a_run_goes_on_elsewhere_and_for_more_rounds(tmp_path: Path) -> None:
             assert chain.check(workspace) == []
     other = writing(tmp_path, "t", CONFIG | {"sft": {"lr": 1e-3, "gpus": 1.0}})
     with pytest.raises(TriptychError, match=r"\(different: sft.lr\)"):
+        other.__enter__()
+    other = writing(tmp_path, "t", begun | {"generator": {"backend": {"kind": "vllm"}}})
+    with pytest.raises(TriptychError, match=r"\(different: generator.backend\)"):
         other.__enter__()
 
 

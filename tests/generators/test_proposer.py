@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine.answers.parsing import render_completion, render_question
+from engine.config.backend import Transformers
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Prompt, Task, Triplet
 from engine.vlm import tiny
@@ -172,7 +173,7 @@ def test_the_prompt_of_a_row_can_be_read_again() -> None:
 
 
 def test_the_tiny_model_writes_rows_whose_halves_are_their_raw_text() -> None:
-    vlm = open_vlm(str(tiny.FOLDER), threads=1)
+    vlm = open_vlm(Transformers(), str(tiny.FOLDER), threads=1)
     pairs = [
         (drawn(kind, n).id, Task.make(kind, "disease", "easy", "closed", "step"))
         for n, kind in enumerate(("MR", "ultrasound", "MR", "ultrasound"))

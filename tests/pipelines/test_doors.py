@@ -66,7 +66,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (root / "key").write_text(KEY)
     (root / "key").chmod(0o600)
-    expert = {"kind": "vqa-rad", "images": 9, "rows_per_image": 99}
+    expert = {"kind": "benchmark", "images": 9, "rows_per_image": 99}
     config = Config.model_validate({"name": "own", "source": source, "expert": expert})
     with writing(root / "run", config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
@@ -98,7 +98,7 @@ def test_questions_that_are_left_out_are_counted_and_named_without_their_text(ow
 def test_published_questions_are_used_as_they_are(tmp_path: Path) -> None:
     folder = hospital(tmp_path / "cases", 1)
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
-    config = Config.model_validate({"source": source, "expert": {"kind": "vqa-rad"}})
+    config = Config.model_validate({"source": source, "expert": {"kind": "benchmark"}})
     with writing(tmp_path / "run", config.name, config.recorded()) as place:
         run_stage(Context(place, config), "ingest", 0, ingest.ingest, [], {})
         run_stage(Context(place, config), "seed", 0, seed.seed, [("ingest", 0)], {})

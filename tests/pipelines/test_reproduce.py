@@ -120,7 +120,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
     ]
     (folder / "rad.json").write_text(json.dumps([fields | row for row in asked]))
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
-    expert = {"kind": "vqa-rad", "images": 1, "preference_images": 1, "pairs": 40}
+    expert = {"kind": "benchmark", "images": 1, "preference_images": 1, "pairs": 40}
     config = Config.model_validate({"source": source, "expert": expert})
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)

@@ -16,7 +16,7 @@ from generators.phantoms import bank, composer
 from generators.phantoms.oracle import is_true, reasons_truly, truth_of
 from pipelines.training.sft import turns_of
 from reward_model.experts.expert import NOT_STATED
-from reward_model.experts.simulated import PhantomExpert, write_rows
+from reward_model.experts.simulated import SimulatedExpert, write_rows
 from tests.generators.test_generators import image_of
 
 RATE = 0.2
@@ -32,9 +32,9 @@ def images() -> list[Image]:
     ]  # fmt: skip
 
 
-def expert_of(images: list[Image], rate: float, seed: int) -> PhantomExpert:
+def expert_of(images: list[Image], rate: float, seed: int) -> SimulatedExpert:
     config = build({}, [f"expert.error_rate={rate}", "expert.holdout=0.25", f"seed={seed}"], "x")
-    return PhantomExpert(config.expert, list(config.generator.styles), config.seed, images)
+    return SimulatedExpert(config.expert, list(config.generator.styles), config.seed, images)
 
 
 def samples(images: list[Image], seed: int) -> list[Triplet]:

@@ -41,7 +41,7 @@ def draw(tmp_path: Path) -> Callable[[int, int], Pairs]:
         for kind, (question, answers) in ASKED.items()
     ]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    values: dict[str, Any] = {"expert": {"kind": "vqa-rad"}}
+    values: dict[str, Any] = {"expert": {"kind": "benchmark"}}
     config = build(values, [f"source.path={tmp_path}", "source.public=true"], "x")
     expert = open_expert(config, images)
     gold = [row for i in images for row, _ in expert.rows(i, 9)]
@@ -101,7 +101,7 @@ def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
             judgement = make_judgement(row, make_model("judge", "judge", None, 0, 1))
             opinions.append(replace(judgement, overall=overall))
     judged = {j.triplet_id: j for j in opinions}
-    config = build({"expert": {"kind": "none"}}, ["reward.expert_pairs=0"], "x")
+    config = build({}, ["reward.expert_pairs=0"], "x")
     taught = {pair.image_id for pair in new_pairs(config, rows, judged, None, 1)[0]}
     frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
     assert frozen

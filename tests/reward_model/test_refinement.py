@@ -207,7 +207,7 @@ def test_the_judge_teaches_itself_where_it_is_surest_and_the_samples_agree(
     made = [contested(gap, votes, n) for n, (gap, votes) in enumerate(cases)]
     commit(workspace, "generate", 1, [row for rows, _ in made for row in rows])
     commit(workspace, "judge", 1, [opinion for _, opinions in made for opinion in opinions])
-    nobody = [*QUIET, "expert.kind=none", "reward.expert_pairs=0"]
+    nobody = [*QUIET, "reward.expert_pairs=0"]
 
     def taught(number: int) -> list[int]:
         pairs, _ = pairs_of_round(

@@ -151,7 +151,8 @@ def test_each_tag_of_a_repository_keeps_its_own_commit(hub: Hub, tmp_path: Path)
 
 
 def test_what_an_endpoint_answered_with_is_said_to_be_unknown(tmp_path: Path) -> None:
-    values = {"backend": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "their-vlm"}
+    backend = {"kind": "endpoint", "url": "http://127.0.0.1:9/v1"}
+    values = {"backend": backend, "model": "their-vlm"}
     config = Config.model_validate({"generator": values})
     with writing(tmp_path / "w", "made", config.recorded()) as workspace:
         context = Context(workspace, config)

@@ -18,6 +18,7 @@ import httpx
 import PIL.Image
 import pytest
 
+from engine.config.backend import Endpoint
 from engine.config.select import Select
 from engine.errors import TriptychError
 from engine.records import Image, Task
@@ -115,7 +116,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Script], Server
 
 def ask(server: Server, n: int = 1, requests: int = 1) -> list[list[Sample]]:
     asked = [Request(None, f"question {k}") for k in range(requests)]
-    return open_vlm("m", "endpoint", server.url).generate(asked, Sampling(n, seed=7))
+    return open_vlm(Endpoint(url=server.url), "m").generate(asked, Sampling(n, seed=7))
 
 
 def only_first(reply: Any) -> Script:
@@ -143,7 +144,7 @@ def test_a_picture_is_sent_within_the_pixel_budget_and_a_small_one_as_it_is(serv
         return out.getvalue()
 
     server = serve(completion)
-    vlm = open_vlm("m", "endpoint", server.url, max_pixels=30_000)
+    vlm = open_vlm(Endpoint(url=server.url), "m", max_pixels=30_000)
     large, small = ramp(3000, 2500), ramp(200, 150)
     for png in (large, small):
         assert vlm.generate([Request(png, "x")], Sampling())[0][0].problem is None
@@ -352,7 +353,9 @@ def test_a_server_that_is_gone_in_a_batch_ends_the_run_and_not_its_rows(serve: A
 def test_an_endpoint_that_is_not_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
     with pytest.raises(TriptychError, match="does not answer"):
-        open_vlm("m", "endpoint", "http://127.0.0.1:9/v1").generate([Request(None, "")], Sampling())
+        open_vlm(Endpoint(url="http://127.0.0.1:9/v1"), "m").generate(
+            [Request(None, "")], Sampling()
+        )
 
 
 @pytest.mark.parametrize(
@@ -360,7 +363,7 @@ def test_an_endpoint_that_is_not_there_is_one_clear_line(monkeypatch: pytest.Mon
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(TriptychError, match="no address of a server"):
-        open_vlm("m", "endpoint", url)
+        open_vlm(Endpoint(url=url), "m")
 
 
 def test_the_key_does_not_follow_a_redirect(serve: Any) -> None:
@@ -378,7 +381,7 @@ def test_neither_key_nor_password_nor_escape_sequence_is_in_an_error(serve: Any)
     server = serve(lambda body, number: refusal(401, words))
     url = server.url.replace("http://", "http://me:hunter2@")
     with pytest.raises(TriptychError) as refused:
-        open_vlm("m", "endpoint", url).generate([Request(None, "")], Sampling())
+        open_vlm(Endpoint(url=url), "m").generate([Request(None, "")], Sampling())
     assert "wrong key: Bearer [key]" in str(refused.value)
     assert "hunter2" not in str(refused.value)
     assert "hospital" not in str(refused.value)
@@ -391,7 +394,7 @@ def test_a_key_that_cannot_be_sent_is_refused_unsaid(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(TriptychError, match="OPENAI_API_KEY") as refused:
-        open_vlm("m", "endpoint", "http://127.0.0.1:9/v1")
+        open_vlm(Endpoint(url="http://127.0.0.1:9/v1"), "m")
     assert key not in str(refused.value)
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.config import build, deciding
+from engine.config.backend import Transformers
 from engine.errors import TriptychError
 from engine.guards import guarded
 from engine.imaging.ingest import to_png
@@ -102,7 +103,7 @@ def test_what_torch_raises_for_want_of_memory_on_a_cpu_is_known() -> None:
 
 @pytest.fixture(scope="module")
 def vlm() -> TransformersVLM:
-    opened = open_vlm(str(tiny.FOLDER), threads=1)
+    opened = open_vlm(Transformers(), str(tiny.FOLDER), threads=1)
     assert isinstance(opened, TransformersVLM)
     return opened
 

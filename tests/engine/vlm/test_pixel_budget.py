@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from engine.config import Config, build
+from engine.config.backend import Transformers, Vllm
 from engine.config.reward import Reward
 from engine.config.training import Grpo, Sft
 from engine.errors import TriptychError
@@ -193,7 +194,7 @@ def test_the_judge_and_grpo_read_them_too(
 
 
 def test_generating_and_evaluating_read_them_too(model: str, seen: list[int]) -> None:
-    vlm = open_vlm(model, max_model_len=200, threads=1, max_pixels=BUDGET)
+    vlm = open_vlm(Transformers(max_model_len=200), model, 1, BUDGET)
     (samples,) = vlm.generate([Request(RADIOGRAPH, PROMPT)], Sampling(2, 1.0, 4))
     assert [s.problem for s in samples] == [None, None]
     assert 0 < max(seen) <= TOKENS
@@ -213,7 +214,7 @@ def test_vllm_is_shown_pictures_within_the_budget_and_holds_memory_for_no_more(
         return SimpleNamespace(llm_engine=SimpleNamespace(model_config=config))
 
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=engine))
-    vlm: Any = open_vlm(model, "vllm", max_model_len=200, max_pixels=BUDGET)
+    vlm: Any = open_vlm(Vllm(max_model_len=200), model, max_pixels=BUDGET)
     held = told["limit_mm_per_prompt"]["image"]
     assert held["width"] * held["height"] <= BUDGET
     prompt = vlm._prompt(Request(RADIOGRAPH, PROMPT))
@@ -237,7 +238,7 @@ def test_marks_of_the_model_in_a_text_are_words(model: str) -> None:
 
 
 def test_a_prompt_over_the_models_length_is_a_row_with_a_problem(model: str) -> None:
-    vlm = open_vlm(model, max_model_len=200, threads=1, max_pixels=BUDGET)
+    vlm = open_vlm(Transformers(max_model_len=200), model, 1, BUDGET)
     batch = [
         Request(RADIOGRAPH, "Is it?"),
         Request(RADIOGRAPH, "very " * 300),
@@ -264,7 +265,7 @@ def test_a_question_too_long_to_be_answered_ends_no_batch(model: str) -> None:
         """A generator whose second question is endless; its answers are the model's."""
 
         def __init__(self) -> None:
-            self.model = open_vlm(model, max_model_len=200, threads=1, max_pixels=BUDGET)
+            self.model = open_vlm(Transformers(max_model_len=200), model, 1, BUDGET)
 
         def generate(self, requests: Any, sampling: Sampling) -> Any:
             from engine.vlm.protocol import Sample
@@ -291,7 +292,7 @@ def test_a_budget_that_leaves_a_prompt_no_room_is_refused_when_the_model_is_open
     model: str,
 ) -> None:
     with pytest.raises(TriptychError, match="lower max_pixels, or raise max_model_len"):
-        open_vlm(model, max_model_len=512, threads=1, max_pixels=28 * 28 * 1000)
+        open_vlm(Transformers(max_model_len=512), model, 1, 28 * 28 * 1000)
 
 
 def test_the_budget_is_in_the_record() -> None:

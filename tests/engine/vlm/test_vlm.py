@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine.answers.parsing import parse_completion, parse_question
+from engine.config.backend import Transformers
 from engine.errors import TriptychError
 from engine.imaging.ingest import to_png
 from engine.prompts import answer_prompt, ask_prompt, judge_prompt
@@ -210,7 +211,7 @@ def test_an_untrained_judge_is_the_yes_no_verifier(vlm: TransformersVLM) -> None
 
 def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match="cannot load model") as refused:
-        open_vlm(str(tmp_path / "no-such-folder"))
+        open_vlm(Transformers(), str(tmp_path / "no-such-folder"))
     assert "\n" not in str(refused.value)
 
 
@@ -218,8 +219,10 @@ LONG_BATCH = """
 import sys
 import numpy as np
 from engine.imaging.ingest import to_png
-from engine.vlm import Request, Sampling, open_vlm
-vlm = open_vlm(sys.argv[1], "vllm", None, 512, 2)
+from engine.config.backend import Vllm
+from engine.vlm.backends import open_vlm
+from engine.vlm.protocol import Request, Sampling
+vlm = open_vlm(Vllm(max_model_len=512), sys.argv[1], 2)
 png = to_png(np.full((128, 128), 90, np.uint8))
 batch = [Request(png, f"Describe the image. {'Look closely. ' * (n % 40)}") for n in range(150)]
 drawn = [vlm.generate(batch, Sampling(2, 0.8, 4, seed=3)) for _ in range(2)]
