@@ -1,4 +1,4 @@
-"""What all sections of a configuration are: strict, and with finite numbers."""
+"""What all sections of a configuration are: strict, frozen, and with finite numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class Section(BaseModel):
     """A section of a configuration: unknown keys and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 Share = Annotated[float, Field(ge=0)]
