@@ -14,7 +14,6 @@ import numpy as np
 
 from engine.caveats import at_chance
 from engine.config.training import Grpo, RewardWeights
-from engine.prompts import answer_prompt
 from engine.records import Model, Preference, Triplet, unique
 from engine.shards import replace_file
 from engine.trainer import first_use, write_training_set
@@ -31,7 +30,7 @@ from pipelines.record import (
     validation_questions,
 )
 from pipelines.training.composite_reward import divided
-from pipelines.training.grpo import GrpoJob, GrpoResult, train_grpo
+from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
 from pipelines.training.launch import rows_per_step, train_on_cluster
 
 
@@ -76,19 +75,8 @@ def fit_policy(
     context: Context, stage: Stage, start: Model, judge: Model, rows: list[Triplet]
 ) -> GrpoResult:
     """GRPO of `start` on the questions of `rows`: weights in the stage's folder."""
-    config = context.config
-    style = config.evaluate.style
-    questions = [
-        {
-            "image_id": row.image_id,
-            "prompt": answer_prompt(config.generator.prompts, row.question, row.options, style),
-            "question": row.question,
-            "options": list(row.options),
-            "gold": row.answer,
-        }
-        for row in rows
-    ]
-    pngs = context.pngs()
+    config, pngs = context.config, context.pngs()
+    questions = questions_of(rows, config.generator.prompts, config.evaluate.style)
     used = {row.image_id: pngs[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
     section = config.grpo.model_copy(update={"reward": rewards_of(config.grpo, judge)})

@@ -9,6 +9,8 @@ import numpy as np
 
 from engine.config.training import Grpo
 from engine.job import TrainingJob
+from engine.prompts import answer_prompt
+from engine.records import Triplet
 from engine.trainer import (
     common_arguments,
     last_checkpoint,
@@ -71,6 +73,20 @@ class GrpoResult:
     def to_dict(self) -> dict[str, Any]:
         """As the record has it."""
         return asdict(self) | {"rewards": list(self.rewards)}
+
+
+def questions_of(triplets: list[Triplet], prompts: str, style: str) -> list[dict[str, Any]]:
+    """Rows of GRPO's training set: each question as a prompt in `style`, and its right answer."""
+    return [
+        {
+            "image_id": row.image_id,
+            "prompt": answer_prompt(prompts, row.question, row.options, style),
+            "question": row.question,
+            "options": list(row.options),
+            "gold": row.answer,
+        }
+        for row in triplets
+    ]
 
 
 def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
