@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.answers.parsing import render_completion
 from engine.config.training import Optimiser
+from engine.job import TrainingJob
 from engine.prompts import answer_prompt
 from engine.records import Consumption, Model, Task, Triplet, unique
 from engine.trainer import write_training_set
@@ -29,8 +30,9 @@ from generators.phantoms import oracle, reporter
 from generators.phantoms.oracle import truth_of
 from pipelines.context import Context
 from pipelines.grpo import fit_policy
+from pipelines.jobs import job_of
 from pipelines.record import purity, seed_triplets
-from pipelines.training.launch import rows_per_step, training_arguments
+from pipelines.training.launch import rows_per_step
 from pipelines.training.sft import Turn, train_sft, turns_of
 from reward_model.threshold import choose
 
@@ -171,11 +173,11 @@ def grpo_arm(
 ) -> Trained:
     """GRPO of `start` on `rows` as the loop does it."""
     shutil.rmtree(folder, ignore_errors=True)
-    metrics = fit_policy(context, Stage("grpo", 2, "", folder), start, judge, rows)
+    result = fit_policy(context, Stage("grpo", 2, "", folder), start, judge, rows)
     grpo = context.config.grpo
-    visits = metrics["steps"] * rows_per_step(grpo) // grpo.group
+    visits = result.steps * rows_per_step(grpo) // grpo.group
     model = at(folder)
-    return trained(context, model, metrics["steps"], rows, visits / len(rows))
+    return trained(context, model, result.steps, rows, visits / len(rows))
 
 
 def rows_of(context: Context, stage: str, round: int) -> list[Triplet]:
@@ -191,12 +193,11 @@ def fit(
 ) -> tuple[Model, int]:
     """One epoch of SFT of `start` over `data`, from the beginning; (model, steps)."""
     shutil.rmtree(folder, ignore_errors=True)
-    write_training_set(
-        folder / "data", {t["image_id"]: context.pixels[t["image_id"]] for t in data}, data
-    )
-    arguments = training_arguments(context, Stage("arm", 1, "", folder), section, start)
-    metrics = train_sft(arguments | {"epochs": 1, "save_steps": 0})
-    return at(folder), metrics["steps"]
+    used = {t["image_id"]: context.pixels[t["image_id"]] for t in data}
+    write_training_set(folder / "data", used, data)
+    job = job_of(TrainingJob, context, Stage("arm", 1, "", folder), section, start)
+    result = train_sft(job.with_section(epochs=1.0, save_steps=0))
+    return at(folder), result.steps
 
 
 def at(folder: Path) -> Model:

@@ -295,14 +295,14 @@ def judge_variants(context: Context, pieces: Pieces, result: dict[str, Any]) -> 
 
             def make(config: Any = config, name: str = name) -> dict[str, Any]:
                 stage = Stage("reward", 0, "", pieces.folder / name.replace(" ", "-"))
-                metrics, _ = fit_judge(
+                trained, _ = fit_judge(
                     replace(context, config=config),
                     stage,
                     context.base(),
                     context.rows(Preference, "prefer"),
                     config.reward.epochs,
                 )
-                return {"auc": metrics["auc"], "pairwise": metrics["pairwise"]}
+                return {"auc": trained.after.auc, "pairwise": trained.after.pairwise}
 
             result["judges"][f"{readout}, {objective}"] = pieces.made(name, make)
 

@@ -17,17 +17,20 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from engine.config.cluster import Cluster
 from engine.errors import TriptychError, printable
+from engine.job import TrainingJob
 from engine.private import RAY, temporary_folder
 from engine.vlm.memory import spare
 
 INLINE = "inline"
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
+Job = TypeVar("Job", bound=TrainingJob)
+Result = TypeVar("Result")
 LOG = logging.getLogger("triptych")
 _DIED_OF = "killed, as for want of memory, or crashed"
 WAITS = 60  # for a cluster that has no room yet, or whose workers do not start: a minute each
@@ -409,46 +412,35 @@ def _in_actors(
         raise TriptychError(f"a worker failed: {_cause(error)}") from error
 
 
-def train(
-    loop: Callable[[dict[str, Any]], dict[str, Any]],
-    arguments: dict[str, Any],
-    workers: int = 1,
-    cpus: int = 1,
-    gpus: float = 0,
-) -> dict[str, Any]:
+def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
     """Run a training function on Ray Train's workers; returns what the first worker returned.
 
-    The function writes its weights under `arguments["out"]`, on a path that all nodes share; what
-    it returns travels beside them (Ray Train keeps metrics only with a checkpoint of its own).
-    Raises TriptychError where a worker fails, or a Ray of this process can never have so many.
+    The function writes its weights to `job.out`, on a path that all nodes share; only the first
+    worker has to return something. Each worker has the job's threads as CPUs, and its section's
+    GPUs. Raises TriptychError where a worker fails, or a Ray of this process can never have so
+    many.
     """
+    workers, gpus = job.section.workers, job.section.gpus
     if not _connected():  # one process takes the rows of all workers
-        accumulate = arguments.get("accumulate", 1) * workers
-        return loop(arguments | {"accumulate": accumulate, "workers": 1})
-    _check_room(workers * cpus, workers * gpus)
-    import json
+        accumulate = job.section.accumulate * workers
+        result = loop(job.with_section(accumulate=accumulate, workers=1))
+        assert result is not None
+        return result
+    _check_room(workers * job.threads, workers * gpus)
+    import pickle
 
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    beside = Path(arguments["out"] + ".result.json")
-
-    def wrapped(config: dict[str, Any]) -> None:
-        import ray.train
-
-        result = loop(config)
-        if ray.train.get_context().get_world_rank() == 0:
-            beside.write_text(json.dumps(result))
-
-    resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
+    resources = {"CPU": float(job.threads)} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
-        wrapped,
-        train_loop_config=arguments,
+        # Of Ray Train v2; pickled, for its controller need not load a result's class.
+        lambda: pickle.dumps(loop(job)),  # type: ignore[arg-type]
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            storage_path=arguments["out"] + ".ray",
+            storage_path=str(job.beside(".ray")),
             name="train",
             # A worker that fails would fail again; a node that is taken away may do better.
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
@@ -459,10 +451,12 @@ def train(
         ),
     )
     try:
-        trainer.fit()
+        done: Any = trainer.fit()
     except Exception as error:
         raise TriptychError(f"training failed: {_cause(error)}") from error
-    return dict(json.loads(beside.read_text()))
+    result = pickle.loads(done.return_value)
+    assert result is not None
+    return result
 
 
 def submit(address: str, entrypoint: str) -> int:

@@ -6,93 +6,91 @@ comparison with it is true. transformers logs the mean of earlier losses in its 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from engine.errors import TriptychError
+from engine.job import TrainingJob
 
 
 def guarded(trainer_class: Any) -> Any:
     """A Trainer class that raises TriptychError, naming stage and step, at the first such number.
 
-    `told` are the arguments of the training, where it finds its stage, section and batch.
+    Its `job` is the training's, which `engine.trainer.watched` gives it.
     """
 
     class Guarded(trainer_class):
-        told: ClassVar[dict[str, Any]] = {}
+        job: TrainingJob
 
         def train(self, *inputs: Any, **options: Any) -> Any:
             try:
                 return super().train(*inputs, **options)
             except (RuntimeError, MemoryError) as error:
-                line = _in_words(error, self.told, self.state.global_step + 1)
+                line = _in_words(error, self.job, self.state.global_step + 1)
                 if line is None:
                     raise
                 raise TriptychError(line) from error
 
         def training_step(self, *inputs: Any, **options: Any) -> Any:
             loss = super().training_step(*inputs, **options)
-            require_finite(self.told, self.state.global_step + 1, "loss", [loss])
+            require_finite(self.job, self.state.global_step + 1, "loss", [loss])
             return loss
 
     return Guarded
 
 
-def guard() -> Any:
+def guard(job: TrainingJob) -> Any:
     """A callback for `guarded` trainers: gradients before each step are finite, weights after."""
     from transformers import TrainerCallback
 
     class Guard(TrainerCallback):
-        told: ClassVar[dict[str, Any]] = {}
-
         def on_pre_optimizer_step(
             self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
         ) -> None:
             gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            require_finite(self.told, state.global_step + 1, "gradient", gradients)
+            require_finite(job, state.global_step + 1, "gradient", gradients)
 
         def on_step_end(
             self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
         ) -> None:
             trained = [p.detach() for p in model.parameters() if p.requires_grad]
-            require_finite(self.told, state.global_step, "weights", trained)
+            require_finite(job, state.global_step, "weights", trained)
 
     return Guard()
 
 
-def require_finite(told: dict[str, Any], step: int, what: str, tensors: list[Any]) -> None:
+def require_finite(job: TrainingJob, step: int, what: str, tensors: list[Any]) -> None:
     """Raise TriptychError, naming stage and step, where a tensor holds NaN or an infinity."""
     import torch
 
     norm = torch.nn.utils.get_total_norm(tensors, norm_type=float("inf"))  # one number to fetch
     if not torch.isfinite(norm):
-        raise TriptychError(_diverged(told, step, f"{what}: {float(norm)}"))
+        raise TriptychError(_diverged(job, step, f"{what}: {float(norm)}"))
 
 
-def _diverged(told: dict[str, Any], step: int, what: str) -> str:
+def _diverged(job: TrainingJob, step: int, what: str) -> str:
     return (
-        f"{told.get('stage', 'training')}: not a finite number at step {step} ({what}), and no "
-        f"weights are kept: lower {told.get('section', 'its section')}.lr, which is "
-        f"{told.get('lr', 'not known')}"
+        f"{job.stage}: not a finite number at step {step} ({what}), and no "
+        f"weights are kept: lower {job.section_name}.lr, which is {job.section.lr}"
     )
 
 
-def _in_words(error: BaseException, told: dict[str, Any], step: int) -> str | None:
+def _in_words(error: BaseException, job: TrainingJob, step: int) -> str | None:
     """Of torch's errors for want of memory, and for a policy whose probabilities are not finite."""
     from engine.vlm.memory import ran_out
 
     if ran_out(error):
-        return _no_room(told, step)
+        return _no_room(job, step)
     if "probability tensor contains" in str(error):
-        return _diverged(told, step, "probabilities")
+        return _diverged(job, step, "probabilities")
     return None
 
 
-def _no_room(told: dict[str, Any], step: int) -> str:
-    section, batch = told.get("section", "its section"), told.get("batch", 1)
-    line = f"{told.get('stage', 'training')}: out of memory at step {step} with {section}.batch "
+def _no_room(job: TrainingJob, step: int) -> str:
+    section, batch = job.section_name, job.section.batch
+    line = f"{job.stage}: out of memory at step {step} with {section}.batch "
     if batch < 2:
         return f"{line}1: use a larger device, {section}.lora_rank, or a smaller max_pixels"
-    rest = batch * told.get("accumulate", 1)
+    rest = batch * job.section.accumulate
     smaller = next(n for n in range(batch // 2, 0, -1) if rest % n == 0)
     return (
         f"{line}{batch}: run it again with --set {section}.batch={smaller} --set "

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.guards import guard, guarded
+from engine.job import TrainingJob
 
 WARMUP = 0.1  # of a training's steps, in which the learning rate rises
 
@@ -39,42 +40,43 @@ def first_use(rows: int, per_step: int, steps: int | None) -> tuple[int, int | N
     return 1, epoch if steps is not None and steps >= epoch else None
 
 
-def prepare(arguments: dict[str, Any]) -> None:
+def prepare(seed: int, threads: int) -> None:
     """Seed everything and cap torch's threads, before anything is drawn or loaded."""
     import torch
     from transformers import set_seed
 
-    set_seed(arguments["seed"])
+    set_seed(seed)
     if not torch.cuda.is_available():
-        torch.set_num_threads(arguments["threads"])
+        torch.set_num_threads(threads)
 
 
-def arguments_of(arguments: dict[str, Any]) -> Any:
-    """transformers.TrainingArguments of a section of the configuration."""
+def arguments_of(job: TrainingJob) -> Any:
+    """transformers.TrainingArguments of a job."""
     from transformers import TrainingArguments
 
-    return TrainingArguments(**common_arguments(arguments))
+    return TrainingArguments(**common_arguments(job))
 
 
-def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments that TrainingArguments, SFTConfig and GRPOConfig share."""
+def common_arguments(job: TrainingJob) -> dict[str, Any]:
+    """Keyword arguments that TrainingArguments, SFTConfig and GRPOConfig share."""
     import torch
 
+    section = job.section
     on_gpu = torch.cuda.is_available()
     return {
-        "output_dir": arguments["out"] + ".checkpoints",
-        "per_device_train_batch_size": arguments["batch"],
-        "gradient_accumulation_steps": arguments["accumulate"],
-        "num_train_epochs": arguments["epochs"],
-        "learning_rate": arguments["lr"],
+        "output_dir": str(job.beside(".checkpoints")),
+        "per_device_train_batch_size": section.batch,
+        "gradient_accumulation_steps": section.accumulate,
+        "num_train_epochs": section.epochs,
+        "learning_rate": section.lr,
         "warmup_steps": WARMUP,
         "max_grad_norm": 1.0,
-        "seed": arguments["seed"],
-        "data_seed": arguments["seed"],
-        "bf16": arguments["bf16"] and on_gpu,
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "bf16": section.bf16 and on_gpu,
         "use_cpu": not on_gpu,
-        "save_strategy": "steps" if arguments["save_steps"] else "no",
-        "save_steps": arguments["save_steps"] or 500,
+        "save_strategy": "steps" if section.save_steps else "no",
+        "save_steps": section.save_steps or 500,
         "save_total_limit": 1,
         "logging_steps": 10,
         "logging_nan_inf_filter": False,  # it would log earlier losses in the place of a NaN
@@ -86,7 +88,7 @@ def common_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
+def watched(trainer: Any, job: TrainingJob) -> Any:
     """Let a trainer leave its step beside its weights, where `steps_done` reads it, and return it.
 
     The trainer's own printing is taken off: the driver shows progress. A loss, gradient or weight
@@ -94,7 +96,7 @@ def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
     """
     from transformers import PrinterCallback, TrainerCallback
 
-    path = Path(arguments["out"] + ".progress")
+    path = job.beside(".progress")
 
     class Steps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -102,32 +104,31 @@ def watched(trainer: Any, arguments: dict[str, Any]) -> Any:
                 path.write_text(f"{state.global_step} {state.max_steps}")
 
     trainer.remove_callback(PrinterCallback)
-    watch = guard()
-    trainer.told = watch.told = arguments
-    trainer.add_callback(watch)
+    trainer.job = job
+    trainer.add_callback(guard(job))
     trainer.add_callback(Steps())
     return trainer
 
 
-def steps_done(out: str) -> tuple[int, int] | None:
+def steps_done(job: TrainingJob) -> tuple[int, int] | None:
     """(steps done, all steps) of a training under way; None before its first step."""
     try:
-        done, total = Path(out + ".progress").read_text().split()
+        done, total = job.beside(".progress").read_text().split()
     except (FileNotFoundError, ValueError):
         return None
     return int(done), int(total)
 
 
-def last_checkpoint(arguments: dict[str, Any]) -> str | None:
+def last_checkpoint(job: TrainingJob) -> str | None:
     """The last whole checkpoint that an interrupted training left, if there is one.
 
     The first worker's last file is the trainer's state; each worker writes its random state.
     """
-    folder = Path(arguments["out"] + ".checkpoints")
+    folder = job.beside(".checkpoints")
     whole = [
         path.parent
         for path in folder.glob("checkpoint-*/trainer_state.json")
-        if len(list(path.parent.glob("rng_state*.pth"))) >= arguments["workers"]
+        if len(list(path.parent.glob("rng_state*.pth"))) >= job.section.workers
     ]
     found = sorted(whole, key=lambda path: int(path.name.partition("-")[2]))
     return str(found[-1]) if found else None
@@ -176,12 +177,12 @@ def resumable(trainer_class: Any) -> Any:
     return Resumable
 
 
-def weights_dtype(arguments: dict[str, Any]) -> str:
+def weights_dtype(job: TrainingJob) -> str:
     """How weights are loaded to be trained: as stored with bf16, else with full precision.
 
     AdamW on half-precision weights loses its small squared gradients.
     """
-    return "auto" if arguments["bf16"] else "float32"
+    return "auto" if job.section.bf16 else "float32"
 
 
 def save_trained(model: Any, processor: Any, out: Path) -> None:
@@ -195,9 +196,9 @@ def merged(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
-def adapt(model: Any, arguments: dict[str, Any]) -> Any:
-    """Put LoRA adapters into `model` (in place) where the section asks for them."""
-    config = lora(arguments)
+def adapt(model: Any, job: TrainingJob) -> Any:
+    """Put LoRA adapters into `model` (in place) where the job asks for them."""
+    config = lora(job)
     if config is None:
         return model
     from peft import get_peft_model
@@ -205,13 +206,13 @@ def adapt(model: Any, arguments: dict[str, Any]) -> Any:
     return get_peft_model(model, config)
 
 
-def lora(arguments: dict[str, Any]) -> Any:
-    """The LoRA configuration of an optimiser section, or None where all weights are trained."""
-    if not arguments["lora_rank"]:
+def lora(job: TrainingJob) -> Any:
+    """The LoRA configuration of a job, or None where all weights are trained."""
+    rank = job.section.lora_rank
+    if not rank:
         return None
     from peft import LoraConfig
 
-    rank = arguments["lora_rank"]
     return LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )

@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.caveats import at_chance
 from engine.config.training import Grpo, RewardWeights
-from engine.prompts import answer_prompt
 from engine.records import Model, Preference, Triplet, unique
 from engine.shards import replace_file
 from engine.trainer import first_use, write_training_set
@@ -24,6 +22,7 @@ from engine.vlm.protocol import Sampling
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.examine import ask_arms, examine
+from pipelines.jobs import job_of
 from pipelines.record import (
     fresh_triplets,
     kept_triplets,
@@ -32,8 +31,8 @@ from pipelines.record import (
     validation_questions,
 )
 from pipelines.training.composite_reward import divided
-from pipelines.training.grpo import train_grpo
-from pipelines.training.launch import rows_per_step, train_on_cluster, training_arguments
+from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
+from pipelines.training.launch import rows_per_step, train_on_cluster
 
 
 def divided_rows(
@@ -80,25 +79,15 @@ def rewards_of(section: Grpo, judge: Model) -> RewardWeights:
 
 def fit_policy(
     context: Context, stage: Stage, start: Model, judge: Model, rows: list[Triplet]
-) -> dict[str, Any]:
-    """GRPO of `start` on the questions of `rows`: weights in the stage's folder, figures back."""
+) -> GrpoResult:
+    """GRPO of `start` on the questions of `rows`: weights in the stage's folder."""
     config = context.config
-    style = config.evaluate.style
-    questions = [
-        {
-            "image_id": row.image_id,
-            "prompt": answer_prompt(config.generator.prompts, row.question, row.options, style),
-            "question": row.question,
-            "options": list(row.options),
-            "gold": row.answer,
-        }
-        for row in rows
-    ]
+    questions = questions_of(rows, config.generator.prompts, config.evaluate.style)
     used = {row.image_id: context.pixels[row.image_id] for row in rows}
     write_training_set(stage.folder / "data", used, questions)
     section = config.grpo.model_copy(update={"reward": rewards_of(config.grpo, judge)})
-    arguments = training_arguments(context, stage, section, start)
-    return train_on_cluster(context, train_grpo, arguments | {"judge": context.path_of(judge)})
+    job = job_of(GrpoJob, context, stage, section, start, judge=context.path_of(judge))
+    return train_on_cluster(train_grpo, job, context.display.advance)
 
 
 def validation_accuracy(context: Context, stage: Stage, start: Model) -> dict[str, float]:
@@ -128,8 +117,8 @@ def grpo(context: Context, stage: Stage) -> None:
         context.display.warn(f"grpo, round {stage.round}: no questions, so it is left out")
         stage.metrics |= {"skipped": "no questions"}
         return
-    metrics = fit_policy(context, stage, start, judge, rows)
-    metrics |= validation_accuracy(context, stage, start)
+    result = fit_policy(context, stage, start, judge, rows)
+    metrics = result.to_dict() | validation_accuracy(context, stage, start)
     lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
     stage.metrics |= metrics | {
         "rows": len(rows),
@@ -141,10 +130,10 @@ def grpo(context: Context, stage: Stage) -> None:
             f"GRPO lost {100 * lost:.1f} points on validation: SFT stays the policy"
         )
         return
-    use = first_use(len(rows), rows_per_step(section) // section.group, metrics["steps"])
+    use = first_use(len(rows), rows_per_step(section) // section.group, result.steps)
     rewarded_by = [judge] if rewards_of(section, judge).judge else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
     folder = stage.folder / "weights"
     context.add_model(
-        stage, "policy", folder, start, json.dumps(metrics), consumed, metrics["steps"], use
+        stage, "policy", folder, start, json.dumps(metrics), consumed, result.steps, use
     )

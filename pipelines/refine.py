@@ -28,23 +28,29 @@ def refine(context: Context, stage: Stage) -> None:
         return
     section = context.config.reward
     everything = context.rows(Preference) + pairs
-    metrics, learned = fit_judge(context, stage, current, everything, section.refine_epochs, made)
-    before, after = metrics["auc_before"], metrics["auc"]
-    # An AUC that could not be measured accepts nothing.
-    accepted = None not in (before, after) and after >= before - section.tolerance
+    result, learned = fit_judge(context, stage, current, everything, section.refine_epochs, made)
+    before, after = result.before, result.after
+    assert before is not None  # a judge is refined
+    accepted = no_worse(before.auc, after.auc, section.tolerance)
     stage.metrics = {
-        "auc_before": before,
-        "auc_after": after if accepted else before,
-        "auc_refined": after,
-        "pairwise_before": metrics["pairwise_before"],
-        "pairwise": metrics["pairwise"],
+        "auc_before": before.auc,
+        "auc_after": after.auc if accepted else before.auc,
+        "auc_refined": after.auc,
+        "pairwise_before": before.pairwise,
+        "pairwise": after.pairwise,
         "pairs": len(pairs),
         "accepted": accepted,
     }
     if accepted:
+        metrics = result.to_dict()
         for line in of_judge(metrics):
             context.display.warn(line)
         add_judge(context, stage, current, metrics, learned)
+
+
+def no_worse(before: float | None, after: float | None, tolerance: float) -> bool:
+    """Whether an AUC fell by no more than `tolerance`; one that was not measured is worse."""
+    return before is not None and after is not None and after >= before - tolerance
 
 
 def expert_of_new_rows(context: Context) -> Expert | None:

@@ -16,11 +16,13 @@ from engine.caveats import of_judge
 from engine.errors import TriptychError
 from engine.records import Model, Preference, Triplet
 from engine.statistics import auc
-from engine.trainer import first_use, write_training_set
+from engine.trainer import first_use
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.training.launch import rows_per_step, train_on_cluster, training_arguments
-from reward_model.training import pair_rows, train_and_measure
+from pipelines.jobs import job_of
+from pipelines.training.launch import rows_per_step, train_on_cluster
+from reward_model.model import JudgeSettings
+from reward_model.training import JudgeJob, JudgeResult, train_and_measure, write_pairs
 
 
 def fit_judge(
@@ -30,37 +32,28 @@ def fit_judge(
     preferences: list[Preference],
     epochs: float,
     made: Sequence[Triplet] = (),
-) -> tuple[dict[str, Any], list[Preference]]:
-    """Train from `start` on all pairs that are not frozen; returns (metrics, pairs trained on).
+) -> tuple[JudgeResult, list[Preference]]:
+    """Train from `start` on all pairs that are not frozen; returns (result, pairs trained on).
 
     `made` are rows of this stage that pairs refer to and that are not committed yet.
     """
-    config = context.config
-    triplets = {t.id: t for t in [*context.rows(Triplet), *made]}
     frozen = [p for p in context.rows(Preference, "prefer") if p.holdout]
     learned = [p for p in preferences if not p.holdout]
-    prompts = config.generator.prompts
-    for folder, pairs in (("data", learned), ("holdout", frozen)):
-        used = {p.image_id: context.pixels[p.image_id] for p in pairs}
-        write_training_set(stage.folder / folder, used, pair_rows(pairs, triplets, prompts))
-    section = config.reward
     if not learned or not frozen:
         raise TriptychError(
             f"{stage.name}: {len(learned)} pairs to learn and {len(frozen)} frozen; "
             "raise expert.pairs or expert.preference_images"
         )
-    arguments = training_arguments(context, stage, section, start) | {
-        "epochs": epochs,
-        "holdout": str((stage.folder / "holdout").resolve()),
-        "settings": {
-            "criteria": section.criteria,
-            "prompts": prompts,
-            "max_pixels": config.max_pixels,
-            "calibration": [1.0, 0.0],
-        },
-    }
-    metrics = train_on_cluster(context, train_and_measure, arguments)
-    return metrics, learned
+    config, pixels = context.config, context.pixels
+    triplets = {t.id: t for t in [*context.rows(Triplet), *made]}
+    prompts, holdout = config.generator.prompts, (stage.folder / "holdout").resolve()
+    write_pairs(stage.folder / "data", learned, triplets, pixels, prompts)
+    write_pairs(holdout, frozen, triplets, pixels, prompts)
+    section = config.reward.model_copy(update={"epochs": epochs})
+    criteria = {str(name): weight for name, weight in section.criteria.items()}
+    settings = JudgeSettings(criteria=criteria, prompts=prompts, max_pixels=config.max_pixels)
+    job = job_of(JudgeJob, context, stage, section, start, holdout=holdout, settings=settings)
+    return train_on_cluster(train_and_measure, job, context.display.advance), learned
 
 
 def add_judge(
@@ -89,8 +82,8 @@ def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
     start = backbone(context)
     preferences = context.rows(Preference, "prefer")
-    metrics, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
-    metrics["confidence_auc"] = confidence_auc(context, preferences)
+    result, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
+    metrics = result.to_dict() | {"confidence_auc": confidence_auc(context, preferences)}
     stage.metrics = metrics
     for line in of_judge(metrics):
         context.display.warn(line)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 from engine.errors import TriptychError
+from engine.job import TrainingJob
 from engine.records import Model, Task, Triplet
 from engine.trainer import first_use, write_training_set
 from engine.workspace import Stage
 from pipelines.context import Context
+from pipelines.jobs import job_of
 from pipelines.record import fresh_triplets, kept_triplets, seed_triplets
-from pipelines.training.launch import rows_per_step, train_on_cluster, training_arguments
+from pipelines.training.launch import rows_per_step, train_on_cluster
 from pipelines.training.sft import train_sft, turns_of
 
 
@@ -28,14 +30,13 @@ def fine_tune(
     turns = turns_of(triplets, tasks, config.generator.prompts, style, ask_share, config.seed)
     used = {turn["image_id"]: context.pixels[turn["image_id"]] for turn in turns}
     write_training_set(stage.folder / "data", used, turns)
-    arguments = training_arguments(context, stage, config.sft, model)
-    metrics = train_on_cluster(context, train_sft, arguments)
-    stage.metrics = metrics | {"rows": len(triplets), "turns": len(turns)}
+    job = job_of(TrainingJob, context, stage, config.sft, model)
+    result = train_on_cluster(train_sft, job, context.display.advance)
+    stage.metrics = result.to_dict() | {"rows": len(triplets), "turns": len(turns)}
     folder = stage.folder / "weights"
-    use = first_use(len(turns), rows_per_step(config.sft), metrics["steps"])
-    context.add_model(
-        stage, role, folder, model, json.dumps(metrics), triplets, metrics["steps"], use
-    )
+    use = first_use(len(turns), rows_per_step(config.sft), result.steps)
+    metrics = json.dumps(result.to_dict())
+    context.add_model(stage, role, folder, model, metrics, triplets, result.steps, use)
 
 
 def sft(context: Context, stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,28 @@ from reward_model.calibration import fit_platt
 from reward_model.scoring import Judge
 
 
-def measure(judge: Judge, data: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What frozen pairs say of a judge; an AUC and its 95 % interval are None without such a pair.
+
+    `unscored` of the `n_holdout` pairs have no finite score; `calibration` is Platt's slope and
+    offset, by which a score is the probability that an expert accepts.
+    """
+
+    pairwise: float
+    auc: float | None
+    auc_low: float | None
+    auc_high: float | None
+    n_holdout: int
+    unscored: int
+    calibration: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it."""
+        return asdict(self) | {"calibration": list(self.calibration)}
+
+
+def measure(judge: Judge, data: Path) -> Measurement:
     """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
 
     AUC is of the overall score on factuality pairs: chosen rows against rejected ones, with a 95 %
@@ -40,20 +62,24 @@ def measure(judge: Judge, data: Path) -> dict[str, Any]:
     own = scores[np.arange(2 * n), np.tile(place, 2)]
     facts = np.tile((place == 0) & scored, 2)
     overall, accepted = judge.overall(scores)[facts], np.repeat([True, False], n)[facts]
-    slope, offset = fit_platt(overall, accepted)
-    return {
-        "pairwise": round(float((scored & (own[:n] > own[n:])).mean()), 4),
-        **_area(overall, accepted, np.tile([r["image_id"] for r in rows], 2)[facts]),
-        "n_holdout": n,
-        "unscored": int(n - scored.sum()),
-        "calibration": [slope, offset],
-    }
+    images_of_facts = np.tile([r["image_id"] for r in rows], 2)[facts]
+    area, low, high = _area(overall, accepted, images_of_facts)
+    return Measurement(
+        pairwise=round(float((scored & (own[:n] > own[n:])).mean()), 4),
+        auc=area,
+        auc_low=low,
+        auc_high=high,
+        n_holdout=n,
+        unscored=int(n - scored.sum()),
+        calibration=fit_platt(overall, accepted),
+    )
 
 
-def _area(scores: np.ndarray, accepted: np.ndarray, images: np.ndarray) -> dict[str, Any]:
-    """The AUC and its interval; None for each where there are no pairs."""
+def _area(
+    scores: np.ndarray, accepted: np.ndarray, images: np.ndarray
+) -> tuple[float | None, float | None, float | None]:
+    """(AUC, lower and upper bound of its interval); None for each where there are no pairs."""
     if not scores.size:
-        return dict.fromkeys(("auc", "auc_low", "auc_high"))
+        return None, None, None
     low, high = auc_interval(scores, accepted, images, seed=0)
-    figures = {"auc": auc(scores, accepted), "auc_low": low, "auc_high": high}
-    return {name: round(value, 4) for name, value in figures.items()}
+    return round(auc(scores, accepted), 4), round(low, 4), round(high, 4)

@@ -8,6 +8,7 @@ the log-odds of "yes". With readout `head` the heads start at random (MedGR2's s
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,30 @@ from reward_model.criteria import CRITERIA
 
 HEADS = "heads.safetensors"
 SETTINGS = "judge.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSettings:
+    """What a judge is used with, which is saved beside its weights.
+
+    `criteria` are the weights of the overall score, `prompts` the prompt set, `max_pixels` the
+    pixel budget (width x height), `calibration` Platt's slope and offset.
+    """
+
+    criteria: dict[str, float]
+    prompts: str
+    max_pixels: int
+    calibration: tuple[float, float] = (1.0, 0.0)
+
+    def save(self, folder: Path) -> None:
+        """Write them into a judge's folder."""
+        (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> JudgeSettings:
+        """Read them from a judge's folder."""
+        values = json.loads((folder / SETTINGS).read_text())
+        return cls(**values | {"calibration": tuple(values["calibration"])})
 
 
 class RewardModel(nn.Module):
@@ -35,12 +60,12 @@ class RewardModel(nn.Module):
         hidden = self.backbone.model(**inputs)[0]
         return self.heads(hidden[:, -1].to(self.heads.weight.dtype))
 
-    def save(self, folder: Path, settings: dict[str, Any]) -> None:
+    def save(self, folder: Path, settings: JudgeSettings) -> None:
         """Write backbone, heads and settings; the folder is a model for `folder_id` too."""
         self.backbone.save_pretrained(folder)
         heads = {"weight": self.heads.weight.detach(), "bias": self.heads.bias.detach()}
         save_file({k: v.contiguous() for k, v in heads.items()}, folder / HEADS)
-        (folder / SETTINGS).write_text(json.dumps(settings, indent=1))
+        settings.save(folder)
 
 
 def _token_heads(backbone: Any, tokenizer: Any) -> nn.Linear:
@@ -73,8 +98,3 @@ def load_reward_model(
         nn.init.normal_(heads.weight, std=0.02)
         nn.init.zeros_(heads.bias)
     return RewardModel(backbone, heads), processor
-
-
-def load_settings(model: str) -> dict[str, Any]:
-    """Criterion weights, prompt set, pixel budget and calibration saved with a judge."""
-    return dict(json.loads((Path(model) / SETTINGS).read_text()))

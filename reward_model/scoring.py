@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -29,13 +30,13 @@ class Judge:
     def __init__(self, model: str, judge_id: str, threads: int | None = None) -> None:
         import torch
 
-        from reward_model.model import load_reward_model, load_settings
+        from reward_model.model import JudgeSettings, load_reward_model
 
         if threads:
             torch.set_num_threads(threads)
         self.id = judge_id
         self.parts = Parts("judge")
-        self.settings = load_settings(model)
+        self.settings = JudgeSettings.load(Path(model))
         self.model, self.processor = load_reward_model(model)
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -50,7 +51,7 @@ class Judge:
     def _scores(self, part: Sequence[Request]) -> list[np.ndarray]:
         import torch
 
-        inputs, problems = sift(self.processor, part, self.settings["max_pixels"])
+        inputs, problems = sift(self.processor, part, self.settings.max_pixels)
         found = np.full((len(part), len(CRITERIA)), np.nan)
         if inputs is not None:
             with torch.no_grad():
@@ -60,15 +61,15 @@ class Judge:
 
     def overall(self, scores: np.ndarray) -> np.ndarray:
         """(N,) weighted mean of the criteria's logits."""
-        weights = np.array([self.settings["criteria"].get(c, 0.0) for c in CRITERIA])
+        weights = np.array([self.settings.criteria.get(c, 0.0) for c in CRITERIA])
         return np.asarray(scores @ weights / weights.sum())
 
     def judge(self, triplets: Sequence[Triplet], pngs: Mapping[str, bytes]) -> list[Judgement]:
         """One judgement a triplet; none for a triplet whose score is not finite."""
-        prompts = self.settings["prompts"]
+        prompts = self.settings.prompts
         scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
         overall = self.overall(scores)
-        slope, offset = self.settings["calibration"]
+        slope, offset = self.settings.calibration
         accepted = probability(overall, slope, offset)
         sound = np.isfinite(np.column_stack([scores, overall, accepted])).all(1)
         return [

@@ -8,13 +8,15 @@ Tiers: mean squared error of the score against the row's tier, scaled to [-1, 1]
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import logsigmoid
 
+from engine.config.reward import Reward
+from engine.job import TrainingJob, TrainingResult
 from engine.prompts import judge_prompt
 from engine.records import Preference, Triplet
 from engine.trainer import (
@@ -27,15 +29,50 @@ from engine.trainer import (
     resumable,
     watched,
     weights_dtype,
+    write_training_set,
 )
 from engine.vlm.inputs import encode
 from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA
-from reward_model.measure import measure
-from reward_model.model import load_reward_model
+from reward_model.measure import Measurement, measure
+from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.scoring import Judge
 
 CENTRE = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeJob(TrainingJob):
+    """The training of a judge, from a judge or from a backbone.
+
+    Both `data` and `holdout`, the frozen pairs, are folders of `write_pairs`. The settings are
+    saved with the judge; its calibration takes the place of theirs.
+    """
+
+    section: Reward
+    holdout: Path
+    settings: JudgeSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeResult:
+    """A training's result, and what frozen pairs say of the judge `before` and `after` it.
+
+    `before` is None where it started from no judge.
+    """
+
+    training: TrainingResult
+    before: Measurement | None
+    after: Measurement
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it: figures of before the training end in `_before`."""
+        before = self.before.to_dict() if self.before else {}
+        return (
+            self.training.to_dict()
+            | {f"{name}_before": value for name, value in before.items()}
+            | self.after.to_dict()
+        )
 
 
 def pair_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
@@ -68,23 +105,18 @@ class PairCollator:
         }
 
 
-def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop, or a plain call: train from `model` on `data`, write to `out`.
-
-    `data` is a folder of `engine.trainer.write_training_set` whose rows hold the two judge
-    prompts of each pair. Returns the final loss and the number of steps.
-    """
+def train_judge(job: JudgeJob) -> TrainingResult:
+    """Train from the job's model on its data, and write the judge to its `out`."""
     from transformers import Trainer
 
-    prepare(arguments)
-    dtype = weights_dtype(arguments)
-    model, processor = load_reward_model(arguments["model"], arguments["readout"], dtype)
+    prepare(job.seed, job.threads)
+    model, processor = load_reward_model(job.model, job.section.readout, weights_dtype(job))
     embeddings = model.backbone.get_input_embeddings().weight
     output = model.backbone.get_output_embeddings().weight
     if output is not embeddings:
         output.requires_grad_(False)  # the heads are read in its place
-    adapted = adapt(model.backbone, arguments)
-    images, rows = read_training_set(Path(arguments["data"]))
+    adapted = adapt(model.backbone, job)
+    images, rows = read_training_set(job.data)
 
     class PairTrainer(Trainer):
         def compute_loss(  # type: ignore[override]
@@ -92,7 +124,7 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
         ) -> Any:
             criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
             scores = model(**inputs).gather(1, criterion[:, None])[:, 0]
-            if arguments["objective"] == "tiers":
+            if job.section.objective == "tiers":
                 loss = tier_loss(scores, tiers)
             else:
                 half = len(scores) // 2
@@ -101,17 +133,16 @@ def train_judge(arguments: dict[str, Any]) -> dict[str, Any]:
 
     trainer = resumable(PairTrainer)(
         model=model,
-        args=arguments_of(arguments),
+        args=arguments_of(job),
         train_dataset=rows,
-        data_collator=PairCollator(processor, images, arguments["max_pixels"]),
+        data_collator=PairCollator(processor, images, job.max_pixels),
     )
-    result = watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
+    result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
-        out = Path(arguments["out"])
         model.backbone = merged(adapted)
-        model.save(out, arguments["settings"])
-        processor.save_pretrained(out)
-    return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
+        model.save(job.out, job.settings)
+        processor.save_pretrained(job.out)
+    return TrainingResult(loss=round(result.training_loss, 4), steps=trainer.state.global_step)
 
 
 def pair_rows(
@@ -135,23 +166,32 @@ def pair_rows(
     ]
 
 
-def train_and_measure(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop: train the judge, measure it (and its start) on frozen pairs, calibrate.
+def write_pairs(
+    folder: Path,
+    preferences: list[Preference],
+    triplets: dict[str, Triplet],
+    pixels: Mapping[str, bytes],
+    prompts: str,
+) -> None:
+    """Preferences as a training set; triplets and PNG bytes are given by their ids."""
+    used = {p.image_id: pixels[p.image_id] for p in preferences}
+    write_training_set(folder, used, pair_rows(preferences, triplets, prompts))
 
-    All workers train; the first, which writes the weights, does the rest.
+
+def train_and_measure(job: JudgeJob) -> JudgeResult | None:
+    """Train the judge, measure it (and the judge it started from) on frozen pairs, calibrate it.
+
+    All of Ray Train's workers train; the first, which writes the weights, does the rest. The others
+    return None.
     """
     from torch import distributed
 
-    from reward_model.model import HEADS, SETTINGS
-
-    result = train_judge(arguments)
+    result = train_judge(job)
     if distributed.is_initialized() and distributed.get_rank() > 0:
-        return result
-    out, holdout = Path(arguments["out"]), Path(arguments["holdout"])
-    if (Path(arguments["model"]) / HEADS).exists():
-        start = Judge(arguments["model"], "start", arguments["threads"])
-        result |= {f"{k}_before": v for k, v in measure(start, holdout).items()}
-    result |= measure(Judge(arguments["out"], "new", arguments["threads"]), holdout)
-    settings = arguments["settings"] | {"calibration": result["calibration"]}
-    (out / SETTINGS).write_text(json.dumps(settings, indent=1))
-    return result
+        return None
+    before = None
+    if (Path(job.model) / HEADS).exists():
+        before = measure(Judge(job.model, "start", job.threads), job.holdout)
+    after = measure(Judge(str(job.out), "new", job.threads), job.holdout)
+    replace(job.settings, calibration=after.calibration).save(job.out)
+    return JudgeResult(training=result, before=before, after=after)

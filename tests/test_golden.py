@@ -44,6 +44,7 @@ from pipelines.commands.review import _review
 from pipelines.commands.withdraw import withdraw
 from pipelines.evaluation.examination import marked
 from reward_model.experts.simulated import expert_row
+from reward_model.model import JudgeSettings
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
 from reward_model.scoring import Judge
 from reward_model.threshold import decide
@@ -84,7 +85,8 @@ class Silent(Judge):
 
     def __init__(self) -> None:
         self.id = "judge"
-        self.settings = {"criteria": {"factuality": 1}, "prompts": "compact", "calibration": [1, 0]}
+        criteria = {"factuality": 1.0}
+        self.settings = JudgeSettings(criteria=criteria, prompts="compact", max_pixels=2**20)
 
     def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
         return np.zeros((len(requests), 3))

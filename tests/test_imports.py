@@ -89,6 +89,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
+def test_no_training_sees_what_its_stage_runs_in() -> None:
+    files = sorted((ROOT / "pipelines" / "training").glob("*.py"))
+    assert files
+    known = {"pipelines.context", "pipelines.jobs"}
+    assert [name_of(path) for path in files if modules_of(path, known)] == []
+
+
 def undocumented() -> Iterator[str]:
     for path in FILES:
         for node in tree_of(path).body:

@@ -1,4 +1,4 @@
-"""What all sections of a configuration are: strict, with finite numbers, some of several kinds."""
+"""What all sections of a configuration are: strict, frozen, of finite numbers, some of kinds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 class Section(BaseModel):
     """A section of a configuration: unknown keys and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 Share = Annotated[float, Field(ge=0)]

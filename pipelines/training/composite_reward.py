@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
+from engine.config.training import RewardWeights
 from engine.errors import TriptychError
 from engine.prompts import judge_prompt
 from engine.vlm.protocol import Request
@@ -66,21 +67,23 @@ class Reward:
         for text, image, question, opts in zip(texts, image_ids, questions, options):
             parsed = parse_completion(text, opts)
             prompt = judge_prompt(
-                self.judge.settings["prompts"], question, opts, parsed.rationale, parsed.answer
+                self.judge.settings.prompts, question, opts, parsed.rationale, parsed.answer
             )
             requests.append(Request(self.images[image], prompt))
         return self.judge.overall(self.judge.scores(requests))
 
 
-def reward_parts(arguments: dict[str, Any], images: dict[str, bytes]) -> list[Reward]:
-    """The parts that have a weight, the verified one first. The judge is loaded where it has."""
-    weights = arguments["reward"]
+def reward_parts(
+    weights: RewardWeights, judge: str, images: dict[str, bytes], threads: int
+) -> list[Reward]:
+    """The parts that have a weight, the verified one first.
+
+    The judge is loaded from its folder where it has a weight; `images` are PNG bytes by id.
+    """
     parts = [Reward(VERIFIED)]
-    if weights["judge"]:
-        parts.append(
-            Reward("judge", Judge(arguments["judge"], "grpo", arguments["threads"]), images)
-        )
-    if weights["format"]:
+    if weights.judge:
+        parts.append(Reward("judge", Judge(judge, "grpo", threads), images))
+    if weights.format:
         parts.append(Reward("format"))
     return parts
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from engine.config.training import Grpo
+from engine.job import TrainingJob
+from engine.prompts import answer_prompt
+from engine.records import Triplet
 from engine.trainer import (
     common_arguments,
     last_checkpoint,
@@ -44,8 +48,49 @@ PINNED: dict[str, Any] = {
 }
 
 
-def grpo_trainer(arguments: dict[str, Any], parts: list[Any]) -> Any:
-    """TRL's trainer of `model` on `data`; `parts` are named as their weights are, correct first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoJob(TrainingJob):
+    """The GRPO of a policy; `judge` is the folder of the judge that rewards it."""
+
+    section: Grpo
+    judge: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoResult:
+    """The steps taken, their mean rewards, and those of their first and last quarter.
+
+    `teaching` is the mean share of groups whose verified answers differ. A quarter without steps
+    has None, and so has a training.
+    """
+
+    steps: int
+    reward_first: float | None
+    reward: float | None
+    rewards: tuple[float, ...]
+    teaching: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it."""
+        return asdict(self) | {"rewards": list(self.rewards)}
+
+
+def questions_of(triplets: list[Triplet], prompts: str, style: str) -> list[dict[str, Any]]:
+    """Rows of GRPO's training set: each question as a prompt in `style`, and its right answer."""
+    return [
+        {
+            "image_id": row.image_id,
+            "prompt": answer_prompt(prompts, row.question, row.options, style),
+            "question": row.question,
+            "options": list(row.options),
+            "gold": row.answer,
+        }
+        for row in triplets
+    ]
+
+
+def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
+    """TRL's trainer of a job; `parts` are named as their weights are, the verified one first.
 
     A step takes `batch` completions: `batch / group` questions with `group` completions each.
     """
@@ -53,45 +98,44 @@ def grpo_trainer(arguments: dict[str, Any], parts: list[Any]) -> Any:
 
     from engine.vlm.transformers import load_model, load_processor, vision_token_ids
 
-    prepare(arguments)
-    model = load_model(arguments["model"], weights_dtype(arguments))
-    processor = load_processor(arguments["model"])
-    settings = common_arguments(arguments) | PINNED | {"max_steps": arguments["steps"]}
+    prepare(job.seed, job.threads)
+    section, weights = job.section, job.section.reward.model_dump()
+    model = load_model(job.model, weights_dtype(job))
+    processor = load_processor(job.model)
+    settings = common_arguments(job) | PINNED | {"max_steps": section.steps}
     return verified(resumable(GRPOTrainer))(
         model=model,
         reward_funcs=parts,
         args=GRPOConfig(
             **settings,
-            reward_weights=[arguments["reward"][part.__name__] for part in parts],
-            num_generations=arguments["group"],
-            max_completion_length=arguments["max_tokens"],
-            temperature=arguments["temperature"],
-            beta=arguments["kl"],
+            reward_weights=[weights[part.__name__] for part in parts],
+            num_generations=section.group,
+            max_completion_length=section.max_tokens,
+            temperature=section.temperature,
+            beta=section.kl,
             generation_kwargs={"suppress_tokens": vision_token_ids(model.config)},
-            gradient_checkpointing=arguments["lora_rank"] > 0,
+            gradient_checkpointing=section.lora_rank > 0,
         ),
-        train_dataset=chat_dataset(Path(arguments["data"]), processor, arguments["max_pixels"]),
+        train_dataset=chat_dataset(job.data, processor, job.max_pixels),
         processing_class=processor,
-        peft_config=lora(arguments),
+        peft_config=lora(job),
     )
 
 
-def train_grpo(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop, or a plain call: GRPO of `model` on `data`, weights to `out`.
-
-    Returns the steps taken, the mean reward of their first and last quarter, and that of each.
-    """
-    images, _ = read_training_set(Path(arguments["data"]))
-    trainer = grpo_trainer(arguments, reward_parts(arguments, images))
-    watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
+def train_grpo(job: GrpoJob) -> GrpoResult:
+    """GRPO of the job's model on its data, weights to its `out`."""
+    images, _ = read_training_set(job.data)
+    parts = reward_parts(job.section.reward, job.judge, images, job.threads)
+    trainer = grpo_trainer(job, parts)
+    watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
-        save_trained(trainer.model, trainer.processing_class, Path(arguments["out"]))
+        save_trained(trainer.model, trainer.processing_class, job.out)
     log = [entry for entry in trainer.state.log_history if "composite" in entry]
     first, last = quarters([entry["composite"] for entry in log])
-    return {
-        "steps": trainer.state.global_step,
-        "reward_first": first,
-        "reward": last,
-        "rewards": [round(entry["composite"], 4) for entry in log],
-        "teaching": round(float(np.mean([entry["divided"] for entry in log])), 4) if log else None,
-    }
+    return GrpoResult(
+        steps=trainer.state.global_step,
+        reward_first=first,
+        reward=last,
+        rewards=tuple(round(entry["composite"], 4) for entry in log),
+        teaching=round(float(np.mean([entry["divided"] for entry in log])), 4) if log else None,
+    )

@@ -1,33 +1,14 @@
-"""A training on Ray Train, as a stage starts it: its arguments, its steps in the terminal."""
+"""A training on Ray Train, as a stage starts it, and how far it is."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from engine import cluster
+from engine.cluster import Job, Result
 from engine.config.training import Optimiser
-from engine.records import Model
 from engine.trainer import steps_done
-from engine.workspace import Stage
-from pipelines.context import Context
-
-
-def training_arguments(
-    context: Context, stage: Stage, section: Optimiser, model: Model
-) -> dict[str, Any]:
-    """What every training loop is given; paths are absolute, for workers run elsewhere."""
-    return section.model_dump() | {
-        "stage": stage.name,
-        "section": type(section).__name__.lower(),
-        "model": context.path_of(model),
-        "data": str((stage.folder / "data").resolve()),
-        "out": str((stage.folder / "weights").resolve()),
-        "seed": context.config.seed + stage.round,
-        "threads": context.config.cluster.threads,
-        "max_pixels": context.config.max_pixels,
-    }
 
 
 def rows_per_step(section: Optimiser) -> int:
@@ -36,22 +17,21 @@ def rows_per_step(section: Optimiser) -> int:
 
 
 def train_on_cluster(
-    context: Context, loop: Callable[[dict[str, Any]], dict[str, Any]], arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """Run a training loop on Ray Train, its steps shown in the terminal."""
+    loop: Callable[[Job], Result | None], job: Job, advance: Callable[[int, int, str], None]
+) -> Result:
+    """Run a training loop on Ray Train; `advance` is told (steps done, all steps, "steps")."""
 
     def show() -> None:
         while not ended.wait(0.5):
-            steps = steps_done(arguments["out"])
+            steps = steps_done(job)
             if steps:
-                context.display.advance(*steps, "steps")
+                advance(*steps, "steps")
 
     ended = threading.Event()
     watcher = threading.Thread(target=show, daemon=True)
     watcher.start()
     try:
-        threads = context.config.cluster.threads
-        return cluster.train(loop, arguments, arguments["workers"], threads, arguments["gpus"])
+        return cluster.train(loop, job)
     finally:
         ended.set()
         watcher.join()

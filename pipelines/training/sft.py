@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.answers.parsing import render_completion, render_question
+from engine.job import TrainingJob, TrainingResult
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Task, Triplet
 from engine.trainer import (
@@ -88,27 +89,27 @@ def chat_dataset(data: Path, processor: Any, max_pixels: int) -> Any:
     return dataset
 
 
-def train_sft(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's loop, or a plain call: SFT of `model` on `data`, weights to `out`."""
+def train_sft(job: TrainingJob) -> TrainingResult:
+    """SFT of the job's model on its data, weights to its `out`."""
     from trl import SFTConfig, SFTTrainer
 
     from engine.vlm.transformers import load_model, load_processor
 
-    prepare(arguments)
-    processor = load_processor(arguments["model"])
+    prepare(job.seed, job.threads)
+    processor = load_processor(job.model)
     trainer = resumable(SFTTrainer)(
-        model=load_model(arguments["model"], weights_dtype(arguments)),
+        model=load_model(job.model, weights_dtype(job)),
         args=SFTConfig(
-            **common_arguments(arguments),
+            **common_arguments(job),
             max_length=None,  # truncation would cut image tokens
             completion_only_loss=True,
-            gradient_checkpointing=arguments["lora_rank"] > 0,
+            gradient_checkpointing=job.section.lora_rank > 0,
         ),
-        train_dataset=chat_dataset(Path(arguments["data"]), processor, arguments["max_pixels"]),
+        train_dataset=chat_dataset(job.data, processor, job.max_pixels),
         processing_class=processor,
-        peft_config=lora(arguments),
+        peft_config=lora(job),
     )
-    result = watched(trainer, arguments).train(resume_from_checkpoint=last_checkpoint(arguments))
+    result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
-        save_trained(trainer.model, processor, Path(arguments["out"]))
-    return {"loss": round(result.training_loss, 4), "steps": trainer.state.global_step}
+        save_trained(trainer.model, processor, job.out)
+    return TrainingResult(loss=round(result.training_loss, 4), steps=trainer.state.global_step)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +17,7 @@ from benchmarks import arms, loop
 from benchmarks.loop import OutOfTime, Pieces
 from benchmarks.loop_report import gains_of, report, verdict
 from engine.config import Config, build
+from engine.job import TrainingJob, TrainingResult
 from engine.records import Consumption, Decision, Judgement, Model, Task, Triplet
 from engine.trainer import read_training_set
 from generators import phantoms
@@ -23,6 +25,8 @@ from generators.phantoms import reporter
 from generators.phantoms.oracle import is_true
 from pipelines import grpo
 from pipelines.context import Context
+from pipelines.training.grpo import GrpoJob, GrpoResult
+from pipelines.training.launch import rows_per_step
 from reward_model.experts.simulated import write_rows
 from tests.generators.test_generators import image_of
 
@@ -135,22 +139,33 @@ GRPO_SETTINGS = ("grpo.steps=6", "grpo.batch=4", "grpo.accumulate=2", "grpo.grou
                  "grpo.lr=1e-5", "sft.batch=5", "sft.accumulate=3", "sft.lr=2e-4")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Given:
+    """A training's job, its rows, and the steps that it took."""
+
+    job: TrainingJob
+    rows: list[dict[str, Any]]
+    steps: int
+
+
 @pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
     """What each training was given; the trainers alone are stand-ins, which count their steps."""
-    given: list[dict[str, Any]] = []
+    given: list[Given] = []
 
-    def seen(arguments: dict[str, Any], steps: int) -> dict[str, Any]:
-        data = read_training_set(Path(arguments["data"]))[1]
-        given.append(arguments | {"rows": data, "took": steps})
-        return {"steps": steps}
+    def sft(job: TrainingJob) -> TrainingResult:
+        rows = read_training_set(job.data)[1]
+        steps = math.ceil(len(rows) * job.section.epochs / rows_per_step(job.section))
+        given.append(Given(job, rows, steps))
+        return TrainingResult(loss=1.0, steps=steps)
 
-    def sft(arguments: dict[str, Any]) -> dict[str, Any]:
-        rows = len(read_training_set(Path(arguments["data"]))[1]) * arguments["epochs"]
-        return seen(arguments, -(-rows // (arguments["batch"] * arguments["accumulate"])))
+    def rewarded(loop: Any, job: GrpoJob, advance: Any) -> GrpoResult:
+        steps = job.section.steps
+        given.append(Given(job, read_training_set(job.data)[1], steps))
+        return GrpoResult(steps=steps, reward_first=None, reward=None, rewards=(), teaching=None)
 
     monkeypatch.setattr(arms, "train_sft", sft)
-    monkeypatch.setattr(grpo, "train_on_cluster", lambda _, loop, a: seen(a, a["steps"]))
+    monkeypatch.setattr(grpo, "train_on_cluster", rewarded)
     return given
 
 
@@ -193,6 +208,7 @@ def rounds_context(both: bool = False) -> Context:
         images=lambda: [image],
         pixels={image.id: b"png"},
         path_of=lambda model: model.path,
+        display=SimpleNamespace(advance=None),
         model=lambda role: models[0],
         base=lambda: replace(models[0], id="base", role="base", path="base"),
         rows=read,
@@ -200,15 +216,15 @@ def rounds_context(both: bool = False) -> Context:
     return cast(Context, made)
 
 
-def turns(training: dict[str, Any], answer: str) -> Counter[tuple[str, str, str]]:
+def turns(training: Given, answer: str) -> Counter[tuple[str, str, str]]:
     """How often a training set has each picture, prompt and answer."""
-    return Counter((r["image_id"], r["prompt"], r[answer]) for r in training["rows"])
+    return Counter((r["image_id"], r["prompt"], r[answer]) for r in training.rows)
 
 
 @pytest.mark.parametrize("labels", ["", ", true labels"])
 def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
     tmp_path: Path,
-    trainings: list[dict[str, Any]],
+    trainings: list[Given],
     capsys: pytest.CaptureFixture[str],
     labels: str,
 ) -> None:
@@ -227,12 +243,12 @@ def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
     loop.controls(context, arm, 2, labels, given)
 
     rewarded, *controls = trainings
-    assert [c["lr"] for c in controls] == [2e-4, 1e-5]
+    assert [c.job.section.lr for c in controls] == [2e-4, 1e-5]
     golds = turns(rewarded, "gold")
     assert len(golds) == len(same) == len(rows) - 2 * bool(labels)
     for control in controls:
-        assert control["model"] == rewarded["model"] == "sft2"
-        assert control["took"] == rewarded["took"] == 6
+        assert control.job.model == rewarded.job.model == "sft2"
+        assert control.steps == rewarded.steps == 6
         asked = turns(control, "completion")
         assert {(i, p, f"<answer>{a}</answer>") for i, p, a in golds} == set(asked)
         assert sum(asked.values()) == 6 * 2  # questions of GRPO: 8 rows a step in groups of 4
@@ -252,7 +268,7 @@ def test_beside_grpo_stands_sft_of_the_same_model_rows_and_steps_at_two_rates(
 
 def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_controls(
     tmp_path: Path,
-    trainings: list[dict[str, Any]],
+    trainings: list[Given],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

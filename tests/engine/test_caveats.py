@@ -130,7 +130,7 @@ def measured(tmp_path: Path, scores: dict[str, float], pairs: int) -> dict[str, 
         for n in range(pairs)
     ]
     write_training_set(tmp_path, {f"i{n}": b"" for n in range(pairs)}, rows)
-    return measure(Scores(scores), tmp_path)  # type: ignore[arg-type]
+    return measure(Scores(scores), tmp_path).to_dict()  # type: ignore[arg-type]
 
 
 def test_what_is_measured_of_a_judge_has_its_interval(tmp_path: Path) -> None:

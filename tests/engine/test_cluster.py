@@ -18,7 +18,9 @@ import pytest
 from engine import cluster
 from engine.config import build
 from engine.config.cluster import Cluster
+from engine.config.training import Sft
 from engine.errors import TriptychError
+from engine.job import TrainingJob, TrainingResult
 from engine.lineage.opening import writing
 from engine.private import take_key
 from engine.records import Task, Triplet
@@ -30,6 +32,7 @@ from pipelines.context import Context
 from tests.commands import KEY
 from tests.reward_model.test_select import row
 from tests.round_workspace import make_image
+from tests.training_jobs import job_in
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_more_than_this_machine_has_is_refused_at_once(local_ray: None) -> None:
     with pytest.raises(TriptychError, match="4 GPUs are asked for and Ray has"):
         list(cluster.map_shards(lambda: None, {}, {"a": [{"row": 1}]}, cluster.Places(gpus=4)))
     with pytest.raises(TriptychError, match="3 CPUs are asked for and Ray has 1"):
-        cluster.train(lambda arguments: {}, {"out": "nowhere"}, workers=3)
+        cluster.train(lambda job: job, job_in(Path("nowhere"), Sft(workers=3)))
 
 
 def test_a_worker_that_fails_says_why(local_ray: None) -> None:
@@ -210,12 +213,12 @@ def test_a_worker_that_cannot_load_its_model_says_why(local_ray: None) -> None:
 
 
 def test_a_training_whose_worker_dies_ends_in_one_line(local_ray: None, tmp_path: Path) -> None:
-    def loop(arguments: dict[str, object]) -> dict[str, object]:
+    def loop(job: TrainingJob) -> TrainingResult:
         with (tmp_path / "tried").open("a") as log:
             log.write("x")
         os._exit(1)
 
     with pytest.raises(TriptychError, match=r"training failed: .*worker") as raised:
-        cluster.train(loop, {"out": str(tmp_path / "weights")})
+        cluster.train(loop, job_in(tmp_path, Sft()))
     assert "\n" not in str(raised.value)
     assert (tmp_path / "tried").read_text() == "x"

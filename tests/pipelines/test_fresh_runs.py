@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.config import Config
+from engine.job import TrainingResult
 from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Task, Triplet, content_id
@@ -18,6 +20,8 @@ from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
 from pipelines import generate, ingest, plan, prefer, refine
 from pipelines.context import Context, run_stage
+from reward_model.measure import Measurement
+from reward_model.training import JudgeResult
 from tests.conftest import ROOT, triptych
 from tests.lineage_workspace import commit, make_judgement, make_model
 
@@ -136,8 +140,14 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
 ) -> None:
     """Where no sample can be right, the expert sets a true row of its own against it."""
     monkeypatch.setattr(generate, "make_proposer", false_premise)
-    kept = {"auc_before": 0.9, "auc": 0.5, "pairwise_before": 0.9, "pairwise": 0.5}
-    monkeypatch.setattr(refine, "fit_judge", lambda *_: (kept, []))
+    before = Measurement(
+        pairwise=0.9, auc=0.9, auc_low=0.8, auc_high=1.0, n_holdout=9, unscored=0,
+        calibration=(1.0, 0.0),
+    )  # fmt: skip
+    worse = JudgeResult(
+        training=TrainingResult(loss=1.0, steps=1), before=before, after=replace(before, auc=0.5)
+    )
+    monkeypatch.setattr(refine, "fit_judge", lambda *_: (worse, []))
     values = {
         "source": {"phantoms": {"MR": 8, "ultrasound": 6}, "size": 64, "split": {"train": 1.0}},
         "generator": {"tasks": 8, "batch": 8},

@@ -8,7 +8,7 @@ so); these start at random.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,23 @@ from safetensors.torch import load_file
 
 from engine.config.reward import Reward
 from engine.records import Triplet
-from engine.trainer import prepare, write_training_set
+from engine.trainer import prepare
 from engine.vlm import tiny
 from generators.phantoms.oracle import is_true
+from reward_model import training
 from reward_model.criteria import CRITERIA
-from reward_model.measure import measure
-from reward_model.model import HEADS, load_reward_model, load_settings
+from reward_model.measure import Measurement, measure
+from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.preferences import derived, prefer
 from reward_model.scoring import Judge
-from reward_model.training import pair_rows, train_and_measure, train_judge
+from reward_model.training import JudgeJob, JudgeResult, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
 from tests.pictures import PNG
+from tests.training_jobs import job_in
 
 QUESTION = "Is there a cyst?"
 MAX_PIXELS = 2**20
-SETTINGS: dict[str, Any] = {
-    "criteria": {"factuality": 1.0},
-    "prompts": "compact",
-    "max_pixels": MAX_PIXELS,
-    "calibration": [1.0, 0.0],
-}
+SETTINGS = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=MAX_PIXELS)
 SEED = 1  # of heads that start near chance: the backbone knows the answer, and others read it
 
 
@@ -46,26 +43,21 @@ class Bench:
     """Pairs of training images and of others, and a judge as every training here starts from."""
 
     folder: Path
-    before: dict[str, Any]
+    before: Measurement
 
-    def arguments(self, out: Path, data: str, **more: Any) -> dict[str, Any]:
+    def job(self, out: Path, data: str, **more: Any) -> JudgeJob:
         section = Reward(batch=16, epochs=3, lr=5e-4, readout="head")
-        return section.model_dump() | {
-            "model": str(tiny.FOLDER),
-            "data": str(self.folder / data),
-            "holdout": str(self.folder / "others"),
-            "out": str(out / "weights"),
-            "seed": SEED,
-            "threads": 1,
-            "max_pixels": MAX_PIXELS,
-            "settings": SETTINGS,
-            **more,
-        }
+        job = job_in(
+            out, section, JudgeJob, data=self.folder / data, seed=SEED, max_pixels=MAX_PIXELS,
+            holdout=self.folder / "others", settings=SETTINGS,
+        )  # fmt: skip
+        return job.with_section(**more)
 
-    def trained(self, out: Path, data: str, **more: Any) -> dict[str, Any]:
+    def trained(self, out: Path, data: str, **more: Any) -> JudgeResult:
         """What training on a set of pairs comes to; the figure before it is told beside it."""
-        found = train_and_measure(self.arguments(out, data, **more))
-        print(f"AUC on 64 other images: {self.before['auc']} before, {found['auc']} after")
+        found = train_and_measure(self.job(out, data, **more))
+        assert found is not None
+        print(f"AUC on 64 other images: {self.before.auc} before, {found.after.auc} after")
         return found
 
 
@@ -83,12 +75,12 @@ def write_pairs(
         chosen, rejected = (wrong, right) if swapped else (right, wrong)
         pairs.append(prefer(chosen, rejected, criterion, "perturbed", "simulated", False))
         rows |= {yes.id: yes, no.id: no}
-    write_training_set(folder, {i.id: PNG[i.id] for i in images}, pair_rows(pairs, rows, "compact"))
+    training.write_pairs(folder, pairs, rows, {i.id: PNG[i.id] for i in images}, "compact")
 
 
 def untrained(folder: Path, readout: str) -> Judge:
     """A judge as `train_judge` makes one before its first step."""
-    prepare({"seed": SEED, "threads": 1})
+    prepare(SEED, threads=1)
     model, processor = load_reward_model(str(tiny.FOLDER), readout, "float32")
     model.save(folder, SETTINGS)
     processor.save_pretrained(folder)
@@ -106,8 +98,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def test_fresh_heads_know_nothing_and_the_words_yes_and_no_do(bench: Bench, tmp_path: Path) -> None:
-    assert 0.3 < bench.before["auc"] < 0.7
-    assert measure(untrained(tmp_path / "token", "token"), bench.folder / "others")["auc"] > 0.8
+    assert 0.3 < bench.before.auc < 0.7
+    assert measure(untrained(tmp_path / "token", "token"), bench.folder / "others").auc > 0.8
 
 
 @pytest.mark.parametrize("objective", ["bradley-terry", "tiers"])
@@ -115,20 +107,22 @@ def test_64_pairs_teach_a_judge_what_holds_on_other_images(
     bench: Bench, tmp_path: Path, objective: str
 ) -> None:
     found = bench.trained(tmp_path, "pairs", objective=objective)
-    assert found["steps"] == 12
-    assert found["auc"] > 0.8 > bench.before["auc"]
-    assert found["pairwise"] > 0.8
-    assert load_settings(str(tmp_path / "weights"))["calibration"] == found["calibration"]
+    assert found.training.steps == 12
+    assert found.before is None
+    assert found.after.auc > 0.8 > bench.before.auc
+    assert found.after.pairwise > 0.8
+    settings = JudgeSettings.load(tmp_path / "weights")
+    assert settings == replace(SETTINGS, calibration=found.after.calibration) != SETTINGS
 
 
 def test_swapped_pairs_teach_the_opposite(bench: Bench, tmp_path: Path) -> None:
     found = bench.trained(tmp_path, "swapped")
-    assert found["auc"] < 0.2 < bench.before["auc"]
-    assert found["pairwise"] < 0.2
+    assert found.after.auc < 0.2 < bench.before.auc
+    assert found.after.pairwise < 0.2
 
 
 def test_a_pair_trains_the_head_of_its_own_criterion(bench: Bench, tmp_path: Path) -> None:
-    train_judge(bench.arguments(tmp_path, "relevance", batch=4))
+    train_judge(bench.job(tmp_path, "relevance", batch=4))
     before, after = (
         load_file(folder / HEADS)["weight"]
         for folder in (bench.folder / "start", tmp_path / "weights")

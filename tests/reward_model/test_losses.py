@@ -17,7 +17,8 @@ from engine.statistics import auc
 from engine.trainer import write_training_set
 from engine.vlm.protocol import Request
 from reward_model.calibration import fit_platt, probability
-from reward_model.measure import measure
+from reward_model.measure import Measurement, measure
+from reward_model.model import JudgeSettings
 from reward_model.preferences import TIERS
 from reward_model.scoring import Judge
 from reward_model.training import CENTRE, pair_loss, tier_loss
@@ -140,13 +141,14 @@ class Known(Judge):
     """A judge whose three logits are the text that it is shown."""
 
     def __init__(self) -> None:
-        self.settings = {"criteria": {"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}}
+        criteria = {"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
+        self.settings = JudgeSettings(criteria=criteria, prompts="compact", max_pixels=2**20)
 
     def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
         return np.array([[float(word) for word in r.text.split()] for r in requests])
 
 
-def measured(folder: Path, pairs: list[tuple[str, str, str]]) -> dict[str, Any]:
+def measured(folder: Path, pairs: list[tuple[str, str, str]]) -> Measurement:
     """What `measure` says of pairs of (criterion, the chosen row's logits, the rejected row's)."""
     rows = [
         {"image_id": "i", "criterion": criterion, "chosen": chosen, "rejected": rejected}
@@ -163,11 +165,11 @@ def test_a_pair_is_ranked_by_its_own_criterion(tmp_path: Path) -> None:
         ("relevance", "-9 -9 1", "9 9 0"),
         ("relevance", "9 9 0", "-9 -9 1"),
     ]
-    assert measured(tmp_path, pairs)["pairwise"] == 0.75
+    assert measured(tmp_path, pairs).pairwise == 0.75
 
 
 def test_a_tie_is_not_a_right_ranking(tmp_path: Path) -> None:
-    assert measured(tmp_path, [("factuality", "1 2 3", "1 0 0")])["pairwise"] == 0
+    assert measured(tmp_path, [("factuality", "1 2 3", "1 0 0")]).pairwise == 0
 
 
 def test_auc_is_of_the_overall_score_on_factuality_pairs_alone(tmp_path: Path) -> None:
@@ -175,16 +177,16 @@ def test_auc_is_of_the_overall_score_on_factuality_pairs_alone(tmp_path: Path) -
     # Overall: chosen 1.2 and 2.0, rejected 1.0 and 1.5; by factuality alone it would be 0.5.
     facts = [("factuality", "0 3 3", "1 1 1"), ("factuality", "2 2 2", "1.5 1.5 1.5")]
     found = measured(tmp_path, wrong_elsewhere + facts)
-    assert found["auc"] == 0.75
-    assert found["n_holdout"] == 4
+    assert found.auc == 0.75
+    assert found.n_holdout == 4
 
 
 def test_chosen_rows_are_the_positives(tmp_path: Path) -> None:
     good = [("factuality", f"{2 + n} 0 0", f"{-n} 0 0") for n in range(4)]
     turned = [(criterion, rejected, chosen) for criterion, chosen, rejected in good]
     right, wrong = measured(tmp_path / "a", good), measured(tmp_path / "b", turned)
-    assert (right["auc"], right["pairwise"]) == (1, 1)
-    assert (wrong["auc"], wrong["pairwise"]) == (0, 0)
+    assert (right.auc, right.pairwise) == (1, 1)
+    assert (wrong.auc, wrong.pairwise) == (0, 0)
 
 
 def test_the_calibration_is_platts_of_the_same_scores(tmp_path: Path) -> None:
@@ -193,8 +195,8 @@ def test_the_calibration_is_platts_of_the_same_scores(tmp_path: Path) -> None:
     scores = 0.6 * np.array([*range(6), *range(-3, 3)], dtype=float)
     chosen = np.repeat([True, False], 6)
     found = measured(tmp_path, noise + facts)
-    assert found["calibration"] == pytest.approx(fit_platt(scores, chosen))
-    assert found["auc"] == round(auc(scores, chosen), 4)
+    assert found.calibration == pytest.approx(fit_platt(scores, chosen))
+    assert found.auc == round(auc(scores, chosen), 4)
 
 
 def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from engine.workspace import Workspace
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context
 from pipelines.refine import pairs_of_round, refine
-from reward_model.model import load_reward_model, load_settings
+from reward_model.model import JudgeSettings, load_reward_model
 from reward_model.preferences import derived, in_holdout, prefer
 from reward_model.refinement import MARGIN
 from reward_model.scoring import Judge
@@ -32,12 +32,7 @@ from tests.pictures import PNG
 
 QUESTION = "Is there a cyst?"
 FROZEN = 0.5  # of the images
-SETTINGS: dict[str, Any] = {
-    "criteria": {"factuality": 1.0},
-    "prompts": "compact",
-    "max_pixels": 2**20,
-    "calibration": [1.0, 0.0],
-}
+SETTINGS = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=2**20)
 QUIET = [
     f"expert.holdout={FROZEN}",
     "expert.error_rate=0",
@@ -56,7 +51,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 def first_judge(workspace: Workspace, readout: str) -> Model:
     """An untrained judge, committed: `token` ranks cysts well, the random heads rank backwards."""
-    prepare({"seed": 0, "threads": 1})
+    prepare(0, threads=1)
     folder = workspace.root / "untrained"
     model, processor = load_reward_model(str(tiny.FOLDER), readout, "float32")
     model.save(folder, SETTINGS)
@@ -121,7 +116,8 @@ def test_a_judge_that_got_better_on_frozen_pairs_takes_over(workspace: Workspace
     newest = context.model("judge")
     assert newest.id != start.id
     assert (newest.parent_id, newest.stage, newest.round) == (start.id, "refine", 1)
-    assert load_settings(context.path_of(newest))["calibration"] != SETTINGS["calibration"]
+    settings = JudgeSettings.load(Path(context.path_of(newest)))
+    assert settings.calibration != SETTINGS.calibration
     learned = {c.row_id for c in workspace.read(Consumption) if c.model_id == newest.id}
     assert learned == {p.id for p in workspace.read(Preference) if not p.holdout}
     assert learned & {p.id for p in workspace.read(Preference, "refine")}

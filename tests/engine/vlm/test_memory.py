@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 
 from engine.config import build, deciding
 from engine.config.backend import Transformers
+from engine.config.training import Sft
 from engine.errors import TriptychError
 from engine.guards import guarded
 from engine.imaging.ingest import to_png
+from engine.job import TrainingJob
 from engine.lineage.opening import writing
 from engine.prompts import answer_prompt, ask_prompt
 from engine.vlm import tiny
@@ -32,6 +34,7 @@ from reward_model.model import load_reward_model
 from reward_model.scoring import Judge
 from reward_model.training import train_judge
 from tests.pipelines.training import test_training as trainings
+from tests.training_jobs import job_in
 
 TASK = {
     "modality": "MR",
@@ -197,7 +200,7 @@ def test_a_judge_scores_the_same_whatever_memory_holds(
     ],
 )
 def test_a_training_without_room_says_which_smaller_batch_goes_on(
-    batch: int, accumulate: int, advice: str
+    batch: int, accumulate: int, advice: str, tmp_path: Path
 ) -> None:
     class Full:
         state = type("State", (), {"global_step": 3})
@@ -206,7 +209,7 @@ def test_a_training_without_room_says_which_smaller_batch_goes_on(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     trainer = guarded(Full)()
-    trainer.told = {"stage": "tune", "section": "sft", "batch": batch, "accumulate": accumulate}
+    trainer.job = job_in(tmp_path, Sft(batch=batch, accumulate=accumulate), stage="tune")
     with pytest.raises(TriptychError, match=r"^tune: out of memory at step 4") as raised:
         trainer.train()
     assert advice in str(raised.value)
@@ -221,16 +224,17 @@ def test_a_training_without_room_says_which_smaller_batch_goes_on(
     ],
 )
 def test_half_the_batch_and_twice_the_accumulation_are_the_same_training(
-    train: Callable[[dict[str, Any]], dict[str, Any]],
-    given: Callable[[Path], dict[str, Any]],
+    train: Callable[[Any], Any],
+    given: Callable[[Path], TrainingJob],
     tmp_path: Path,
 ) -> None:
-    told = given(tmp_path) | {"save_steps": 0}
+    job = given(tmp_path).with_section(save_steps=0)
     weights = []
     for accumulate in (1, 2):
         out = tmp_path / f"out{accumulate}"
-        smaller = {"batch": told["batch"] // accumulate, "accumulate": accumulate}
-        assert train(told | smaller | {"out": str(out)})["steps"] == 4
+        batch = job.section.batch // accumulate
+        smaller = job.with_section(batch=batch, accumulate=accumulate)
+        assert train(replace(smaller, out=out)).steps == 4
         weights.append(load_file(out / "model.safetensors"))
     untrained = load_file(tiny.FOLDER / "model.safetensors")
     moved, apart = (

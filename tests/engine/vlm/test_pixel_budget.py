@@ -39,10 +39,12 @@ from engine.vlm.protocol import Request, Sampling
 from engine.vlm.tiny import FOLDER
 from engine.vlm.transformers import load_processor
 from generators.proposer import Plan, propose
-from pipelines.training.grpo import train_grpo
+from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
+from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
-from reward_model.training import train_judge
+from reward_model.training import JudgeJob, train_judge
+from tests.training_jobs import job_in
 
 BUDGET = 28 * 28 * 30
 TOKENS = 36  # of the budget: sides are rounded to whole patches
@@ -120,18 +122,6 @@ def test_a_picture_fits_the_budget_and_every_processor(model: str, size: tuple[i
     assert image_tokens(processor, inputs) <= TOKENS + 100  # of a strip, a patch is the least
 
 
-def arguments(section: Any, model: str, folder: Path, **more: Any) -> dict[str, Any]:
-    return section.model_dump() | {
-        "model": model,
-        "data": str(folder / "data"),
-        "out": str(folder / "weights"),
-        "seed": 0,
-        "threads": 1,
-        "max_pixels": BUDGET,
-        **more,
-    }
-
-
 QUESTION = "What does <|image_pad|> show, <|vision_start|> or <|im_end|>?"
 PROMPT = answer_prompt("compact", QUESTION, (), "direct")
 
@@ -158,8 +148,8 @@ def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
 ) -> None:
     row = {"image_id": "a", "prompt": PROMPT, "completion": "<answer><|image_pad|></answer>"}
     write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [row] * 2)
-    done = train_sft(arguments(Sft(batch=2, epochs=1), model, tmp_path))
-    assert done["steps"] == 1
+    job = job_in(tmp_path, Sft(batch=2, epochs=1), model=model, max_pixels=BUDGET)
+    assert train_sft(job).steps == 1
     assert 0 < max(seen) <= TOKENS
 
 
@@ -168,14 +158,12 @@ def judge(model: str, tmp_path: Path, seen: list[int]) -> str:
     pair = {"image_id": "a", "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
     pair |= {s: judge_prompt("compact", QUESTION, (), "", s) for s in ("chosen", "rejected")}
     write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [pair] * 2)
-    settings = {
-        "criteria": {"factuality": 1.0},
-        "prompts": "compact",
-        "max_pixels": BUDGET,
-        "calibration": [1.0, 0.0],
-    }
-    given = arguments(Reward(batch=2, epochs=1), model, tmp_path, settings=settings)
-    assert train_judge(given)["steps"] == 1
+    settings = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=BUDGET)
+    job = job_in(
+        tmp_path, Reward(batch=2, epochs=1), JudgeJob, model=model, max_pixels=BUDGET,
+        holdout=tmp_path / "holdout", settings=settings,
+    )  # fmt: skip
+    assert train_judge(job).steps == 1
     assert 0 < max(seen) <= TOKENS
     return str(tmp_path / "weights")
 
@@ -189,7 +177,8 @@ def test_the_judge_and_grpo_read_them_too(
     folder = tmp_path / "grpo"
     write_training_set(folder / "data", {"a": RADIOGRAPH}, [row | {"gold": "a"}])
     section = Grpo(batch=4, group=4, steps=1, max_tokens=4)
-    assert train_grpo(arguments(section, model, folder, judge=judge))["steps"] == 1
+    job = job_in(folder, section, GrpoJob, model=model, max_pixels=BUDGET, judge=judge)
+    assert train_grpo(job).steps == 1
     assert 0 < max(seen) <= TOKENS
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.parsing import render_completion
-from engine.config.training import Grpo
+from engine.config.training import Grpo, RewardWeights
 from engine.prompts import judge_prompt
 from engine.records import Triplet
 from engine.trainer import read_training_set, watched
@@ -22,7 +22,7 @@ from pipelines.training.grpo import PINNED, grpo_trainer, train_grpo
 from reward_model.scoring import Judge
 from tests.pipelines.training.test_training import OPTIONS, QUESTION, grpo
 
-WEIGHTS = {"correct": 1.0, "judge": 0.3, "format": 0.1}
+WEIGHTS = RewardWeights(correct=1.0, judge=0.3, format=0.1)
 ALL_RIGHT, ALL_WRONG, DIVIDED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
 
 
@@ -37,17 +37,16 @@ class Fed:
 
 
 def advantages(
-    folder: Path, right: list[int], judged: list[float], **more: Any
+    folder: Path, right: list[int], judged: list[float]
 ) -> tuple[list[float], dict[str, Any]]:
     """What a GRPO step of whole groups of four makes of parts of the reward, and its log entry."""
-    given_ = grpo(folder) | {"batch": len(right), "steps": 1, "save_steps": 0} | more
-    given_["reward"] = WEIGHTS
+    job = grpo(folder).with_section(batch=len(right), steps=1, save_steps=0, reward=WEIGHTS)
     parts = [
         Fed("correct", [float(r) for r in right]),
         Fed("judge", judged),
         Fed("format", [1.0] * len(right)),
     ]
-    trainer = watched(grpo_trainer(given_, parts), given_)
+    trainer = watched(grpo_trainer(job, parts), job)
     trainer.train()
     return list(trainer._logs["advantages"]), trainer.state.log_history[0]
 
@@ -85,15 +84,16 @@ def test_a_step_logs_the_parts_as_they_were_given(stepped: Any) -> None:
 
 
 def test_without_a_verified_difference_the_weights_stay_as_they_were(tmp_path: Path) -> None:
-    given_ = grpo(tmp_path) | {"batch": 8, "steps": 2, "save_steps": 0, "kl": 0.0, "lr": 1e-2}
-    given_["reward"] = WEIGHTS
+    job = grpo(tmp_path).with_section(
+        batch=8, steps=2, save_steps=0, kl=0.0, lr=1e-2, reward=WEIGHTS
+    )
     rng = np.random.default_rng(0)
     parts = [
         Fed("correct", [*ALL_RIGHT, *ALL_WRONG] * 2),
         Fed("judge", list(rng.random(16))),
         Fed("format", list(rng.integers(0, 2, 16).astype(float))),
     ]
-    trainer = watched(grpo_trainer(given_, parts), given_)
+    trainer = watched(grpo_trainer(job, parts), job)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.train()
     assert all(torch.equal(v, before[k]) for k, v in trainer.model.state_dict().items())
@@ -117,7 +117,7 @@ def test_the_sign_of_an_advantage_is_that_of_the_verified_answer(
     group: list[tuple[bool, float, float]],
 ) -> None:
     rewards = torch.tensor([[float(r), j, f] for r, j, f in group], dtype=torch.float64)
-    weights = torch.tensor(list(WEIGHTS.values()), dtype=torch.float64)
+    weights = torch.tensor([1.0, 0.3, 0.1], dtype=torch.float64)
     total = tempered(rewards, len(group)) @ weights
     advantage = total - total.mean()
     right = rewards[:, 0] == 1
@@ -130,11 +130,10 @@ def test_the_sign_of_an_advantage_is_that_of_the_verified_answer(
 
 def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path) -> None:
     """A real judge: each completion's own image and words, as it scores rows of the same words."""
-    given_ = grpo(tmp_path)
-    given_["reward"] = WEIGHTS
-    images, _ = read_training_set(Path(given_["data"]))
-    correct, judged, form = reward_parts(given_, images)
-    assert [p.__name__ for p in (correct, judged, form)] == list(WEIGHTS)
+    job = grpo(tmp_path)
+    images, _ = read_training_set(job.data)
+    correct, judged, form = reward_parts(WEIGHTS, job.judge, images, 1)
+    assert [p.__name__ for p in (correct, judged, form)] == ["correct", "judge", "format"]
     texts = [
         render_completion("", "yes"),
         render_completion("A cyst is seen.", "no"),
@@ -146,7 +145,7 @@ def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path
         "image_id": ids, "question": [QUESTION] * 4, "options": [OPTIONS] * 4, "gold": ["no"] * 4,
     }  # fmt: skip
     said = judged(texts, **columns)
-    judge = Judge(given_["judge"], "x", 1)
+    judge = Judge(job.judge, "x", 1)
     rows = [
         Triplet(
             id=i, image_id=i, generator_id="", task_id="", prompt_hash="", seed=0, sample=0,
@@ -165,10 +164,9 @@ def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path
 def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given_ = grpo(tmp_path)
-    given_["reward"] = WEIGHTS
-    images, _ = read_training_set(Path(given_["data"]))
-    judged = reward_parts(given_, images)[1]
+    job = grpo(tmp_path)
+    images, _ = read_training_set(job.data)
+    judged = reward_parts(WEIGHTS, job.judge, images, 1)[1]
     asked: list[Any] = []
     scores = Judge.scores
 
@@ -184,16 +182,17 @@ def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
     ]
 
 
-def test_a_judge_without_weight_is_not_loaded(tmp_path: Path) -> None:
-    given_ = grpo(tmp_path) | {"judge": "nowhere", "reward": WEIGHTS | {"judge": 0.0}}
-    assert [p.__name__ for p in reward_parts(given_, {})] == ["correct", "format"]
+def test_a_judge_without_weight_is_not_loaded() -> None:
+    parts = reward_parts(RewardWeights(judge=0.0), "nowhere", {}, 1)
+    assert [p.__name__ for p in parts] == ["correct", "format"]
 
 
 def test_every_step_is_logged_and_the_quarters_share_none(tmp_path: Path) -> None:
-    done = train_grpo(grpo(tmp_path) | {"save_steps": 0})
-    assert len(done["rewards"]) == done["steps"] == 4
-    assert done["reward_first"] == pytest.approx(done["rewards"][0], abs=1e-4)
-    assert done["reward"] == pytest.approx(done["rewards"][-1], abs=1e-4)
-    assert 0 <= done["teaching"] <= 1
+    done = train_grpo(grpo(tmp_path).with_section(save_steps=0))
+    assert len(done.rewards) == done.steps == 4
+    assert done.reward_first == pytest.approx(done.rewards[0], abs=1e-4)
+    assert done.reward == pytest.approx(done.rewards[-1], abs=1e-4)
+    assert done.teaching is not None
+    assert 0 <= done.teaching <= 1
     assert quarters([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0]) == (1.5, 8.0)
     assert quarters([1.0]) == (None, None)

@@ -15,6 +15,7 @@ from engine.vlm.transformers import load_processor
 from pipelines.training.sft import Turn, train_sft, turns_of
 from tests.drawn_workspace import answered, drawn
 from tests.pictures import PNG
+from tests.training_jobs import job_in
 
 IGNORED = -100
 
@@ -39,15 +40,7 @@ def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder, seen = tmp_path_factory.mktemp("sft"), []
     images = {i.id: PNG[i.id] for i in (drawn("MR", 0), drawn("MR", 1))}
     write_training_set(folder / "data", images, turns)
-    section = Sft(batch=len(turns), epochs=1)
-    arguments = section.model_dump() | {
-        "model": str(tiny.FOLDER),
-        "data": str(folder / "data"),
-        "out": str(folder / "weights"),
-        "seed": 0,
-        "threads": 1,
-        "max_pixels": 2**20,
-    }
+    job = job_in(folder, Sft(batch=len(turns), epochs=1))
     compute = trl.SFTTrainer.compute_loss
 
     def watched(trainer: Any, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
@@ -56,7 +49,7 @@ def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trl.SFTTrainer, "compute_loss", watched)
-        assert train_sft(arguments)["steps"] == 1
+        assert train_sft(job).steps == 1
     (only,) = seen
     return dict(only)
 

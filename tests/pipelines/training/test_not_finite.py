@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from engine.config.reward import Reward
 from engine.config.select import Select
 from engine.errors import TriptychError
+from engine.job import TrainingJob
 from engine.records import Task
 from engine.statistics import auc, auc_interval, cluster_bootstrap
 from engine.trainer import arguments_of, resumable, watched, write_training_set
@@ -37,6 +38,7 @@ from tests.pictures import PNG
 from tests.pipelines.training import test_training as trainings
 from tests.reward_model.test_select import judged, opinion, reasons, row
 from tests.round_workspace import make_image
+from tests.training_jobs import job_in
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf]
 no_number = pytest.mark.parametrize("value", NO_NUMBERS)
@@ -190,25 +192,25 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_loss_that_is_no_number_ends_the_training_by_stage_and_step(
-    train: Callable[[dict[str, Any]], dict[str, Any]],
-    given: Callable[[Path], dict[str, Any]],
+    train: Callable[[Any], Any],
+    given: Callable[[Path], TrainingJob],
     stage: str,
     what: str,
     poisoned: Path,
     tmp_path: Path,
 ) -> None:
-    told = given(tmp_path) | {"model": str(poisoned), "stage": stage, "section": "reward"}
+    job = replace(given(tmp_path), model=str(poisoned), stage=stage)
     with pytest.raises(
         TriptychError, match=rf"{stage}: not a finite number at step 1 \({what}"
     ) as e:
-        train(told)
-    assert "lower reward.lr" in str(e.value)
+        train(job)
+    assert f"lower {job.section_name}.lr, which is 0.0005" in str(e.value)
     assert not (tmp_path / "weights").exists()
 
 
 def test_a_rate_that_ruins_the_weights_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match=r"sft: not a finite number at step 1 \(weights"):
-        train_sft(trainings.sft(tmp_path) | {"stage": "sft", "section": "sft", "lr": 1e39})
+        train_sft(replace(trainings.sft(tmp_path).with_section(lr=1e39), stage="sft"))
 
 
 class Root(torch.nn.Module):
@@ -225,9 +227,8 @@ class Root(torch.nn.Module):
 def test_a_gradient_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
     from transformers import Trainer
 
-    told = Reward(batch=1, epochs=1).model_dump()
-    told |= {"out": str(tmp_path / "out"), "seed": 0, "threads": 1, "stage": "reward"}
+    job = job_in(tmp_path, Reward(batch=1, epochs=1), stage="reward")
     rows = [{"x": torch.zeros(1)}] * 2
-    trainer = resumable(Trainer)(model=Root(), args=arguments_of(told), train_dataset=rows)
+    trainer = resumable(Trainer)(model=Root(), args=arguments_of(job), train_dataset=rows)
     with pytest.raises(TriptychError, match=r"reward: not a finite number at step 1 \(gradient"):
-        watched(trainer, told).train()
+        watched(trainer, job).train()

@@ -13,48 +13,38 @@ from safetensors.torch import load_file
 
 from engine.config import MAX_PIXELS
 from engine.config.reward import Reward
-from engine.config.training import Grpo, Optimiser, Sft
+from engine.config.training import Grpo, RewardWeights, Sft
 from engine.imaging.ingest import to_png
+from engine.job import TrainingJob
 from engine.prompts import answer_prompt, judge_prompt
 from engine.trainer import last_checkpoint, rate, write_training_set
 from engine.vlm import tiny
 from generators import phantoms
-from pipelines.training.grpo import train_grpo
+from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
-from reward_model.model import load_reward_model
-from reward_model.training import train_judge
+from reward_model.model import JudgeSettings, load_reward_model
+from reward_model.training import JudgeJob, train_judge
+from tests.training_jobs import job_in
 
 QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
 PROMPT = answer_prompt("compact", QUESTION, OPTIONS, "direct")
-SETTINGS = {
-    "criteria": {"factuality": 1.0},
-    "prompts": "compact",
-    "max_pixels": MAX_PIXELS,
-    "calibration": [1.0, 0.0],
-}
-Train = Callable[[dict[str, Any]], dict[str, Any]]
+SETTINGS = JudgeSettings(
+    criteria={"factuality": 1.0}, prompts="compact", max_pixels=MAX_PIXELS, calibration=(1.0, 0.0)
+)
+Train = Callable[[Any], Any]  # of a kind of job, to its kind of result
 
 
 def said(answer: str) -> str:
     return judge_prompt("compact", QUESTION, OPTIONS, "", answer)
 
 
-def arguments(folder: Path, section: Optimiser, row: dict[str, Any]) -> dict[str, Any]:
-    """Of a training of the tiny model on sixteen rows, a checkpoint after each second step."""
+def write_rows(folder: Path, row: dict[str, Any]) -> None:
+    """A training set of sixteen rows that differ in their pictures."""
     images = {str(n): to_png(phantoms.to_display(phantoms.draw("MR", n, 64))) for n in range(16)}
     write_training_set(folder / "data", images, [{"image_id": i, **row} for i in images])
-    return section.model_dump() | {
-        "model": str(tiny.FOLDER),
-        "data": str(folder / "data"),
-        "out": str(folder / "weights"),
-        "seed": 0,
-        "threads": 1,
-        "max_pixels": MAX_PIXELS,
-        "settings": SETTINGS,
-    }
 
 
-def judge(folder: Path) -> dict[str, Any]:
+def judge(folder: Path) -> JudgeJob:
     row = {
         "chosen": said("no"),
         "rejected": said("yes"),
@@ -62,31 +52,35 @@ def judge(folder: Path) -> dict[str, Any]:
         "tier_chosen": 10.0,
         "tier_rejected": 6.0,
     }
-    return arguments(folder, Reward(batch=4, epochs=1, save_steps=2), row)
+    write_rows(folder, row)
+    section = Reward(batch=4, epochs=1, save_steps=2)
+    return job_in(folder, section, JudgeJob, holdout=folder / "holdout", settings=SETTINGS)
 
 
-def judge_lora(folder: Path) -> dict[str, Any]:
-    return judge(folder) | {"lora_rank": 4}
+def judge_lora(folder: Path) -> JudgeJob:
+    return judge(folder).with_section(lora_rank=4)
 
 
-def sft(folder: Path) -> dict[str, Any]:
-    row = {"prompt": PROMPT, "completion": "<answer>no</answer>"}
-    return arguments(folder, Sft(batch=4, epochs=1, save_steps=2), row)
+def sft(folder: Path) -> TrainingJob:
+    write_rows(folder, {"prompt": PROMPT, "completion": "<answer>no</answer>"})
+    return job_in(folder, Sft(batch=4, epochs=1, save_steps=2))
 
 
-def sft_lora(folder: Path) -> dict[str, Any]:
-    return sft(folder) | {"lora_rank": 4}
+def sft_lora(folder: Path) -> TrainingJob:
+    return sft(folder).with_section(lora_rank=4)
 
 
-def grpo(folder: Path) -> dict[str, Any]:
+def grpo(folder: Path) -> GrpoJob:
     row = {"prompt": PROMPT, "question": QUESTION, "options": list(OPTIONS), "gold": "no"}
-    section = Grpo(batch=8, group=4, steps=4, max_tokens=12, temperature=2, save_steps=2)
-    section.reward.judge = 0.0
-    given = arguments(folder, section, row)
+    write_rows(folder, row)
+    section = Grpo(
+        batch=8, group=4, steps=4, max_tokens=12, temperature=2, save_steps=2,
+        reward=RewardWeights(judge=0.0),
+    )  # fmt: skip
     judge, processor = load_reward_model(str(tiny.FOLDER))
     judge.save(folder / "judge", SETTINGS)
     processor.save_pretrained(folder / "judge")
-    return given | {"judge": str(folder / "judge")}
+    return job_in(folder, section, GrpoJob, judge=str(folder / "judge"))
 
 
 class Stopped(Exception):
@@ -105,7 +99,7 @@ class Stopped(Exception):
 )
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
     train: Train,
-    given: Callable[[Path], dict[str, Any]],
+    given: Callable[[Path], TrainingJob],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,7 +129,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     (half / "trainer_state.json").unlink()
     assert last_checkpoint(found) == str(whole)
 
-    assert train(found)["steps"] == 4
+    assert train(found).steps == 4
     again = load_file(weights / "model.safetensors")
     assert calm.keys() == again.keys()
     for name, tensor in calm.items():
@@ -153,7 +147,7 @@ def test_no_step_of_a_training_is_at_a_learning_rate_of_nothing(steps: int) -> N
 
 
 def test_a_training_of_one_step_changes_weights(tmp_path: Path) -> None:
-    assert train_sft(sft(tmp_path) | {"batch": 16, "save_steps": 0})["steps"] == 1
+    assert train_sft(sft(tmp_path).with_section(batch=16, save_steps=0)).steps == 1
     trained = load_file(tmp_path / "weights" / "model.safetensors")
     untrained = load_file(tiny.FOLDER / "model.safetensors")
     assert not all(torch.equal(trained[name], untrained[name].float()) for name in untrained)
