@@ -12,9 +12,9 @@ written. A stage that fails, for want of memory or otherwise, is a row that says
 Assumed: the processor is Qwen2.5-VL's (patches of 14, merged 2 x 2), but the tokenizer is the tiny
 model's, so that a text has more tokens than it would have; the vocabulary has the true size, so
 that logits cost the true price. With random weights completions hardly ever end by themselves: each
-has `--tokens` tokens. Images are phantoms of four sizes from 512 x 512 to `max_pixels`, chats are the
-question bank's with the prompts `full`. Everything is drawn from seed 0. Tokens are those of text
-and image together, padding not counted.
+has `--tokens` tokens. Images are phantoms of four sizes from 512 x 512 to `max_pixels`, chats are
+the question bank's with the prompts `full`. Everything is drawn from seed 0. Tokens are those of
+text and image together, padding not counted.
 
     MFU = k * forward operations / seconds / peak
 
