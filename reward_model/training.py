@@ -8,6 +8,7 @@ Tiers: mean squared error of the score against the row's tier, scaled to [-1, 1]
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -284,9 +284,10 @@ def pictures(options: argparse.Namespace) -> tuple[dict[str, bytes], dict[str, A
 
 def questions(truths: dict[str, Any], number: int) -> list[dict[str, Any]]:
     """Rows to train on: questions of the bank with their reasoning and answers, images in turn."""
+    from generators.prompts import answer_prompt
+
     from engine.answers import render_completion
     from generators import questions as bank
-    from generators.prompts import answer_prompt
 
     rng = np.random.default_rng(0)
     names = list(truths)
@@ -467,10 +468,10 @@ def sft(
     watch: Watch | None = None,
 ) -> Row:
     """`train_sft` for `steps` steps, its section of the configuration changed."""
+    from engine.training import write_training_set
     from transformers import AutoConfig
 
     import pipelines.sft
-    from engine.training import write_training_set
 
     if options.small:
         changed = changed | {"batch": 2, "accumulate": 2}
@@ -767,8 +768,9 @@ def median_of(call: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
 
 def grpo(options: argparse.Namespace) -> list[Row]:
     """`train_grpo` as configured: 32 completions a step, the judge in the reward."""
-    import pipelines.grpo
     from engine.training import write_training_set
+
+    import pipelines.grpo
 
     changed: Row = {"steps": options.grpo_steps, "max_tokens": options.tokens}
     if options.small:
