@@ -27,11 +27,11 @@ from engine.trainer import write_training_set
 from engine.workspace import Stage
 from generators import filters
 from generators.phantoms import oracle, reporter
-from generators.phantoms.oracle import truth_of
+from generators.phantoms.oracle import share_true, truth_of
 from pipelines.context import Context
 from pipelines.grpo import fit_policy
 from pipelines.jobs import job_of
-from pipelines.record import purity, seed_triplets
+from pipelines.record import seed_triplets
 from pipelines.training.launch import rows_per_step
 from pipelines.training.sft import Turn, train_sft, turns_of
 from reward_model.threshold import choose
@@ -83,6 +83,13 @@ def random_questions(rows: Sequence[Triplet], number: int, seed: int) -> list[Tr
     keys = sorted(questions)
     chosen = rng.choice(len(keys), size=min(number, len(keys)), replace=False)
     return [questions[keys[k]][rng.integers(len(questions[keys[k]]))] for k in sorted(chosen)]
+
+
+def parsed(rows: Iterable[Triplet]) -> list[Triplet]:
+    """The rows that parsed, whatever a filter finds fault with."""
+    bare = [replace(row, problem=None) for row in rows if row.problem]
+    fault = {row.id: filters.reason(row) for row in bare}
+    return [replace(r, problem=None) for r in rows if r.problem in (None, fault.get(r.id))]
 
 
 def agreed(context: Context, rows: Sequence[Triplet], number: int) -> list[Triplet]:
@@ -213,4 +220,11 @@ def trained(
 ) -> Trained:
     """With what is counted of its rows."""
     questions = len({row.question_key for row in rows})
-    return Trained(model, steps, len(rows), questions, passes, purity(context, list(rows)))
+    return Trained(
+        model,
+        steps,
+        len(rows),
+        questions,
+        passes,
+        share_true({i.id: i for i in context.images()}, rows),
+    )

@@ -169,7 +169,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
         found[name] = pieces.made(name, make)
 
     result["rounds"]["1"] = run_round(context, pieces, 1, found)
-    parsed = [t for t in context.rows(Triplet, "generate", 1) if t.problem is None]
+    parsed = arms.parsed(context.rows(Triplet, "generate", 1))
     formed = [t for t in parsed if filters.reason(t) is None]
     kept = kept_triplets(context, 1)
     budget, seed = arms.Budget(context, kept), context.config.seed

@@ -284,11 +284,15 @@ class Workspace:
 
         Raises TriptychError where a shard is not the one that was committed.
         """
-        rows: list[Any] = []
+        return list(self.stream(row_type, stage, round))
+
+    def stream(
+        self, row_type: type[Row], stage: str | None = None, round: int | None = None
+    ) -> Iterator[Any]:
+        """As `read`, a shard at a time."""
         for commit, shard, digest in self.shards(row_type.table):
             if stage in (None, commit["stage"]) and round in (None, commit["round"]):
-                rows += from_arrow(row_type, read_hashed(shard, digest))
-        return rows
+                yield from from_arrow(row_type, read_hashed(shard, digest))
 
     def add_model(self, source: Path) -> tuple[str, Path]:
         """Move a saved model under models/, named by its hash; returns (id, folder).

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from engine.records import Image, Task
+from engine.records import Task
 from generators.phantoms.bank import ANSWER_FORMATS, DIFFICULTIES, QUESTION_TYPES
 
+Shown = tuple[str, str]  # an image's id and modality
 Mix = dict[str, float]  # "modality/question type" -> weight
 
 
-def uniform_mix(images: list[Image]) -> Mix:
+def uniform_mix(modalities: Iterable[str]) -> Mix:
     """Every question type of every modality there is, with the easy two asked for less."""
     weights = {"modality": 0.2, "anatomy": 0.2}
     return {
         f"{modality}/{kind}": weights.get(kind, 1.0)
-        for modality in sorted({i.modality for i in images})
+        for modality in sorted(set(modalities))
         for kind in QUESTION_TYPES
     }
 
 
 def draw_tasks(
-    images: list[Image], mix: Mix, styles: Mapping[Any, float], number: int, seed: int
-) -> list[tuple[Image, Task]]:
-    """`number` (image, task) pairs: cells by the mix's weights, images evenly within a modality."""
+    images: Iterable[Shown], mix: Mix, styles: Mapping[Any, float], number: int, seed: int
+) -> list[tuple[str, Task]]:
+    """`number` pairs of an image's id and a task.
+
+    Cells are drawn by the mix's weights, images evenly within a modality.
+    """
     rng = np.random.default_rng(seed)
-    by_modality: dict[str, list[Image]] = {}
-    for image in sorted(images, key=lambda i: i.id):
-        by_modality.setdefault(image.modality, []).append(image)
+    by_modality: dict[str, list[str]] = {}
+    for image_id, modality in sorted(images):
+        by_modality.setdefault(modality, []).append(image_id)
     cells = [cell for cell in sorted(mix) if cell.partition("/")[0] in by_modality and mix[cell]]
     weights = np.array([mix[cell] for cell in cells])
     picked = rng.choice(len(cells), size=number, p=weights / weights.sum())

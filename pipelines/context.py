@@ -14,6 +14,7 @@ from engine import cluster
 from engine.config import Config, build
 from engine.config.cluster import Cluster
 from engine.errors import TriptychError
+from engine.lineage.files import check_hash
 from engine.lineage.opening import writing
 from engine.lineage.openlineage import Emitter
 from engine.lineage.runs import this_run
@@ -28,6 +29,7 @@ from engine.records import (
     Triplet,
     content_id,
 )
+from engine.scan import Scan
 from engine.vlm.weights import is_commit, known_id, located, outside_model
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
@@ -41,15 +43,34 @@ class Context:
     workspace: Workspace
     config: Config
     display: Display = field(default_factory=Display)
-    _cache: dict[str, list[Any]] = field(default_factory=dict)
     _emitter: Emitter | None = None
     _run: Run | None = None
 
-    def images(self, split: str | None = None) -> list[Image]:
-        """Ingested images, of one split where named. Without pixels."""
-        if "images" not in self._cache:
-            self._cache["images"] = self.workspace.read(Image)
-        return [i for i in self._cache["images"] if split in (None, i.split)]
+    def images(self) -> Iterator[Image]:
+        """What is known of every ingested image, read as it is asked for."""
+        return self.workspace.stream(Image)
+
+    def shards(
+        self, row_type: type[Row], stage: str | None = None, round: int | None = None
+    ) -> list[Path]:
+        """The committed shards of a type, of one stage and round where named.
+
+        Raises TriptychError where one is not as it was committed.
+        """
+        found = []
+        for commit, path, digest in self.workspace.shards(row_type.table):
+            if stage in (None, commit["stage"]) and round in (None, commit["round"]):
+                check_hash(path, digest)
+                found.append(path.absolute())
+        return found
+
+    @contextmanager
+    def scan(self, *row_types: type[Row]) -> Iterator[Scan]:
+        """All committed rows of types, to be asked in SQL."""
+        with Scan() as scan:
+            for row_type in row_types:
+                scan.table(row_type.table, row_type, self.shards(row_type))
+            yield scan
 
     @cached_property
     def pixels(self) -> Pixels:

@@ -7,7 +7,7 @@ from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.evaluation.metrics import arm_metrics
 from pipelines.examine import examine
-from pipelines.record import held_out, validation_questions
+from pipelines.record import held_out, images_of, validation_questions
 
 
 def evaluate(context: Context, stage: Stage) -> None:
@@ -22,4 +22,5 @@ def evaluate(context: Context, stage: Stage) -> None:
         arms = {"base": (context.base(), test), **arms}
     rows = examine(context, arms, stage.round, stage.folder / "replies")
     stage.write(Evaluation, rows)
-    stage.metrics = {"arms": arm_metrics(rows, {i.id: i.group for i in context.images()})}
+    images = images_of(context, [row.image_id for row in rows])
+    stage.metrics = {"arms": arm_metrics(rows, {i.id: i.group for i in images.values()})}

@@ -8,6 +8,7 @@ from engine.records import Evaluation, Model, Triplet
 from engine.vlm.protocol import Sampling
 from pipelines.context import Context
 from pipelines.evaluation.examination import Examination, ask, marked
+from pipelines.record import images_of
 from reward_model.experts.expert import Exemplar
 
 
@@ -39,7 +40,7 @@ def examine(
     folder: Path,
 ) -> list[Evaluation]:
     """Ask each arm's model its questions greedily and mark the answers; `folder` as above."""
-    images = {i.id: i for i in context.images()}
+    images = images_of(context, [q.image_id for _, rows in arms.values() for q, _ in rows])
     wanted = {arm: (model, [q for q, _ in rows]) for arm, (model, rows) in arms.items()}
     greedy = Sampling(1, 0.0, context.config.evaluate.max_tokens)
     replies = ask_arms(context, wanted, greedy, folder)

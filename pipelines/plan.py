@@ -8,7 +8,7 @@ from generators import plan as planner
 from generators import proposer
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.record import training_images
+from pipelines.record import shown
 
 
 def plan(context: Context, stage: Stage) -> None:
@@ -16,7 +16,8 @@ def plan(context: Context, stage: Stage) -> None:
 
     Only validation questions are looked at; test images never steer the loop.
     """
-    mix = uniform_mix(training_images(context))
+    images = shown(context, "train")
+    mix = uniform_mix(modality for _, modality in images)
     if stage.round > 1:
         previous = [c for c in context.workspace.commits() if c["stage"] == "plan"]
         mix = previous[-1]["metrics"]["mix"]
@@ -28,10 +29,11 @@ def plan(context: Context, stage: Stage) -> None:
         mix = planner.next_mix(mix, answered)
     generator = context.config.generator
     seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
-    pairs = draw_tasks(training_images(context), mix, generator.styles, generator.tasks, seed)
+    pairs = draw_tasks(images, mix, generator.styles, generator.tasks, seed)
     write_tasks(stage, generator.prompts, [task for _, task in pairs])
     asked = [
-        Assignment.make(image.id, task.id, stage.round, n) for n, (image, task) in enumerate(pairs)
+        Assignment.make(image_id, task.id, stage.round, n)
+        for n, (image_id, task) in enumerate(pairs)
     ]
     stage.write(Assignment, asked)
     stage.metrics = {"mix": mix}

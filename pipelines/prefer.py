@@ -19,8 +19,9 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     config, (_, images) = context.config, expert_images(context)
     number = max(asked_of(config).pairs, len(images))
     draws = int(content_id(config.seed, "prefer")[:8], 16)
-    pairs = draw_tasks(images, uniform_mix(images), config.generator.styles, number, draws)
-    return [(image.id, task) for image, task in pairs]
+    shown = [(image.id, image.modality) for image in images]
+    mix = uniform_mix(modality for _, modality in shown)
+    return draw_tasks(shown, mix, config.generator.styles, number, draws)
 
 
 def prefer(context: Context, stage: Stage) -> None:

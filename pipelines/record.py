@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from engine.records import Assignment, Decision, Image, Model, Task, Triplet, unique
-from generators.phantoms.oracle import is_true
+from generators.phantoms.oracle import share_true
+from generators.tasks import Shown
 from pipelines.context import Context
 from reward_model.experts import asked_of, open_expert
 from reward_model.experts.expert import EXPERT, Exemplar
@@ -31,9 +31,20 @@ def seed_triplets(context: Context) -> list[Triplet]:
     return [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
 
 
-def training_images(context: Context) -> list[Image]:
-    """Images that generation may ask about: the training split."""
-    return context.images("train")
+def shown(context: Context, split: str) -> list[Shown]:
+    """The ids of a split's images with their modalities, in order of id."""
+    with context.scan(Image) as scan:
+        query = "SELECT id, modality FROM images WHERE split = ? ORDER BY id"
+        return [(image_id, modality) for image_id, modality in scan.values(query, [split])]
+
+
+def images_of(context: Context, ids: Iterable[str]) -> dict[str, Image]:
+    """What is known of images, by id, in the order asked for."""
+    wanted = list(dict.fromkeys(ids))
+    with context.scan(Image) as scan:
+        query = "SELECT * FROM images WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+        found = {image.id: image for image in scan.rows(Image, query, [wanted])}
+    return {name: found[name] for name in wanted if name in found}
 
 
 def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
@@ -42,7 +53,7 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
     if not own:
         return []
     expert = open_expert(context.config, context.images())
-    images = {i.id: i for i in context.images()}
+    images = images_of(context, [row.image_id for row in own])
     told = {
         written.id: task
         for row in own
@@ -53,23 +64,30 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
 
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:
     """Training images with expert rows, and further ones for preferences; in order of id."""
-    train = sorted(context.images("train"), key=lambda i: i.id)
     asked = asked_of(context.config)
-    rows = train[: asked.images]
-    rest = train[asked.images : asked.images + asked.preference_images]
+    ids = [image_id for image_id, _ in shown(context, "train")]
+    images = list(images_of(context, ids[: asked.images + asked.preference_images]).values())
+    rows, rest = images[: asked.images], images[asked.images :]
     return rows, rest or rows
 
 
 def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     """About `number` expert questions on a split's images, spread evenly over the images."""
-    images = sorted(context.images(split), key=lambda i: i.id)
-    if not images:
+    ids = [image_id for image_id, _ in shown(context, split)]
+    if not ids:
         return []
     expert = open_expert(context.config, context.images())
-    each = -(-number // len(images))
-    return [row for image in images for row in expert.rows(image, each)][:number]
+    each = -(-number // len(ids))
+    rows: list[Exemplar] = []
+    for low in range(0, len(ids), SOME):
+        for image in images_of(context, ids[low : low + SOME]).values():
+            rows += expert.rows(image, each)
+        if len(rows) >= number:
+            break
+    return rows[:number]
 
 
+SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 
@@ -91,9 +109,12 @@ def generator_of(context: Context, refresh: bool = True) -> Model:
 def planned_pairs(context: Context, round: int) -> list[tuple[str, Task]]:
     """What a round's plan asks: an image's id and a task each, without images withdrawn since."""
     tasks = {t.id: t for t in context.rows(Task, "plan", round)}
-    asked = sorted(context.rows(Assignment, "plan", round), key=lambda a: a.place)
-    there = {i.id for i in context.images()}
-    return [(a.image_id, tasks[a.task_id]) for a in asked if a.image_id in there]
+    with context.scan(Assignment, Image) as scan:
+        query = (
+            "SELECT image_id, task_id FROM assignments WHERE round = ? "
+            "AND image_id IN (SELECT id FROM images) ORDER BY place"
+        )
+        return [(image_id, tasks[task_id]) for image_id, task_id in scan.values(query, [round])]
 
 
 def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:
@@ -105,7 +126,4 @@ def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:
 
 def purity(context: Context, rows: list[Triplet]) -> float | None:
     """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
-    images = {i.id: i for i in context.images()}
-    truths = [is_true(images[row.image_id], row) for row in rows]
-    known = [truth for truth in truths if truth is not None]
-    return round(float(np.mean(known)), 4) if known else None
+    return share_true(images_of(context, [row.image_id for row in rows]), rows)

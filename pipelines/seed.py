@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import TriptychError
-from engine.records import Task, Triplet, unique
+from engine.records import Image, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.commands.review import pending
 from pipelines.context import Context
@@ -28,7 +28,7 @@ def seed(context: Context, stage: Stage) -> None:
 
 def _check_reviewed(context: Context) -> None:
     """Raise TriptychError where no image can be used before somebody has looked at them."""
-    waiting = [] if context.images() else pending(context.workspace)
+    waiting = [] if any(context.images()) else pending(context.workspace)
     if waiting:
         root = context.workspace.root
         raise TriptychError(
@@ -40,10 +40,11 @@ def _check_reviewed(context: Context) -> None:
 
 def check_disjoint(context: Context) -> None:
     """No patient group may be in two splits, and no two splits may share an image."""
-    for key in ("group", "id"):
-        splits: dict[str, set[str]] = {}
-        for image in context.images():
-            splits.setdefault(getattr(image, key), set()).add(image.split)
-        torn = [value for value, found in splits.items() if len(found) > 1]
-        if torn:
-            raise TriptychError(f"{len(torn)} {key}s are in more than one split, first {torn[0]}")
+    with context.scan(Image) as scan:
+        for key in ("group", "id"):
+            query = f'SELECT "{key}" FROM images GROUP BY "{key}" HAVING count(DISTINCT split) > 1'
+            torn = sorted(value for (value,) in scan.values(query))
+            if torn:
+                raise TriptychError(
+                    f"{len(torn)} {key}s are in more than one split, first {torn[0]}"
+                )

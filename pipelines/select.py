@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Select
-from engine.lineage.files import check_hash
-from engine.records import Decision, Judgement, Row, Triplet, from_arrow
+from engine.records import Decision, Image, Judgement, Row, Triplet, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.scan import Scan, part_of
 from engine.shards import shard_paths
@@ -144,17 +143,15 @@ def make_decider(job: Selecting) -> Worker:
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure precision."""
-    shards = {
-        kind: _shards(context, kind, stage.round, name)
-        for kind, name in ((Triplet, "generate"), (Judgement, "judge"))
-    }
-    judge = judge_metrics(context, _judge_of(shards[Judgement]))
-    rows, unknown = _counted(shards[Triplet])
+    triplets = context.shards(Triplet, "generate", stage.round)
+    judgements = context.shards(Judgement, "judge", stage.round)
+    judge = judge_metrics(context, _judge_of(judgements))
+    rows, unknown = _counted(triplets)
     job = Selecting(
-        triplets=shards[Triplet],
-        judgements=shards[Judgement],
-        earlier=_shards(context, Triplet, None, "generate"),
-        decisions=_shards(context, Decision, None, "select"),
+        triplets=tuple(triplets),
+        judgements=tuple(judgements),
+        earlier=tuple(context.shards(Triplet, "generate")),
+        decisions=tuple(context.shards(Decision)),
         rules=context.config.select,
         round=stage.round,
         trusted=not at_chance(judge),
@@ -178,18 +175,6 @@ def select(context: Context, stage: Stage) -> None:
     stage.metrics |= {"by": by, "judge": auc_in_words(judge)}
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
-
-
-def _shards(
-    context: Context, row_type: type[Row], round: int | None, name: str
-) -> tuple[Path, ...]:
-    """The committed shards of a stage, of one round where named, each as it was committed."""
-    found = []
-    for commit, path, digest in context.workspace.shards(row_type.table):
-        if commit["stage"] == name and round in (None, commit["round"]):
-            check_hash(path, digest)
-            found.append(path.absolute())
-    return tuple(found)
 
 
 def _judge_of(shards: Iterable[Path]) -> set[str]:
@@ -237,7 +222,9 @@ def selection_metrics(context: Context, stage: Stage, job: Selecting) -> dict[st
 
 def _precision(context: Context, stage: Stage) -> dict[str, float | None]:
     """Of parsed rows and of kept ones the share that is right; None where truth is not known."""
-    if not any(image.truth for image in context.images()):
+    with context.scan(Image) as scan:
+        known = list(scan.values("SELECT 1 FROM images WHERE truth IS NOT NULL LIMIT 1"))
+    if not known:
         return {"purity_before": None, "purity_after": None}
     rows = context.rows(Triplet, "generate", stage.round)
     parsed = {t.id: t for t in rows if t.problem is None}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
 from engine.answers.matching import is_correct
 from engine.records import Image, Triplet
 from generators.phantoms import oracle, reporter
@@ -65,3 +69,10 @@ def reasons_truly(image: Image, triplet: Triplet) -> bool:
     return truth is not None and (
         not triplet.rationale or triplet.rationale.startswith(reporter.describe(truth))
     )
+
+
+def share_true(images: Mapping[str, Image], rows: Iterable[Triplet]) -> float | None:
+    """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
+    truths = [is_true(images[row.image_id], row) for row in rows]
+    known = [truth for truth in truths if truth is not None]
+    return round(float(np.mean(known)), 4) if known else None

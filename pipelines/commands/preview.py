@@ -14,7 +14,7 @@ from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.generate import proposing
 from pipelines.progress import plain
-from pipelines.record import generator_of, training_images
+from pipelines.record import generator_of, shown
 from reward_model.scoring import Judge
 from reward_model.threshold import choose
 
@@ -23,11 +23,12 @@ def show(context: Context, number: int) -> None:
     """Print `number` questions with their chosen answers and scores."""
     context.require("preview", [("reward", 0)])
     config, section = context.config, context.config.generator
-    images = training_images(context)
-    pairs = draw_tasks(images, uniform_mix(images), section.styles, number, config.seed)
+    images = shown(context, "train")
+    mix = uniform_mix(modality for _, modality in images)
+    pairs = draw_tasks(images, mix, section.styles, number, config.seed)
     model, judge = generator_of(context), context.model("judge")
     propose = make_proposer(proposing(context, model, 0))
-    rows = propose("preview", [{"image_id": i.id, "task": t.to_dict()} for i, t in pairs])
+    rows = propose("preview", [{"image_id": i, "task": t.to_dict()} for i, t in pairs])
     triplets: list[Triplet] = list(rows[Triplet])
     parsed = [t for t in triplets if t.problem is None]
     score = Judge(context.path_of(judge), judge.id, config.cluster.threads)

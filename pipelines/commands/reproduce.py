@@ -31,6 +31,7 @@ from engine.lineage.trace import resolve
 from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
 from pipelines.context import Context, config_of
+from pipelines.record import images_of
 from pipelines.source import rules_of
 from reward_model.experts.expert import EXPERT
 
@@ -179,7 +180,7 @@ def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Trip
     """What the expert wrote about a row's image, at least up to the row; `as_asked` for a seed."""
     from reward_model.experts import asked_of, open_expert
 
-    image = next(i for i in context.images() if i.id == before.image_id)
+    image = images_of(context, [before.image_id])[before.image_id]
     number = max(before.sample + 1, asked_of(context.config).rows_per_image)
     return [
         row

@@ -35,20 +35,19 @@ class BenchmarkExpert:
         self, section: FromBenchmark, benchmark: Benchmark, images: Iterable[Image]
     ) -> None:
         self.section = section
-        self.images = {i.id: i for i in images}
         self.questions: dict[str, list[Question]] = defaultdict(list)
         for question in benchmark.questions:
             self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
         self.answers: dict[str, set[str]] = defaultdict(set)
-        for image in self.images.values():
+        for image in images:
             if image.split == "train":
-                for question in self.questions[image.source]:
+                for question in self.questions.get(image.source, ()):
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
-        asked = self.questions[image.source]
+        asked = self.questions.get(image.source, [])
         once = list({normalise_question(q.question): q for q in asked}.values())
         return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 

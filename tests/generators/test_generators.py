@@ -355,33 +355,31 @@ def test_without_answers_the_mix_stays() -> None:
     assert next_mix(mix, []) == pytest.approx(mix)
 
 
-IMAGES = [
-    image_of(Truth(modality, "brain", "none"), number)
-    for number, modality in enumerate(["MR", "CT", "MR", "CT", "MR", "MR"], 1)
-]
+MODALITIES = ["MR", "CT", "MR", "CT", "MR", "MR"]
+IMAGES = [(f"{number:032x}", modality) for number, modality in enumerate(MODALITIES)]
 STYLES = {"direct": 0.5, "meta": 0.5}
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.permutations(IMAGES))
 def test_the_same_seed_draws_the_same_tasks_in_any_order_of_images(
-    number: int, seed: int, images: list[Image]
+    number: int, seed: int, images: list[tuple[str, str]]
 ) -> None:
-    drawn = draw_tasks(IMAGES, uniform_mix(IMAGES), STYLES, number, seed)
-    assert draw_tasks(images, uniform_mix(images), STYLES, number, seed) == drawn
+    drawn = draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, number, seed)
+    assert draw_tasks(images, uniform_mix(MODALITIES), STYLES, number, seed) == drawn
     assert len(drawn) == number
-    assert all(image.modality == task.modality for image, task in drawn)
+    assert all(dict(IMAGES)[image] == task.modality for image, task in drawn)
     assert {task.prompt_style for _, task in drawn} <= set(STYLES)
 
 
 def test_no_image_is_asked_about_twice_before_all_of_its_modality_were() -> None:
-    drawn = draw_tasks(IMAGES, uniform_mix(IMAGES), STYLES, 200, 1)
+    drawn = draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, 200, 1)
     for modality in ("MR", "CT"):
-        asked = [image.id for image, _ in drawn if image.modality == modality]
-        counts = [asked.count(i.id) for i in IMAGES if i.modality == modality]
+        asked = [image for image, task in drawn if task.modality == modality]
+        counts = [asked.count(image) for image, shown in IMAGES if shown == modality]
         assert max(counts) - min(counts) <= 1
 
 
 def test_a_cell_of_no_weight_is_not_asked() -> None:
-    mix = uniform_mix(IMAGES) | {"MR/disease": 0.0}
+    mix = uniform_mix(MODALITIES) | {"MR/disease": 0.0}
     drawn = draw_tasks(IMAGES, mix, STYLES, 300, 2)
     assert "MR/disease" not in {f"{t.modality}/{t.question_type}" for _, t in drawn}

@@ -25,7 +25,7 @@ from pipelines.context import Context
 from pipelines.evaluation.metrics import arm_metrics
 from pipelines.examine import ask_arms
 from pipelines.grpo import questions_for_grpo
-from pipelines.record import fresh_triplets, kept_triplets, purity
+from pipelines.record import fresh_triplets, kept_triplets
 from pipelines.seed import check_disjoint
 from pipelines.training.sft import turns_of
 from reward_model.experts.expert import EXPERT
@@ -42,10 +42,17 @@ from tests.lineage_workspace import (
 MODEL = make_model("m", "policy", None, 1, 1)
 
 
-def images_only(images: list[Image], **values: Any) -> Context:
-    """As much of a context as what counts rows reads."""
-    config = build(values, [], "the test")
-    return cast(Context, SimpleNamespace(config=config, images=lambda split=None: images))
+def configured(**values: Any) -> Context:
+    """As much of a context as what shares rows reads."""
+    return cast(Context, SimpleNamespace(config=build(values, [], "the test")))
+
+
+def by_id(images: list[Image]) -> dict[str, Image]:
+    return {image.id: image for image in images}
+
+
+def groups(images: list[Image]) -> dict[str, str]:
+    return {image.id: image.group for image in images}
 
 
 @pytest.fixture
@@ -132,25 +139,25 @@ def kept_rows() -> list[Triplet]:
 
 def test_a_share_of_the_questions_is_left_to_grpo_in_every_round() -> None:
     rows = kept_rows()
-    left = fresh_triplets(images_only([], grpo={"share": 0.25}), rows)
+    left = fresh_triplets(configured(grpo={"share": 0.25}), rows)
     assert left == [r for r in rows if r in left]  # in order
     assert len({r.question_key for r in left}) == pytest.approx(100, abs=30)
     for r in (1, 2):
         mine = [row for row in rows if row.round == r]
         assert {t.question_key for t in left} == {
-            t.question_key for t in fresh_triplets(images_only([], grpo={"share": 0.25}), mine)
+            t.question_key for t in fresh_triplets(configured(grpo={"share": 0.25}), mine)
         }
 
 
 def test_a_larger_share_leaves_the_same_questions_and_more() -> None:
     rows = kept_rows()
-    some, more = (fresh_triplets(images_only([], grpo={"share": s}), rows) for s in (0.25, 0.5))
+    some, more = (fresh_triplets(configured(grpo={"share": s}), rows) for s in (0.25, 0.5))
     assert {r.id for r in some} < {r.id for r in more}
 
 
 @pytest.mark.parametrize("grpo", [{"share": 0.0}, {"share": 0.25, "steps": 0}])
 def test_without_grpo_nothing_is_left_to_it(grpo: dict[str, Any]) -> None:
-    assert fresh_triplets(images_only([], grpo=grpo), kept_rows()) == []
+    assert fresh_triplets(configured(grpo=grpo), kept_rows()) == []
 
 
 # What GRPO trains on
@@ -272,28 +279,30 @@ def test_purity_is_the_share_of_rows_that_are_right_on_their_image() -> None:
         answered(normal, "Is there a cyst?", "yes"),
         answered(normal, "On which side is the cyst?", "left", ("left", "right")),  # false premise
     ]
-    assert purity(images_only([cyst, normal]), rows) == 0.5
-    assert purity(images_only([cyst, normal]), rows[:2]) == 1
-    assert purity(images_only([cyst, normal]), rows[2:]) == 0
-    assert purity(images_only([cyst, normal]), rows[:3]) == 0.6667
+    assert share_true(by_id([cyst, normal]), rows) == 0.5
+    assert share_true(by_id([cyst, normal]), rows[:2]) == 1
+    assert share_true(by_id([cyst, normal]), rows[2:]) == 0
+    assert share_true(by_id([cyst, normal]), rows[:3]) == 0.6667
 
 
 def test_purity_counts_only_images_whose_truth_is_known() -> None:
     known, other = drawn("ultrasound", 0, "cyst"), make_image(3, "g")
     rows = [answered(known, "Is there a cyst?", "yes"), answered(other, "Is there a cyst?", "no")]
-    assert purity(images_only([known, other]), rows) == 1
-    assert purity(images_only([known, other]), rows[1:]) is None
-    assert purity(images_only([known]), []) is None
+    assert share_true(by_id([known, other]), rows) == 1
+    assert share_true(by_id([known, other]), rows[1:]) is None
+    assert share_true(by_id([known]), []) is None
 
 
 @pytest.mark.parametrize("key", ["group", "id"])
-def test_a_group_or_an_image_in_two_splits_ends_the_run(key: str) -> None:
+def test_a_group_or_an_image_in_two_splits_ends_the_run(workspace: Workspace, key: str) -> None:
     images = [make_image(n, f"g{n // 2}", ("train", "val", "test")[n // 2 % 3]) for n in range(12)]
-    check_disjoint(images_only(images))
+    commit(workspace, "ingest", 0, list(images))
+    check_disjoint(context_of(workspace))
     stray = make_image(0, "new", "test") if key == "id" else make_image(99, "g0", "test")
     first = getattr(images[0], key)
+    commit(workspace, "review", 0, [stray])
     with pytest.raises(TriptychError, match=f"1 {key}s are in more than one split, first {first}"):
-        check_disjoint(images_only([*images, stray]))
+        check_disjoint(context_of(workspace))
 
 
 def mark(image: Image, arm: str, correct: bool, valid: bool = True) -> Evaluation:
@@ -310,7 +319,7 @@ def test_an_arm_is_measured_on_test_images_by_patient_with_invalid_answers_count
     ]
     rows += [mark(i, "policy", True) for i in unseen]
     rows += [mark(i, "sft", False, valid=False) for i in images[:8]]
-    found = arm_metrics(rows, images_only([*images, *unseen]))
+    found = arm_metrics(rows, groups([*images, *unseen]))
     low, high = cluster_bootstrap(right, [i.group for i in images], 0)
     assert found["policy"] == {
         "accuracy": 0.4,
@@ -326,7 +335,7 @@ def test_an_interval_over_patients_is_wider_than_over_answers() -> None:
     images = [make_image(n, f"g{n // 4}", "test") for n in range(40)]
     alone = [replace(i, group=i.id) for i in images]
     rows = [mark(i, "policy", n // 4 % 2 == 0) for n, i in enumerate(images)]
-    by_patient, by_answer = (arm_metrics(rows, images_only(c))["policy"] for c in (images, alone))
+    by_patient, by_answer = (arm_metrics(rows, groups(c))["policy"] for c in (images, alone))
     width = by_patient["high"] - by_patient["low"]
     assert width > 1.5 * (by_answer["high"] - by_answer["low"])
     assert by_patient["low"] < 0.5 < by_patient["high"]
@@ -334,4 +343,4 @@ def test_an_interval_over_patients_is_wider_than_over_answers() -> None:
 
 def test_an_arm_without_test_answers_is_left_out() -> None:
     image = make_image(1, "v", "val")
-    assert arm_metrics([mark(image, "policy", True)], images_only([image])) == {}
+    assert arm_metrics([mark(image, "policy", True)], groups([image])) == {}

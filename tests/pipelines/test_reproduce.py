@@ -94,7 +94,7 @@ def test_an_experts_own_row_among_the_preferences_is_written_again(
         context = Context(workspace, config_of(workspace.root))
         known = {t.id for t in workspace.read(Triplet)}
         expert = open_expert(context.config, context.images())
-        rows = [expert.rows(image, 1)[0][0] for image in context.images("train")]
+        rows = [expert.rows(image, 1)[0][0] for image in context.images() if image.split == "train"]
         row = next(r for r in rows if r.id not in known)
         stage = workspace.begin("prefer", 0, "prefer")
         stage.write(Triplet, [row], "made")
