@@ -286,7 +286,9 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
     monkeypatch.setattr(loop, "fresh_triplets", lambda context, kept: kept)
     left: list[Triplet] = []
 
-    def divided(context: Context, start: Any, rows: list[Triplet], number: int) -> list[Triplet]:
+    def divided(
+        context: Context, start: Any, rows: list[Triplet], number: int, folder: Path
+    ) -> list[Triplet]:
         left.extend(rows)
         return rows[1:]
 

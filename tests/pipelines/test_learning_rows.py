@@ -21,6 +21,7 @@ from engine.records import Decision, Evaluation, Image, Task, Triplet
 from engine.statistics import cluster_bootstrap
 from engine.vlm.protocol import Sampling
 from engine.workspace import Stage, Workspace
+from generators.phantoms.oracle import share_true
 from pipelines.context import Context
 from pipelines.evaluation.metrics import arm_metrics
 from pipelines.examine import ask_arms
