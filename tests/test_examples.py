@@ -28,7 +28,7 @@ def test_the_examples_cover_drawn_and_own_images_and_every_backend() -> None:
     assert loaded.keys() == {"endpoint", "folder", "phantoms", "vllm"}
     assert loaded["phantoms"].source.path is None
     assert loaded["folder"].source.path is not None
-    backends = {config.generator.backend for config in loaded.values()}
+    backends = {config.generator.backend.kind for config in loaded.values()}
     assert backends == {"transformers", "vllm", "endpoint"}
 
 
@@ -36,5 +36,5 @@ def test_the_folder_takes_questions_with_the_two_lines_that_it_names() -> None:
     folder = next(path for path in EXAMPLES if path.stem == "folder")
     text = folder.read_text()
     assert "# paths: keep" in text
-    with_questions: Config = load(folder, ["source.paths=keep", "expert.kind=vqa-rad"])
-    assert with_questions.expert.kind == "vqa-rad"
+    with_questions: Config = load(folder, ["source.paths=keep", "expert.kind=benchmark"])
+    assert with_questions.expert.kind == "benchmark"

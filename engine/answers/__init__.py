@@ -1,0 +1,6 @@
+"""What a completion says (`parsing`), and whether its answer is right (`matching`)."""
+
+from engine.answers.matching import is_correct, is_valid, resolve
+from engine.answers.parsing import parse_completion, parse_question
+
+__all__ = ["is_correct", "is_valid", "parse_completion", "parse_question", "resolve"]

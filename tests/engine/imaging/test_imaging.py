@@ -425,7 +425,7 @@ def test_nothing_of_the_patient_reaches_the_row(decoder: Decoder, tmp_path: Path
     images, refusals = ingest(decoder, save(with_canaries(), tmp_path / "file"))
     row = images[0].to_dict()
     assert CANARY not in str(row)
-    assert CANARY.encode() not in row["png"]
+    assert CANARY.encode() not in PNG[row["id"]]
     assert (row["modality"], row["anatomy"]) == ("X-ray", "extremity")
     assert not refusals
 
