@@ -34,7 +34,7 @@ from engine.lineage.opening import writing
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
 from engine.lineage.withdraw import withdraw
-from engine.records import ROW_TYPES, Model, Task, content_id, schema_of
+from engine.records import ROW_TYPES, TYPES_BY_TABLE, Model, Picture, Task, content_id, schema_of
 from engine.workspace import Workspace
 
 ROUNDS, TRAININGS, GROUP = 10, 10, 500
@@ -81,7 +81,7 @@ class Maker:
         """Write each table's rows low to high, then commit; the commit is what is timed."""
         stage = self.workspace.begin(name, round, content_id(name, round))
         for table, (query, low, high) in tables.items():
-            row_type = next(t for t in ROW_TYPES if t.table == table)
+            row_type = TYPES_BY_TABLE[table]
             columns = ", ".join(f'"{c}"' for c in schema_of(row_type).names)
             for number, start in enumerate(range(low, high, SHARD)):
                 path = stage.folder / f"{table}-{number:03d}.parquet"
@@ -119,7 +119,10 @@ class Maker:
         self.rows += sum(commit["rows"].values())
 
 
-IMAGES = f"""SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB AS png,
+PICTURES = """SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB AS png
+FROM range({low}, {high}) r(n)"""
+
+IMAGES = f"""SELECT md5('i' || n) AS id,
     256 AS width, 256 AS height, 'MR' AS modality, 'head' AS anatomy,
     CASE WHEN n < {GROUP} THEN md5('large') ELSE md5('g' || (n // 4)) END AS "group",
     'train' AS split, 'MR/' || n || '.dcm' AS source, '{{{{"window":[40,80]}}}}' AS rendering,
@@ -165,7 +168,8 @@ def fill(maker: Maker) -> None:
     stage.write(Model, [base])
     stage.write(Task, [TASK])
     maker.workspace.commit(stage)
-    maker.stage("ingest", 0, {"images": (IMAGES, 0, maker.images)})
+    images = {"images": (IMAGES, 0, maker.images), "pictures": (PICTURES, 0, maker.images)}
+    maker.stage("ingest", 0, images)
     writer = judge = BASE
     seen_each = maker.triplets // (ROUNDS * TRAININGS)
     for r in range(1, ROUNDS + 1):
@@ -193,13 +197,16 @@ def fill(maker: Maker) -> None:
         writer, judge = parent, model_id("judge", r)
 
 
+ROWS = "SELECT * FROM read_parquet(?)"
+
+
 def own_load(workspace: Workspace, path: Path) -> Spent:
-    """DuckDB's own bulk load of the same Parquet; image bytes are left out, as by us."""
+    """DuckDB's own bulk load of the same Parquet; pictures are left out, as by us."""
     with Spent() as spent, duckdb.connect(str(path), config={"memory_limit": MEMORY}) as db:
         for row_type in ROW_TYPES:
             shards = sorted(map(str, workspace.events.glob(f"*/{row_type.table}-*.parquet")))
             if shards:
-                db.execute(f"CREATE TABLE {row_type.table} AS {_rows(row_type.table)}", [shards])
+                db.execute(f"CREATE TABLE {row_type.table} AS {ROWS}", [shards])
     return spent
 
 
@@ -209,18 +216,14 @@ def own_load_by_stage(workspace: Workspace, path: Path) -> Spent:
     with Spent() as spent, duckdb.connect(str(path), config={"memory_limit": MEMORY}) as db:
         for folder in sorted(workspace.events.iterdir()):
             db.begin()
-            for table in sorted({p.stem.rpartition("-")[0] for p in folder.glob("*.parquet")}):
+            tables = {p.stem.rpartition("-")[0] for p in folder.glob("*.parquet")}
+            for table in sorted(tables - {Picture.table}):
                 into = f"INSERT INTO {table}" if table in made else f"CREATE TABLE {table} AS"
                 shards = sorted(map(str, folder.glob(f"{table}-*.parquet")))
-                db.execute(f"{into} {_rows(table)}", [shards])
+                db.execute(f"{into} {ROWS}", [shards])
                 made.add(table)
             db.commit()
     return spent
-
-
-def _rows(table: str) -> str:
-    left_out = " EXCLUDE (png)" if table == "images" else ""
-    return f"SELECT *{left_out} FROM read_parquet(?)"
 
 
 def spent_on(work: Callable[[], Any]) -> Spent:
