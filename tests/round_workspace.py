@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.lineage.runs import this_run
 from engine.records import (
+    Assignment,
     Consumption,
     Decision,
     Evaluation,
@@ -208,7 +209,9 @@ def run_round(
     judger: Model,
 ) -> Model:
     asked = [Prompt(id=content_id("prompt"), words="compact", text="Ask.")]
-    commit(workspace, "plan", r, {"mix": {"MR/disease": 0.5}}, tasks, asked, [this_run({})])
+    pairs = [Assignment.make(i.id, tasks[n % len(tasks)].id, r, n) for n, i in enumerate(images)]
+    mix = {"mix": {"MR/disease": 0.5}}
+    commit(workspace, "plan", r, mix, tasks, asked, pairs, [this_run({})])
     rows = [
         make_triplet(image, parent.id, tasks[int(rng.integers(len(tasks)))], s, r)
         for image in images

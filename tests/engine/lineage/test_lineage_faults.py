@@ -26,9 +26,10 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from engine.records import Decision, Image, Task, Triplet, content_id
+from engine.records import Decision, Image, Picture, Task, Triplet, content_id
 from engine.workspace import Workspace
 from engine.lineage.opening import writing
+from tests.pictures import pictures_of
 from tests.lineage_workspace import CONFIG, TASK, make_decision, make_image, make_triplet
 with writing(Path(sys.argv[1]), "made", CONFIG) as workspace:
     print("open", flush=True)
@@ -37,6 +38,7 @@ with writing(Path(sys.argv[1]), "made", CONFIG) as workspace:
         rows = [make_triplet(image, "expert", k, n) for k in range(300)]
         stage = workspace.begin("generate", n, content_id("stage", n))
         stage.write(Image, [image])
+        stage.write(Picture, pictures_of([image]))
         stage.write(Task, [TASK])
         for part in range(3):
             if f"triplets-{part:03d}" not in stage.done():
@@ -196,9 +198,9 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk: Path) -> None:
     check(root, commits + 2)
 
 
-def test_a_torn_image_shard_stops_the_run_with_one_line(tmp_path: Path) -> None:
+def test_a_torn_shard_of_pictures_stops_the_run_with_one_line(tmp_path: Path) -> None:
     assert write(tmp_path / "w", 1).returncode == 0
-    shard = next((tmp_path / "w" / "events").glob("*/images-000.parquet"))
+    shard = next((tmp_path / "w" / "events").glob("*/pictures-000.parquet"))
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(TriptychError, match="restore it from a backup"):
         with writing(tmp_path / "w", "made", CONFIG):

@@ -21,13 +21,14 @@ from engine.lineage.files import file_hash, hashes_of
 from engine.lineage.opening import maintaining, writing
 from engine.lineage.prov import prov
 from engine.lineage.verify import verify
-from engine.records import Image, Model, Triplet
+from engine.records import Image, Model, Picture, Triplet
 from engine.vlm.weights import folder_id
 from engine.workspace import Workspace
 from pipelines.commands.withdraw import withdraw
 from pipelines.report.page import write_report
 from tests.commands import Done, command
 from tests.lineage_workspace import CONFIG, commit, make_image, make_model
+from tests.pictures import pictures_of
 
 
 def problems(workspace: Workspace) -> set[str]:
@@ -273,10 +274,10 @@ def test_a_flipped_byte_in_a_committed_shard_is_noticed_by_whoever_reads_it(
     assert problems(copy) == set()
 
 
-def test_a_flipped_byte_of_an_image_cannot_be_put_back_and_stops_with_one_line(
+def test_a_flipped_byte_of_a_picture_cannot_be_put_back_and_stops_with_one_line(
     copy: Workspace,
 ) -> None:
-    shard = next(copy.events.glob("*/images-*.parquet"))
+    shard = next(copy.events.glob("*/pictures-*.parquet"))
     flip(shard)
     assert "restore it from a backup" in one_line(command("lineage", "rebuild", "-w", copy.root))
     assert shard.name in one_line(command("export", "-w", copy.root))
@@ -349,11 +350,13 @@ def test_litter_breaks_neither_the_chain_nor_the_numbers_nor_a_withdrawal(
     number = len(copy.commits())
     with maintaining(copy.root) as workspace:
         work = workspace.begin("ingest", 3, "fingerprint")
-        work.write(Image, [make_image(98, "group98")])
+        image = make_image(98, "group98")
+        work.write(Image, [image])
+        work.write(Picture, pictures_of([image]))
         litter(work.folder)
         made = workspace.commit(work)
         assert made["sequence"] == number
-        assert list(made["shards"]) == ["images-000.parquet"]
+        assert list(made["shards"]) == ["images-000.parquet", "pictures-000.parquet"]
         withdraw(workspace, workspace.read(Image)[0].id)
         workspace.ledger().rebuild(workspace.events)
     assert problems(copy) == set()
