@@ -24,7 +24,7 @@ from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
-from engine.imaging.duplicates import joined, near_pairs, signature
+from engine.imaging.duplicates import joined, near_pairs, signature, stacked
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
 from engine.lineage.files import file_hash
@@ -212,17 +212,18 @@ def settle(
 ) -> tuple[list[Image], list[Refusal]]:
     """Give each image its group and split; exact copies become refusals.
 
-    Patients who share a picture, exactly or nearly, are one group, so no split can part them. A
-    split that the table gives holds for the whole group. `earlier` images keep theirs, and `ties`
-    are patients known to belong to one group. Raises TriptychError where a group would be in two
-    splits; `lines` are the table's, by source, to name.
+    Patients who share a picture, exactly or nearly, mirrored or turned, are one group, so no split
+    can part them. Only exact copies leave: a near or mirrored one stays an image of its own, since
+    left and right are not the same in it. A split that the table gives holds for the whole group.
+    `earlier` images keep theirs, and `ties` are patients known to belong to one group. Raises
+    TriptychError where a group would be in two splits; `lines` are the table's, by source, to name.
     """
     images = sorted(images, key=lambda i: (i.source, frame_of(i)))  # whoever was read first
     first = {image.id: image for image in reversed([*earlier, *images])}
     known = {image.id for image in earlier}
     fresh = [i for i in images if first[i.id] is i]
     pool = [*(first[n] for n in sorted(known)), *fresh]
-    pictures = [signature(PIL.Image.open(BytesIO(i.png))) for i in pool]
+    pictures = stacked(signature(PIL.Image.open(BytesIO(i.png))) for i in pool)
     tied = [(i.patient, i.patient) for i in images]
     tied += [(i.patient, i.group) for i in earlier] + list(ties)
     tied += [(i.patient, first[i.id].patient) for i in images]
