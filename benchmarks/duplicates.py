@@ -118,16 +118,19 @@ def of_set(pictures: list[PIL.Image.Image], rng: np.random.Generator) -> dict[st
         float(correlation(signatures[one[at]], signatures[other[at]]).max())
         for at in np.array_split(np.arange(len(one)), len(one) // BLOCK + 1)
     )
-    found: dict[str, list[bool]] = {}
-    for place, picture in enumerate(pictures[:COPIES]):
+    altered: dict[str, list[bytes]] = {}
+    for picture in pictures[:COPIES]:
         for change, copy in copies(picture, rng):
-            with_copy = np.concatenate([signatures, stacked([signature(copy)])])
-            hit = (place, len(pictures)) in near_pairs(with_copy)
-            found.setdefault(change, []).append(hit)
+            altered.setdefault(change, []).append(signature(copy))
+    found = {}
+    for change, own in altered.items():
+        pairs = set(near_pairs(np.concatenate([signatures, stacked(own)])))
+        hits = [(place, len(pictures) + place) in pairs for place in range(len(own))]
+        found[change] = float(np.mean(hits))
     return {
         "n": len(pictures), "pairs": len(one), "joined": len(list(near_pairs(signatures))),
         "highest": round(highest, 3),
-        "found": {change: float(np.mean(hits)) for change, hits in found.items()},
+        "found": found,
     }  # fmt: skip
 
 

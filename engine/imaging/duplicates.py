@@ -22,7 +22,7 @@ import numpy as np
 import PIL.Image
 from scipy import ndimage, sparse
 
-MIN_CORRELATION = 0.93
+MIN_CORRELATION = 0.94
 SIDE = 40  # of the square in which a picture is looked at, whatever its aspect
 SIGMA = 1.25  # of SIDE's pixels; what is coarser is no fine structure
 CODE_BYTES = 192
