@@ -19,7 +19,6 @@ from engine.cluster import Places, Rows, cores, is_shared
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import key_id
-from engine.imaging.duplicates import Signature
 from engine.imaging.ingest import Look, Rules, frame_of, ingest_file, list_files, settle
 from engine.records import (
     Image,
@@ -96,7 +95,7 @@ def ingest(context: Context, stage: Stage) -> None:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
     shards, names = read_files(context, stage, folder, files, rules)
     found, refusals = rows_of(shards, names, Image), rows_of(shards, names, Refusal)
-    looks = {row.id: Signature.from_bytes(row.signature) for row in rows_of(shards, names, Look)}
+    looks = {row.id: row.signature for row in rows_of(shards, names, Look)}
     shares: list[tuple[str, float]] = list(config.source.split.items())
     images, copies = settle(found, looks, dict(shares), lines=table_lines(rules))
     refusals = unique(refusals + copies)

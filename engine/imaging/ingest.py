@@ -24,7 +24,7 @@ from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
-from engine.imaging.duplicates import Signature, joined, near_pairs, signature
+from engine.imaging.duplicates import joined, near_pairs, signature, stacked
 from engine.imaging.errors import ImagingError, Reason
 from engine.imaging.table import Entry
 from engine.lineage.files import file_hash
@@ -141,7 +141,7 @@ def ingest_file(decoder: Decoder, root: Path, path: Path, rules: Rules) -> Read:
         if kept_out is None:
             read.images.append(image)
             read.pictures.append(Picture(id=image.id, png=to_png(item.pixels)))
-            read.looks.append(Look(id=image.id, signature=look(item.pixels).to_bytes()))
+            read.looks.append(Look(id=image.id, signature=look(item.pixels)))
         else:
             read.refusals.append(not_used(image, item.frame, *kept_out))
     return read
@@ -223,14 +223,14 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     )
 
 
-def look(pixels: np.ndarray) -> Signature:
+def look(pixels: np.ndarray) -> bytes:
     """The signature of (H, W) or (H, W, 3) uint8 pixels."""
     return signature(PIL.Image.fromarray(pixels))
 
 
 def settle(
     images: Sequence[Image],
-    signatures: Mapping[str, Signature],
+    signatures: Mapping[str, bytes],
     shares: dict[str, float],
     earlier: Sequence[Image] = (),
     ties: Iterable[tuple[str, str]] = (),
@@ -238,8 +238,9 @@ def settle(
 ) -> tuple[list[Image], list[Refusal]]:
     """Give each image its group and split; exact copies become refusals.
 
-    Patients who share a picture, exactly or nearly (by the `signatures` of all images, `earlier`
-    ones too), are one group, so no split can part them. A
+    Patients who share a picture, exactly or nearly, mirrored or turned (by the `signatures` of all
+    images, `earlier` ones too), are one group, so no split can part them. Only exact copies leave:
+    a near or mirrored one stays an image of its own, since left and right are not the same in it. A
     split that the table gives holds for the whole group. `earlier` images keep theirs, and `ties`
     are patients known to belong to one group. Raises TriptychError where a group would be in two
     splits; `lines` are the table's, by source, to name.
@@ -249,7 +250,7 @@ def settle(
     known = {image.id for image in earlier}
     fresh = [i for i in images if first[i.id] is i]
     pool = [*(first[n] for n in sorted(known)), *fresh]
-    pictures = [signatures[i.id] for i in pool]
+    pictures = stacked(signatures[i.id] for i in pool)
     tied = [(i.patient, i.patient) for i in images]
     tied += [(i.patient, i.group) for i in earlier] + list(ties)
     tied += [(i.patient, first[i.id].patient) for i in images]
