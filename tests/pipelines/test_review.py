@@ -85,7 +85,7 @@ def waiting(tmp_path: Path) -> Path:
     folder.mkdir()
     save(grey(ramp(), PatientID="A"), folder / "xray")
     save(grey(ramp().T, PatientID="A", Modality="US"), folder / "us-a")
-    save(grey(ramp()[::-1], PatientID="B", Modality="US"), folder / "us-b")
+    save(grey(ramp() * 7919 % 4096, PatientID="B", Modality="US"), folder / "us-b")
     ingested(folder, tmp_path / "run")
     return tmp_path / "run"
 
