@@ -6,7 +6,18 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from engine.records import Assignment, Decision, Image, Model, Task, Triplet, unique
+from engine.records import (
+    Assignment,
+    Decision,
+    Image,
+    Model,
+    Refusal,
+    Review,
+    Task,
+    Triplet,
+    unique,
+)
+from engine.workspace import Workspace
 from generators.phantoms.oracle import share_true
 from generators.tasks import Shown
 from pipelines.context import Context
@@ -29,6 +40,13 @@ def fresh_triplets(context: Context, kept: list[Triplet]) -> list[Triplet]:
 def seed_triplets(context: Context) -> list[Triplet]:
     """The expert's own rows."""
     return [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
+
+
+def pending(workspace: Workspace) -> list[Refusal]:
+    """What is quarantined and not decided, each picture once."""
+    decided = {review.image_id for review in workspace.read(Review)}
+    waiting = [r for r in workspace.read(Refusal) if r.status == "quarantined"]
+    return [*{r.image_id: r for r in waiting if r.image_id not in decided}.values()]
 
 
 def shown(context: Context, split: str) -> list[Shown]:

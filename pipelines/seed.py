@@ -5,9 +5,8 @@ from __future__ import annotations
 from engine.errors import TriptychError
 from engine.records import Image, Task, Triplet, unique
 from engine.workspace import Stage
-from pipelines.commands.review import pending
 from pipelines.context import Context
-from pipelines.record import expert_images
+from pipelines.record import expert_images, pending
 from reward_model.experts import asked_of, open_expert
 
 

@@ -35,6 +35,7 @@ from engine.records import Image, Picture, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, table_lines, write_report
 from pipelines.progress import plain
+from pipelines.record import pending
 from pipelines.source import rules_of, source_folder
 
 FOLDER = "quarantine"
@@ -50,13 +51,6 @@ class Waiting:
     refusal: Refusal
     path: Path
     rendered: Rendered
-
-
-def pending(workspace: Workspace) -> list[Refusal]:
-    """What is quarantined and not decided, each picture once."""
-    decided = {review.image_id for review in workspace.read(Review)}
-    waiting = [r for r in workspace.read(Refusal) if r.status == "quarantined"]
-    return [*{r.image_id: r for r in waiting if r.image_id not in decided}.values()]
 
 
 def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:

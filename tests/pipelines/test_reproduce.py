@@ -30,6 +30,7 @@ from engine.records import (
 )
 from engine.resume import Made, Worker
 from engine.workspace import Workspace
+from generators import proposer
 from generators.proposer import Proposing
 from pipelines import generate, ingest, plan, prefer, seed
 from pipelines.cli import app
@@ -157,7 +158,8 @@ def echo(job: Proposing) -> Worker:
 def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generate, "make_proposer", echo)
+    for module in (generate, proposer):
+        monkeypatch.setattr(module, "make_proposer", echo)
     chosen = {"tasks": 8, "batch": 2}
     few = {"images": 4, "preference_images": 4, "pairs": 8}
     inline = {"address": "inline"}
