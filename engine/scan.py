@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.records import Row, from_arrow, schema_of
 
 MEMORY = "1GB"
+WRITTEN = "filename, file_row_number"  # the order in which a table's rows were written
 
 
 class Scan:
@@ -35,7 +36,8 @@ class Scan:
         if shards:
             paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in shards)
             self._db.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], union_by_name = true)"
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}], "
+                "union_by_name = true, filename = true, file_row_number = true)"
             )
         else:
             self._db.register(name, schema_of(row_type).empty_table())

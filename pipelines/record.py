@@ -11,12 +11,14 @@ from engine.records import (
     Decision,
     Image,
     Model,
+    Preference,
     Refusal,
     Review,
     Task,
     Triplet,
     unique,
 )
+from engine.scan import WRITTEN
 from engine.workspace import Workspace
 from generators.phantoms.oracle import share_true
 from generators.tasks import Shown
@@ -27,8 +29,13 @@ from reward_model.experts.expert import EXPERT, Exemplar
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
     """Rows that select kept in rounds 1 to `rounds`, in the order generated."""
-    kept = {d.triplet_id for d in context.rows(Decision) if d.keep and d.round <= rounds}
-    return [t for t in context.rows(Triplet, "generate") if t.id in kept]
+    with context.scan(Decision) as scan:
+        scan.table("triplets", Triplet, context.shards(Triplet, "generate"))
+        query = (
+            "SELECT * FROM triplets WHERE id IN "
+            f"(SELECT triplet_id FROM decisions WHERE keep AND round <= ?) ORDER BY {WRITTEN}"
+        )
+        return list(scan.rows(Triplet, query, [rounds]))
 
 
 def fresh_triplets(context: Context, kept: list[Triplet]) -> list[Triplet]:
@@ -63,6 +70,14 @@ def images_of(context: Context, ids: Iterable[str]) -> dict[str, Image]:
         query = "SELECT * FROM images WHERE id IN (SELECT unnest(?::VARCHAR[]))"
         found = {image.id: image for image in scan.rows(Image, query, [wanted])}
     return {name: found[name] for name in wanted if name in found}
+
+
+def triplets_of(context: Context, pairs: Iterable[Preference]) -> dict[str, Triplet]:
+    """The triplets that preferences compare, by id."""
+    wanted = list({i for pair in pairs for i in (pair.chosen_id, pair.rejected_id)})
+    with context.scan(Triplet) as scan:
+        query = "SELECT * FROM triplets WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+        return {row.id: row for row in scan.rows(Triplet, query, [wanted])}
 
 
 def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:

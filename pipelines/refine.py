@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from engine.caveats import at_chance, of_judge
-from engine.records import Judgement, Preference, Task, Triplet, unique
+from engine.records import Preference, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
+from pipelines.parts import parts_of
 from pipelines.record import own_tasks
 from pipelines.reward import add_judge, fit_judge
 from reward_model.experts import open_expert
@@ -65,8 +66,7 @@ def pairs_of_round(
     """`new_pairs` among what was generated and judged in a round."""
     return new_pairs(
         context.config,
-        context.rows(Triplet, "generate", round),
-        {j.triplet_id: j for j in context.rows(Judgement, "judge", round)},
+        parts_of(context, round),
         expert_of_new_rows(context),
         round,
         trusted,

@@ -20,6 +20,7 @@ from engine.trainer import first_use
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.jobs import job_of
+from pipelines.record import triplets_of
 from pipelines.training.launch import rows_per_step, train_on_cluster
 from reward_model.model import JudgeSettings
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, write_pairs
@@ -45,7 +46,7 @@ def fit_judge(
             "raise expert.pairs or expert.preference_images"
         )
     config, pixels = context.config, context.pixels
-    triplets = {t.id: t for t in [*context.rows(Triplet), *made]}
+    triplets = triplets_of(context, frozen + learned) | {t.id: t for t in made}
     prompts, holdout = config.generator.prompts, (stage.folder / "holdout").resolve()
     write_pairs(stage.folder / "data", learned, triplets, pixels, prompts)
     write_pairs(holdout, frozen, triplets, pixels, prompts)
@@ -92,7 +93,7 @@ def reward(context: Context, stage: Stage) -> None:
 
 def confidence_auc(context: Context, preferences: list[Preference]) -> float | None:
     """The baseline: the generator's own log-probability, on frozen pairs of its own samples."""
-    triplets = {t.id: t for t in context.rows(Triplet)}
+    triplets = triplets_of(context, [p for p in preferences if p.holdout])
     sampled = [
         p
         for p in preferences

@@ -2,7 +2,7 @@
 
 Rows of one image are compared with each other, and all questions by how sure their choices are. So
 it goes over the committed shards twice, in parts by image: once for each question's choice, then,
-with the threshold that all of them give, for the decisions. No part holds more than PART rows.
+with the threshold that all of them give, for the decisions.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Select
-from engine.records import Decision, Image, Judgement, Row, Triplet, from_arrow
+from engine.records import Decision, Image, Row, Triplet, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
-from engine.scan import Scan, part_of
+from engine.scan import Scan
 from engine.shards import shard_paths
 from engine.workspace import Stage
 from pipelines.context import Context
+from pipelines.parts import Parts, parts_of
 from pipelines.record import judge_metrics, purity
 from reward_model.threshold import (
     BEATEN,
@@ -34,8 +35,6 @@ from reward_model.threshold import (
     duplicate_key,
     threshold,
 )
-
-PART = 200_000  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,31 +53,15 @@ class Chosen(Row):
 class Selecting:
     """What a worker decides on, and by which rules."""
 
-    triplets: tuple[Path, ...]
-    judgements: tuple[Path, ...]
+    parts: Parts
     earlier: tuple[Path, ...]  # triplets of earlier rounds
     decisions: tuple[Path, ...]
     rules: Select
     round: int
     trusted: bool
     confident: bool
-    parts: int
     chosen: Path  # the folder of the first pass
     threshold: float = 0.0
-
-    def rows(self, part: int) -> tuple[list[Triplet], dict[str, Judgement]]:
-        """A part's triplets, in order of their ids, and what the judge thinks of them."""
-        with Scan() as scan:
-            scan.table("triplets", Triplet, self.triplets)
-            scan.table("judgements", Judgement, self.judgements)
-            mine = part_of("image_id", part, self.parts)
-            triplets = scan.rows(Triplet, f"SELECT * FROM triplets WHERE {mine} ORDER BY id")
-            judged = scan.rows(
-                Judgement,
-                "SELECT * FROM judgements WHERE triplet_id IN "
-                f"(SELECT id FROM triplets WHERE {mine})",
-            )
-        return triplets, {j.triplet_id: j for j in judged}
 
     def seen(self, part: int) -> set[Duplicate]:
         """What was kept of a part's images in earlier rounds."""
@@ -87,7 +70,7 @@ class Selecting:
             scan.table("decisions", Decision, self.decisions)
             kept = scan.rows(
                 Triplet,
-                f"SELECT * FROM triplets WHERE {part_of('image_id', part, self.parts)} "
+                f"SELECT * FROM triplets WHERE {self.parts.mine(part)} "
                 "AND id IN (SELECT triplet_id FROM decisions WHERE keep)",
             )
         return {duplicate_key(t) for t in kept}
@@ -97,7 +80,7 @@ def make_chooser(job: Selecting) -> Worker:
     """A worker on parts {part}: the choice of each question."""
 
     def work(shard: str, rows: Rows) -> Made:
-        triplets, judged = job.rows(rows[0]["part"])
+        triplets, judged = job.parts.rows(rows[0]["part"])
         choices = choices_of(triplets, judged, job.rules, job.trusted, job.confident)
         chosen = [
             Chosen(
@@ -119,7 +102,7 @@ def make_decider(job: Selecting) -> Worker:
 
     def work(shard: str, rows: Rows) -> Made:
         part = rows[0]["part"]
-        triplets, judged = job.rows(part)
+        triplets, judged = job.parts.rows(part)
         by_id = {t.id: t for t in triplets}
         chosen = from_arrow(Chosen, pq.read_table(job.chosen / f"{Chosen.table}-{shard}.parquet"))
         choices = {
@@ -143,33 +126,29 @@ def make_decider(job: Selecting) -> Worker:
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure precision."""
-    triplets = context.shards(Triplet, "generate", stage.round)
-    judgements = context.shards(Judgement, "judge", stage.round)
-    judge = judge_metrics(context, _judge_of(judgements))
-    rows, unknown = _counted(triplets)
+    parts = parts_of(context, stage.round)
+    judge = judge_metrics(context, _judge_of(parts.judgements))
     job = Selecting(
-        triplets=tuple(triplets),
-        judgements=tuple(judgements),
+        parts=parts,
         earlier=tuple(context.shards(Triplet, "generate")),
         decisions=tuple(context.shards(Decision)),
         rules=context.config.select,
         round=stage.round,
         trusted=not at_chance(judge),
-        confident=not unknown,
-        parts=-(-rows // PART) or 1,
+        confident=_confident(parts.triplets),
         chosen=stage.folder / "chosen",
     )
-    parts = {f"{n:05d}": [{"part": n}] for n in range(job.parts)}
-    places = Places(actors=min(cores(), job.parts), here=True)
+    shards = {f"{n:05d}": [{"part": n}] for n in range(parts.number)}
+    places = Places(actors=min(cores(), parts.number), here=True)
 
     def advance(done: int, total: int) -> None:
         context.display.advance(done, total, "parts")
 
-    make_shards(Shards(job.chosen, (Chosen,)), make_chooser, job, parts, places, advance)
-    paths = [job.chosen / f"{Chosen.table}-{name}.parquet" for name in parts]
+    make_shards(Shards(job.chosen, (Chosen,)), make_chooser, job, shards, places, advance)
+    paths = [job.chosen / f"{Chosen.table}-{name}.parquet" for name in shards]
     sureness = [pq.read_table(p, columns=["sureness"])["sureness"].to_numpy() for p in paths]
     job = replace(job, threshold=threshold(np.concatenate(sureness), job.rules.keep))
-    make_shards(Shards(stage.folder, (Decision,)), make_decider, job, parts, places, advance)
+    make_shards(Shards(stage.folder, (Decision,)), make_decider, job, shards, places, advance)
     stage.metrics = selection_metrics(context, stage, job)
     by = "judge" if job.trusted else "agreement"
     stage.metrics |= {"by": by, "judge": auc_in_words(judge)}
@@ -183,21 +162,18 @@ def _judge_of(shards: Iterable[Path]) -> set[str]:
     return {name for column in columns for name in column.unique().to_pylist()}
 
 
-def _counted(shards: Sequence[Path]) -> tuple[int, int]:
-    """How many triplets there are, and how many that parsed without a known log-probability."""
+def _confident(shards: Sequence[Path]) -> bool:
+    """Whether the log-probability of each row that parsed is known."""
     with Scan() as scan:
         scan.table("triplets", Triplet, shards)
-        query = (
-            "SELECT count(*), count(*) FILTER (problem IS NULL AND logprob IS NULL) FROM triplets"
-        )
-        ((rows, unknown),) = scan.values(query)
-    return rows, unknown
+        query = "SELECT 1 FROM triplets WHERE problem IS NULL AND logprob IS NULL LIMIT 1"
+        return not list(scan.values(query))
 
 
 def selection_metrics(context: Context, stage: Stage, job: Selecting) -> dict[str, Any]:
     """Counts by reason, kept share of questions, and precision before and after (phantoms only)."""
     with Scan() as scan:
-        scan.table("triplets", Triplet, job.triplets)
+        scan.table("triplets", Triplet, job.parts.triplets)
         scan.table("decisions", Decision, shard_paths(stage.folder, Decision.table))
         counts = dict(
             scan.values(

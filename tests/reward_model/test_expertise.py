@@ -102,8 +102,8 @@ def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
             opinions.append(replace(judgement, overall=overall))
     judged = {j.triplet_id: j for j in opinions}
     config = build({}, ["reward.expert_pairs=0"], "x")
-    taught = {pair.image_id for pair in new_pairs(config, rows, judged, None, 1)[0]}
+    taught = {pair.image_id for pair in new_pairs(config, [(rows, judged)], None, 1)[0]}
     frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
     assert frozen
     assert taught == {i.id for i in images} - frozen
-    assert new_pairs(config, rows, judged, None, 1, trusted=False)[0] == []
+    assert new_pairs(config, [(rows, judged)], None, 1, trusted=False)[0] == []
