@@ -154,14 +154,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
     given: list[Given] = []
 
     def sft(job: TrainingJob) -> TrainingResult:
-        rows = read_training_set(job.data)[1]
+        rows = read_training_set(job.data).to_list()
         steps = math.ceil(len(rows) * job.section.epochs / rows_per_step(job.section))
         given.append(Given(job, rows, steps))
         return TrainingResult(loss=1.0, steps=steps)
 
     def rewarded(loop: Any, job: GrpoJob, advance: Any) -> GrpoResult:
         steps = job.section.steps
-        given.append(Given(job, read_training_set(job.data)[1], steps))
+        given.append(Given(job, read_training_set(job.data).to_list(), steps))
         return GrpoResult(steps=steps, reward_first=None, reward=None, rewards=(), teaching=None)
 
     monkeypatch.setattr(arms, "train_sft", sft)

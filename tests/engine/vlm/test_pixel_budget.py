@@ -44,6 +44,7 @@ from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, train_judge
+from tests.pictures import shown, workspace_of
 from tests.training_jobs import job_in
 
 BUDGET = 28 * 28 * 30
@@ -58,6 +59,7 @@ def png_of(width: int, height: int) -> bytes:
 
 
 RADIOGRAPH = png_of(3000, 2500)
+IMAGE = shown(np.asarray(Image.open(io.BytesIO(RADIOGRAPH))))
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +148,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
     model: str, tmp_path: Path, seen: list[int]
 ) -> None:
-    row = {"image_id": "a", "prompt": PROMPT, "completion": "<answer><|image_pad|></answer>"}
-    write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [row] * 2)
+    workspace_of(tmp_path / "workspace", [IMAGE])
+    row = {"image_id": IMAGE, "prompt": PROMPT, "completion": "<answer><|image_pad|></answer>"}
+    write_training_set(tmp_path / "data", [row] * 2)
     job = job_in(tmp_path, Sft(batch=2, epochs=1), model=model, max_pixels=BUDGET)
     assert train_sft(job).steps == 1
     assert 0 < max(seen) <= TOKENS
@@ -155,9 +158,10 @@ def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
 
 @pytest.fixture
 def judge(model: str, tmp_path: Path, seen: list[int]) -> str:
-    pair = {"image_id": "a", "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
+    workspace_of(tmp_path / "workspace", [IMAGE])
+    pair = {"image_id": IMAGE, "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
     pair |= {s: judge_prompt("compact", QUESTION, (), "", s) for s in ("chosen", "rejected")}
-    write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [pair] * 2)
+    write_training_set(tmp_path / "data", [pair] * 2)
     settings = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=BUDGET)
     job = job_in(
         tmp_path, Reward(batch=2, epochs=1), JudgeJob, model=model, max_pixels=BUDGET,
@@ -173,9 +177,10 @@ def test_the_judge_and_grpo_read_them_too(
 ) -> None:
     requests = [Request(RADIOGRAPH, judge_prompt("compact", QUESTION, (), "", "no"))] * 2
     assert np.isfinite(Judge(judge, "judge", 1).scores(requests)).all()
-    row = {"image_id": "a", "prompt": PROMPT, "question": QUESTION, "options": ["a", "b"]}
+    row = {"image_id": IMAGE, "prompt": PROMPT, "question": QUESTION, "options": ["a", "b"]}
     folder = tmp_path / "grpo"
-    write_training_set(folder / "data", {"a": RADIOGRAPH}, [row | {"gold": "a"}])
+    workspace_of(folder / "workspace", [IMAGE])
+    write_training_set(folder / "data", [row | {"gold": "a"}])
     section = Grpo(batch=4, group=4, steps=1, max_tokens=4)
     job = job_in(folder, section, GrpoJob, model=model, max_pixels=BUDGET, judge=judge)
     assert train_grpo(job).steps == 1
