@@ -45,6 +45,8 @@ PINNED: dict[str, Any] = {
     "shuffle_dataset": True,
     "use_vllm": False,
     "logging_steps": 1,
+    # Loaders begun anew draw a seed each epoch, as without any: completions come from that stream.
+    "dataloader_persistent_workers": False,
 }
 
 

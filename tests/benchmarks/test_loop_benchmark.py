@@ -206,7 +206,7 @@ def rounds_context(both: bool = False) -> Context:
     made = SimpleNamespace(
         config=build({}, list(GRPO_SETTINGS), "test"),
         images=lambda: [image],
-        pixels={image.id: b"png"},
+        workspace=SimpleNamespace(root=Path("workspace")),
         path_of=lambda model: model.path,
         display=SimpleNamespace(advance=None),
         model=lambda role: models[0],
