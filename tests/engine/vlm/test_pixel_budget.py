@@ -22,7 +22,6 @@ from engine.config.reward import Reward
 from engine.config.training import Grpo, Sft
 from engine.errors import TriptychError
 from engine.prompts import answer_prompt, judge_prompt
-from engine.records import Image as ImageRow
 from engine.records import Task, Triplet
 from engine.trainer import write_training_set
 from engine.vlm.backends import open_vlm
@@ -44,7 +43,7 @@ from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, train_judge
-from tests.pictures import shown, workspace_of
+from tests.pictures import PNG, shown, workspace_of
 from tests.training_jobs import job_in
 
 BUDGET = 28 * 28 * 30
@@ -270,12 +269,8 @@ def test_a_question_too_long_to_be_answered_ends_no_batch(model: str) -> None:
             return [[Sample(f"<question>{t}</question>", -1.0, 9)] for t in texts]
 
     task = Task.make("CT", "disease", "easy", "open", "direct")
-    image = ImageRow(
-        id="i", png=RADIOGRAPH, width=3000, height=2500, modality="CT", anatomy="", group="g",
-        split="train", source="s", rendering="{}", deidentification="", is_synthetic=False,
-    )  # fmt: skip
     plan = Plan("g", "compact", 2, 0.6, 1.0, 4, 0, 1)
-    rows: list[Triplet] = propose(Asks(), [(image, task)] * 2, plan)
+    rows: list[Triplet] = propose(Asks(), PNG, [(IMAGE, task)] * 2, plan)
     told = [r.problem for r in rows if r.question != "Is it?"]
     assert len(told) == 1
     assert "max_model_len is 200" in str(told[0])

@@ -67,6 +67,10 @@ def sft(folder: Path) -> TrainingJob:
     return job_in(folder, Sft(batch=4, epochs=1, save_steps=2))
 
 
+def sft_loaded(folder: Path) -> TrainingJob:
+    return sft(folder).with_section(loaders=1)
+
+
 def sft_lora(folder: Path) -> TrainingJob:
     return sft(folder).with_section(lora_rank=4)
 
@@ -94,6 +98,7 @@ class Stopped(Exception):
         (train_judge, judge),
         (train_judge, judge_lora),
         (train_sft, sft),
+        (train_sft, sft_loaded),
         (train_sft, sft_lora),
         (train_grpo, grpo),
     ],
