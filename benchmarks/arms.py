@@ -200,8 +200,7 @@ def fit(
 ) -> tuple[Model, int]:
     """One epoch of SFT of `start` over `data`, from the beginning; (model, steps)."""
     shutil.rmtree(folder, ignore_errors=True)
-    used = {t["image_id"]: context.pixels[t["image_id"]] for t in data}
-    write_training_set(folder / "data", used, data)
+    write_training_set(folder / "data", data)
     job = job_of(TrainingJob, context, Stage("arm", 1, "", folder), section, start)
     result = train_sft(job.with_section(epochs=1.0, save_steps=0))
     return at(folder), result.steps

@@ -177,7 +177,8 @@ def _check_room(cpus: float, gpus: float) -> None:
         lack = f"{wanted:g} {kind}s are asked for and Ray has {have.get(kind, 0):g}"
         if _own_ray:
             raise TriptychError(
-                f"{lack} here: lower cluster.threads, workers or gpus, or give cluster.address"
+                f"{lack} here: lower cluster.threads, workers, loaders or gpus, or give "
+                "cluster.address"
             )
         print(f"triptych: {lack}: waiting for it to grow", file=sys.stderr, flush=True)
 
@@ -416,9 +417,9 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
     """Run a training function on Ray Train's workers; returns what the first worker returned.
 
     The function writes its weights to `job.out`, on a path that all nodes share; only the first
-    worker has to return something. Each worker has the job's threads as CPUs, and its section's
-    GPUs. Raises TriptychError where a worker fails, or a Ray of this process can never have so
-    many.
+    worker has to return something. Each worker has the job's threads and loaders as CPUs, and its
+    section's GPUs. Raises TriptychError where a worker fails, or a Ray of this process can never
+    have so many.
     """
     workers, gpus = job.section.workers, job.section.gpus
     if not _connected():  # one process takes the rows of all workers
@@ -426,13 +427,14 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
         result = loop(job.with_section(accumulate=accumulate, workers=1))
         assert result is not None
         return result
-    _check_room(workers * job.threads, workers * gpus)
+    cpus = job.threads + job.section.loaders
+    _check_room(workers * cpus, workers * gpus)
     import pickle
 
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    resources = {"CPU": float(job.threads)} | ({"GPU": gpus} if gpus else {})
+    resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         # Of Ray Train v2; pickled, for its controller need not load a result's class.
         lambda: pickle.dumps(loop(job)),  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ def guarded(trainer_class: Any) -> Any:
         def train(self, *inputs: Any, **options: Any) -> Any:
             try:
                 return super().train(*inputs, **options)
+            except TriptychError as error:
+                raise TriptychError(_own_line(error)) from error
             except (RuntimeError, MemoryError) as error:
                 line = _in_words(error, self.job, self.state.global_step + 1)
                 if line is None:
@@ -75,14 +77,24 @@ def _diverged(job: TrainingJob, step: int, what: str) -> str:
 
 
 def _in_words(error: BaseException, job: TrainingJob, step: int) -> str | None:
-    """Of torch's errors for want of memory, and for a policy whose probabilities are not finite."""
+    """Of torch's errors for want of memory, for probabilities that are not finite, for a loader."""
     from engine.vlm.memory import ran_out
 
     if ran_out(error):
         return _no_room(job, step)
     if "probability tensor contains" in str(error):
         return _diverged(job, step, "probabilities")
+    if "DataLoader worker" in str(error):
+        return (
+            f"{job.stage}: a loader died at step {step}, as where memory or /dev/shm runs out: run "
+            f"it again with --set {job.section_name}.loaders={job.section.loaders // 2}"
+        )
     return None
+
+
+def _own_line(error: TriptychError) -> str:
+    """What was said in a loader, without the traceback that torch tells with it."""
+    return str(error).rpartition(f"{TriptychError.__name__}: ")[2].strip()
 
 
 def _no_room(job: TrainingJob, step: int) -> str:

@@ -17,14 +17,16 @@ class TrainingJob:
     """What every training is given. Paths are absolute, for it runs in other processes.
 
     `section` is its section of the configuration; `model` is a folder or a Hub id; `data` is a
-    folder of `engine.trainer.write_training_set`, and weights are written to `out`. A picture has
-    at most `max_pixels` (width x height); `threads` are torch's, a worker.
+    folder of `engine.trainer.write_training_set`, whose pictures are those of the folder
+    `workspace`, and weights are written to `out`. A picture has at most `max_pixels` (width x
+    height); `threads` are torch's, a worker.
     """
 
     stage: str
     section: Optimiser
     model: str
     data: Path
+    workspace: Path
     out: Path
     seed: int
     threads: int

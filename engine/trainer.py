@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.guards import guard, guarded
 from engine.job import TrainingJob
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 WARMUP = 0.1  # of a training's steps, in which the learning rate rises
+ROWS = "rows.arrow"  # of a training set: an Arrow stream
+CHUNK = 1000  # of its rows, which are read together
 
 
-def write_training_set(folder: Path, images: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
-    """Each image once and rows that refer to it: a batch decodes only what it needs."""
+def write_training_set(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows that name their picture, `image_id`: a batch reads its own from the workspace."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"id": list(images), "png": list(images.values())})
-    pq.write_table(table, folder / "images.parquet")
-    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(folder / ROWS, table.schema) as stream:
+        stream.write_table(table, max_chunksize=CHUNK)
 
 
-def read_training_set(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
-    """(PNG bytes by image id, rows)."""
-    images = pq.read_table(folder / "images.parquet").to_pydict()
-    rows = pq.read_table(folder / "rows.parquet").to_pylist()
-    return dict(zip(images["id"], images["png"])), rows
+def read_training_set(folder: Path) -> Dataset:
+    """The rows, which stay on disk until they are asked for."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(folder / ROWS))
 
 
 def first_use(rows: int, per_step: int, steps: int | None) -> tuple[int, int | None]:
@@ -83,6 +87,8 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+        "dataloader_num_workers": section.loaders,
+        "dataloader_persistent_workers": section.loaders > 0,
         "remove_unused_columns": False,
         "ddp_find_unused_parameters": False,
     }

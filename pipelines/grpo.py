@@ -83,8 +83,7 @@ def fit_policy(
     """GRPO of `start` on the questions of `rows`: weights in the stage's folder."""
     config = context.config
     questions = questions_of(rows, config.generator.prompts, config.evaluate.style)
-    used = {row.image_id: context.pixels[row.image_id] for row in rows}
-    write_training_set(stage.folder / "data", used, questions)
+    write_training_set(stage.folder / "data", questions)
     section = config.grpo.model_copy(update={"reward": rewards_of(config.grpo, judge)})
     job = job_of(GrpoJob, context, stage, section, start, judge=context.path_of(judge))
     return train_on_cluster(train_grpo, job, context.display.advance)

@@ -22,6 +22,7 @@ def job_of(
         section=section,
         model=context.path_of(model),
         data=(stage.folder / "data").resolve(),
+        workspace=context.workspace.root.resolve(),
         out=(stage.folder / "weights").resolve(),
         seed=context.config.seed + stage.round,
         threads=context.config.cluster.threads,

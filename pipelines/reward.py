@@ -45,11 +45,11 @@ def fit_judge(
             f"{stage.name}: {len(learned)} pairs to learn and {len(frozen)} frozen; "
             "raise expert.pairs or expert.preference_images"
         )
-    config, pixels = context.config, context.pixels
+    config = context.config
     triplets = triplets_of(context, frozen + learned) | {t.id: t for t in made}
     prompts, holdout = config.generator.prompts, (stage.folder / "holdout").resolve()
-    write_pairs(stage.folder / "data", learned, triplets, pixels, prompts)
-    write_pairs(holdout, frozen, triplets, pixels, prompts)
+    write_pairs(stage.folder / "data", learned, triplets, prompts)
+    write_pairs(holdout, frozen, triplets, prompts)
     section = config.reward.model_copy(update={"epochs": epochs})
     criteria = {str(name): weight for name, weight in section.criteria.items()}
     settings = JudgeSettings(criteria=criteria, prompts=prompts, max_pixels=config.max_pixels)

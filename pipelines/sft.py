@@ -28,8 +28,7 @@ def fine_tune(
     tasks = {t.id: t for t in context.rows(Task)}
     style, ask_share = config.evaluate.style, config.sft.ask_share
     turns = turns_of(triplets, tasks, config.generator.prompts, style, ask_share, config.seed)
-    used = {turn["image_id"]: context.pixels[turn["image_id"]] for turn in turns}
-    write_training_set(stage.folder / "data", used, turns)
+    write_training_set(stage.folder / "data", turns)
     job = job_of(TrainingJob, context, stage, config.sft, model)
     result = train_on_cluster(train_sft, job, context.display.advance)
     stage.metrics = result.to_dict() | {"rows": len(triplets), "turns": len(turns)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import numpy as np
 from engine.errors import TriptychError
 from engine.statistics import auc, auc_interval
 from engine.trainer import read_training_set
+from engine.vlm.protocol import Request
 from reward_model.calibration import fit_platt
+from reward_model.criteria import CRITERIA
 from reward_model.scoring import Judge
+
+BATCH = 64  # rows whose pictures are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +41,16 @@ class Measurement:
         return asdict(self) | {"calibration": list(self.calibration)}
 
 
-def measure(judge: Judge, data: Path) -> Measurement:
+def measure(judge: Judge, data: Path, pixels: Mapping[str, bytes]) -> Measurement:
     """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
 
     AUC is of the overall score on factuality pairs: chosen rows against rejected ones, with a 95 %
     interval from resampling images; None where there is no such pair. A pair without a finite score
     counts as one that the judge got wrong, and is in no AUC. Raises TriptychError where none has.
+    `data` is a training set of pairs, and `pixels` are PNG bytes by id, read a batch at a time.
     """
-    from engine.vlm.protocol import Request
-    from reward_model.criteria import CRITERIA
-
-    images, rows = read_training_set(data)
-    both = [
-        Request(images[r["image_id"]], r[side]) for side in ("chosen", "rejected") for r in rows
-    ]
-    scores = judge.scores(both)
+    rows = read_training_set(data).to_list()
+    scores = _scores(judge, rows, pixels)
     place = np.array([CRITERIA.index(r["criterion"]) for r in rows])
     n = len(rows)
     scored = np.isfinite(scores).all(1)
@@ -72,6 +72,15 @@ def measure(judge: Judge, data: Path) -> Measurement:
         n_holdout=n,
         unscored=int(n - scored.sum()),
         calibration=fit_platt(overall, accepted),
+    )
+
+
+def _scores(judge: Judge, rows: list[dict[str, Any]], pixels: Mapping[str, bytes]) -> np.ndarray:
+    """(2N, 3) logits of N pairs, in the order of CRITERIA: all chosen rows, then all rejected."""
+    both = [(row["image_id"], row[side]) for side in ("chosen", "rejected") for row in rows]
+    parts = [both[low : low + BATCH] for low in range(0, len(both), BATCH)]
+    return np.concatenate(
+        [judge.scores([Request(pixels[i], text) for i, text in part]) for part in parts]
     )
 
 

@@ -18,6 +18,7 @@ from torch.nn.functional import logsigmoid
 
 from engine.config.reward import Reward
 from engine.job import TrainingJob, TrainingResult
+from engine.pixels import Pixels
 from engine.prompts import judge_prompt
 from engine.records import Preference, Triplet
 from engine.trainer import (
@@ -89,12 +90,12 @@ def tier_loss(scores: torch.Tensor, tiers: torch.Tensor) -> torch.Tensor:
 class PairCollator:
     """Rows of the training set to one batch: all chosen, then all rejected."""
 
-    def __init__(self, processor: Any, images: dict[str, bytes], max_pixels: int) -> None:
-        self.processor, self.images, self.max_pixels = processor, images, max_pixels
+    def __init__(self, processor: Any, pixels: Mapping[str, bytes], max_pixels: int) -> None:
+        self.processor, self.pixels, self.max_pixels = processor, pixels, max_pixels
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
-        pngs = [self.images[row["image_id"]] for row in rows] * 2
+        pngs = [self.pixels[row["image_id"]] for row in rows] * 2
         requests = [Request(p, t) for p, t in zip(pngs, texts)]
         inputs = encode(self.processor, requests, self.max_pixels)
         places = [CRITERIA.index(row["criterion"]) for row in rows]
@@ -117,7 +118,6 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     if output is not embeddings:
         output.requires_grad_(False)  # the heads are read in its place
     adapted = adapt(model.backbone, job)
-    images, rows = read_training_set(job.data)
 
     class PairTrainer(Trainer):
         def compute_loss(  # type: ignore[override]
@@ -135,8 +135,8 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     trainer = resumable(PairTrainer)(
         model=model,
         args=arguments_of(job),
-        train_dataset=rows,
-        data_collator=PairCollator(processor, images, job.max_pixels),
+        train_dataset=read_training_set(job.data),
+        data_collator=PairCollator(processor, Pixels(job.workspace), job.max_pixels),
     )
     result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
@@ -171,12 +171,10 @@ def write_pairs(
     folder: Path,
     preferences: list[Preference],
     triplets: dict[str, Triplet],
-    pixels: Mapping[str, bytes],
     prompts: str,
 ) -> None:
-    """Preferences as a training set; triplets and PNG bytes are given by their ids."""
-    used = {p.image_id: pixels[p.image_id] for p in preferences}
-    write_training_set(folder, used, pair_rows(preferences, triplets, prompts))
+    """Preferences as a training set; triplets are given by their ids."""
+    write_training_set(folder, pair_rows(preferences, triplets, prompts))
 
 
 def train_and_measure(job: JudgeJob) -> JudgeResult | None:
@@ -190,9 +188,9 @@ def train_and_measure(job: JudgeJob) -> JudgeResult | None:
     result = train_judge(job)
     if distributed.is_initialized() and distributed.get_rank() > 0:
         return None
-    before = None
+    before, pixels = None, Pixels(job.workspace)
     if (Path(job.model) / HEADS).exists():
-        before = measure(Judge(job.model, "start", job.threads), job.holdout)
-    after = measure(Judge(str(job.out), "new", job.threads), job.holdout)
+        before = measure(Judge(job.model, "start", job.threads), job.holdout, pixels)
+    after = measure(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
     replace(job.settings, calibration=after.calibration).save(job.out)
     return JudgeResult(training=result, before=before, after=after)

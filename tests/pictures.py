@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
+from engine.lineage.opening import writing
 from engine.pixels import pixels_id, to_png
 from engine.records import Image, Picture
 
@@ -23,3 +25,11 @@ def pictures_of(rows: Iterable[object]) -> list[Picture]:
     """The pictures of those rows that are images."""
     images = [row for row in rows if isinstance(row, Image) and row.id in PNG]
     return [Picture(id=image.id, png=PNG[image.id]) for image in images]
+
+
+def workspace_of(root: Path, images: Iterable[str]) -> None:
+    """A workspace that has the pictures of these images, as `shown` told their ids."""
+    with writing(root, "demo", {}) as workspace:
+        stage = workspace.begin("ingest", 0, "pictures")
+        stage.write(Picture, [Picture(id=image_id, png=PNG[image_id]) for image_id in images])
+        workspace.commit(stage)

@@ -14,11 +14,12 @@ Job = TypeVar("Job", bound=TrainingJob)
 
 
 def job_in(folder: Path, section: Optimiser, kind: type[Job] = TrainingJob, **values: Any) -> Job:
-    """A job whose `data` and `weights` are in a folder; `values` are its other fields."""
+    """A job whose `data`, `workspace` and `weights` are in a folder; `values` are its others."""
     fields = {
         "stage": "test",
         "model": str(tiny.FOLDER),
         "data": folder / "data",
+        "workspace": folder / "workspace",
         "out": folder / "weights",
         "seed": 0,
         "threads": 1,

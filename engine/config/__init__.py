@@ -84,7 +84,8 @@ class Config(Section):
         return self.model_dump(exclude={"lineage"})
 
 
-PLACES = {"url", "actors", "gpus", "save_steps"}  # of a section: where and how fast it runs
+# Of a section: where and how fast it runs.
+PLACES = {"url", "actors", "gpus", "loaders", "save_steps"}
 
 
 KINDS = {"expert", "backend"}  # sections of several kinds, which a plain string names

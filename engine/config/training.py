@@ -18,6 +18,9 @@ class Optimiser(Section):
     )
     workers: int = Field(1, ge=1, description="Ray Train workers")
     gpus: float = Field(0, ge=0, description="GPUs a worker")
+    loaders: int = Field(
+        0, ge=0, description="processes that read and decode pictures for a worker; 0: itself does"
+    )
     lora_rank: int = Field(0, ge=0, description="0 trains all weights")
     bf16: bool = False
     save_steps: int = Field(0, ge=0, description="checkpoint and resume every so many steps")

@@ -9,7 +9,7 @@ far as the verified answers differ: `pipelines.training.advantages`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,13 @@ def opinion(judged: float) -> float:
 class Reward:
     """One part of the reward as TRL calls it: a batch of completions in, a number in [0, 1] each.
 
-    `part` is correct, judge or format; `judge` and `images` (PNG by id) are for the judge's alone.
+    `part` is correct, judge or format; `judge` and `pixels` (PNG by id) are for the judge's alone.
     """
 
-    def __init__(self, part: str, judge: Judge | None = None, images: Any = None) -> None:
-        self.__name__, self.judge, self.images = part, judge, images
+    def __init__(
+        self, part: str, judge: Judge | None = None, pixels: Mapping[str, bytes] | None = None
+    ) -> None:
+        self.__name__, self.judge, self.pixels = part, judge, pixels
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[float]:
         texts = [c if isinstance(c, str) else _text(c[0]["content"]) for c in completions]
@@ -63,26 +65,27 @@ class Reward:
         self, texts: list[str], image_ids: list[str], questions: list[str], options: list[Any]
     ) -> np.ndarray:
         assert self.judge is not None
+        assert self.pixels is not None
         requests = []
         for text, image, question, opts in zip(texts, image_ids, questions, options):
             parsed = parse_completion(text, opts)
             prompt = judge_prompt(
                 self.judge.settings.prompts, question, opts, parsed.rationale, parsed.answer
             )
-            requests.append(Request(self.images[image], prompt))
+            requests.append(Request(self.pixels[image], prompt))
         return self.judge.overall(self.judge.scores(requests))
 
 
 def reward_parts(
-    weights: RewardWeights, judge: str, images: dict[str, bytes], threads: int
+    weights: RewardWeights, judge: str, pixels: Mapping[str, bytes], threads: int
 ) -> list[Reward]:
     """The parts that have a weight, the verified one first.
 
-    The judge is loaded from its folder where it has a weight; `images` are PNG bytes by id.
+    The judge is loaded from its folder where it has a weight; `pixels` are PNG bytes by id.
     """
     parts = [Reward(VERIFIED)]
     if weights.judge:
-        parts.append(Reward("judge", Judge(judge, "grpo", threads), images))
+        parts.append(Reward("judge", Judge(judge, "grpo", threads), pixels))
     if weights.format:
         parts.append(Reward("format"))
     return parts

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.config.training import Grpo
 from engine.job import TrainingJob
+from engine.pixels import Pixels
 from engine.prompts import answer_prompt
 from engine.records import Triplet
 from engine.trainer import (
@@ -16,7 +17,6 @@ from engine.trainer import (
     last_checkpoint,
     lora,
     prepare,
-    read_training_set,
     resumable,
     save_trained,
     watched,
@@ -45,6 +45,8 @@ PINNED: dict[str, Any] = {
     "shuffle_dataset": True,
     "use_vllm": False,
     "logging_steps": 1,
+    # Loaders begun anew draw a seed each epoch, as without any: completions come from that stream.
+    "dataloader_persistent_workers": False,
 }
 
 
@@ -116,7 +118,7 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
             generation_kwargs={"suppress_tokens": vision_token_ids(model.config)},
             gradient_checkpointing=section.lora_rank > 0,
         ),
-        train_dataset=chat_dataset(job.data, processor, job.max_pixels),
+        train_dataset=chat_dataset(job, processor),
         processing_class=processor,
         peft_config=lora(job),
     )
@@ -124,8 +126,7 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
 
 def train_grpo(job: GrpoJob) -> GrpoResult:
     """GRPO of the job's model on its data, weights to its `out`."""
-    images, _ = read_training_set(job.data)
-    parts = reward_parts(job.section.reward, job.judge, images, job.threads)
+    parts = reward_parts(job.section.reward, job.judge, Pixels(job.workspace), job.threads)
     trainer = grpo_trainer(job, parts)
     watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():

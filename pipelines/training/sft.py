@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.answers.parsing import render_completion, render_question
 from engine.job import TrainingJob, TrainingResult
+from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Task, Triplet
 from engine.trainer import (
@@ -23,6 +25,9 @@ from engine.trainer import (
     weights_dtype,
 )
 from generators.phantoms.bank import DIFFICULTIES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Turn = dict[str, str]  # image_id, prompt, completion
 
@@ -65,28 +70,34 @@ def turns_of(
     return turns
 
 
-def chat_dataset(data: Path, processor: Any, max_pixels: int) -> Any:
-    """A training set as TRL reads it; images are decoded when a batch needs them.
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """Rows of a training set as TRL reads them, with the pictures that a batch needs.
 
     Pictures are within `max_pixels`, and the processor's special tokens in a text are words.
     """
-    from datasets import Dataset
 
-    from engine.vlm.inputs import picture, plain
+    pixels: Mapping[str, bytes]
+    processor: Any
+    max_pixels: int
 
-    images, rows = read_training_set(data)
-    dataset = Dataset.from_list(rows)
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        from engine.vlm.inputs import picture, plain
 
-    def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        batch["images"] = [[picture(images[i], max_pixels)] for i in batch["image_id"]]
+        shown = [picture(self.pixels[image_id], self.max_pixels) for image_id in batch["image_id"]]
+        batch["images"] = [[image] for image in shown]
         for column, role in (("prompt", "user"), ("completion", "assistant")):
             if column in batch:
-                said = [plain(text, processor.tokenizer) for text in batch[column]]
+                said = [plain(text, self.processor.tokenizer) for text in batch[column]]
                 batch[column] = [[{"role": role, "content": text}] for text in said]
         return batch
 
-    dataset.set_transform(decode)
-    return dataset
+
+def chat_dataset(job: TrainingJob, processor: Any) -> Dataset:
+    """The job's training set as TRL reads it: rows are `Chats` when a batch needs them."""
+    rows = read_training_set(job.data)
+    rows.set_transform(Chats(Pixels(job.workspace), processor, job.max_pixels))
+    return rows
 
 
 def train_sft(job: TrainingJob) -> TrainingResult:
@@ -105,7 +116,7 @@ def train_sft(job: TrainingJob) -> TrainingResult:
             completion_only_loss=True,
             gradient_checkpointing=job.section.lora_rank > 0,
         ),
-        train_dataset=chat_dataset(job.data, processor, job.max_pixels),
+        train_dataset=chat_dataset(job, processor),
         processing_class=processor,
         peft_config=lora(job),
     )

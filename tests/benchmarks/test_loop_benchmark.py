@@ -154,14 +154,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
     given: list[Given] = []
 
     def sft(job: TrainingJob) -> TrainingResult:
-        rows = read_training_set(job.data)[1]
+        rows = read_training_set(job.data).to_list()
         steps = math.ceil(len(rows) * job.section.epochs / rows_per_step(job.section))
         given.append(Given(job, rows, steps))
         return TrainingResult(loss=1.0, steps=steps)
 
     def rewarded(loop: Any, job: GrpoJob, advance: Any) -> GrpoResult:
         steps = job.section.steps
-        given.append(Given(job, read_training_set(job.data)[1], steps))
+        given.append(Given(job, read_training_set(job.data).to_list(), steps))
         return GrpoResult(steps=steps, reward_first=None, reward=None, rewards=(), teaching=None)
 
     monkeypatch.setattr(arms, "train_sft", sft)
@@ -206,7 +206,7 @@ def rounds_context(both: bool = False) -> Context:
     made = SimpleNamespace(
         config=build({}, list(GRPO_SETTINGS), "test"),
         images=lambda: [image],
-        pixels={image.id: b"png"},
+        workspace=SimpleNamespace(root=Path("workspace")),
         path_of=lambda model: model.path,
         display=SimpleNamespace(advance=None),
         model=lambda role: models[0],

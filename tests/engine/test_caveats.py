@@ -129,8 +129,9 @@ def measured(tmp_path: Path, scores: dict[str, float], pairs: int) -> dict[str, 
         }
         for n in range(pairs)
     ]
-    write_training_set(tmp_path, {f"i{n}": b"" for n in range(pairs)}, rows)
-    return measure(Scores(scores), tmp_path).to_dict()  # type: ignore[arg-type]
+    write_training_set(tmp_path, rows)
+    pixels = {f"i{n}": b"" for n in range(pairs)}
+    return measure(Scores(scores), tmp_path, pixels).to_dict()  # type: ignore[arg-type]
 
 
 def test_what_is_measured_of_a_judge_has_its_interval(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from reward_model.preferences import derived, prefer
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
-from tests.pictures import PNG
+from tests.pictures import PNG, workspace_of
 from tests.training_jobs import job_in
 
 QUESTION = "Is there a cyst?"
@@ -49,7 +49,7 @@ class Bench:
         section = Reward(batch=16, epochs=3, lr=5e-4, readout="head")
         job = job_in(
             out, section, JudgeJob, data=self.folder / data, seed=SEED, max_pixels=MAX_PIXELS,
-            holdout=self.folder / "others", settings=SETTINGS,
+            workspace=self.folder / "workspace", holdout=self.folder / "others", settings=SETTINGS,
         )  # fmt: skip
         return job.with_section(**more)
 
@@ -75,7 +75,8 @@ def write_pairs(
         chosen, rejected = (wrong, right) if swapped else (right, wrong)
         pairs.append(prefer(chosen, rejected, criterion, "perturbed", "simulated", False))
         rows |= {yes.id: yes, no.id: no}
-    training.write_pairs(folder, pairs, rows, {i.id: PNG[i.id] for i in images}, "compact")
+    workspace_of(folder.parent / "workspace", [image.id for image in images])
+    training.write_pairs(folder, pairs, rows, "compact")
 
 
 def untrained(folder: Path, readout: str) -> Judge:
@@ -94,12 +95,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     write_pairs(folder / "swapped", range(64), swapped=True)
     write_pairs(folder / "relevance", range(4), criterion="relevance")
     write_pairs(folder / "others", range(1000, 1064))
-    return Bench(folder, measure(untrained(folder / "start", "head"), folder / "others"))
+    return Bench(folder, measure(untrained(folder / "start", "head"), folder / "others", PNG))
 
 
 def test_fresh_heads_know_nothing_and_the_words_yes_and_no_do(bench: Bench, tmp_path: Path) -> None:
     assert 0.3 < bench.before.auc < 0.7
-    assert measure(untrained(tmp_path / "token", "token"), bench.folder / "others").auc > 0.8
+    assert measure(untrained(tmp_path / "token", "token"), bench.folder / "others", PNG).auc > 0.8
 
 
 @pytest.mark.parametrize("objective", ["bradley-terry", "tiers"])

@@ -154,8 +154,8 @@ def measured(folder: Path, pairs: list[tuple[str, str, str]]) -> Measurement:
         {"image_id": "i", "criterion": criterion, "chosen": chosen, "rejected": rejected}
         for criterion, chosen, rejected in pairs
     ]
-    write_training_set(folder, {"i": b""}, rows)
-    return measure(Known(), folder)
+    write_training_set(folder, rows)
+    return measure(Known(), folder, {"i": b""})
 
 
 def test_a_pair_is_ranked_by_its_own_criterion(tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:
         {"image_id": i, "criterion": "factuality", "chosen": "1 1 1", "rejected": "0 0 0"}
         for i in "ab"
     ]
-    write_training_set(tmp_path, {"a": b"first", "b": b"second"}, rows)
-    measure(Watching(), tmp_path)
+    write_training_set(tmp_path, rows)
+    measure(Watching(), tmp_path, {"a": b"first", "b": b"second"})
     assert [(r.png, r.text) for r in seen] == [
         (b"first", "1 1 1"),
         (b"second", "1 1 1"),

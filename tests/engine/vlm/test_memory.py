@@ -261,6 +261,7 @@ def test_batch_accumulate_and_workers_may_change_while_their_product_is_equal(
     assert not changed(f"{section}.batch=8", f"{section}.accumulate=2", f"{section}.workers=2")
     assert changed(f"{section}.batch=16")
     assert changed(f"{section}.accumulate=2")
+    assert not changed(f"{section}.loaders=2")
     assert changed(f"{section}.lr=1e-6")
 
 

@@ -22,7 +22,6 @@ from engine.config.reward import Reward
 from engine.config.training import Grpo, Sft
 from engine.errors import TriptychError
 from engine.prompts import answer_prompt, judge_prompt
-from engine.records import Image as ImageRow
 from engine.records import Task, Triplet
 from engine.trainer import write_training_set
 from engine.vlm.backends import open_vlm
@@ -44,6 +43,7 @@ from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, train_judge
+from tests.pictures import PNG, shown, workspace_of
 from tests.training_jobs import job_in
 
 BUDGET = 28 * 28 * 30
@@ -58,6 +58,7 @@ def png_of(width: int, height: int) -> bytes:
 
 
 RADIOGRAPH = png_of(3000, 2500)
+IMAGE = shown(np.asarray(Image.open(io.BytesIO(RADIOGRAPH))))
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +147,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
     model: str, tmp_path: Path, seen: list[int]
 ) -> None:
-    row = {"image_id": "a", "prompt": PROMPT, "completion": "<answer><|image_pad|></answer>"}
-    write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [row] * 2)
+    workspace_of(tmp_path / "workspace", [IMAGE])
+    row = {"image_id": IMAGE, "prompt": PROMPT, "completion": "<answer><|image_pad|></answer>"}
+    write_training_set(tmp_path / "data", [row] * 2)
     job = job_in(tmp_path, Sft(batch=2, epochs=1), model=model, max_pixels=BUDGET)
     assert train_sft(job).steps == 1
     assert 0 < max(seen) <= TOKENS
@@ -155,9 +157,10 @@ def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
 
 @pytest.fixture
 def judge(model: str, tmp_path: Path, seen: list[int]) -> str:
-    pair = {"image_id": "a", "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
+    workspace_of(tmp_path / "workspace", [IMAGE])
+    pair = {"image_id": IMAGE, "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
     pair |= {s: judge_prompt("compact", QUESTION, (), "", s) for s in ("chosen", "rejected")}
-    write_training_set(tmp_path / "data", {"a": RADIOGRAPH}, [pair] * 2)
+    write_training_set(tmp_path / "data", [pair] * 2)
     settings = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=BUDGET)
     job = job_in(
         tmp_path, Reward(batch=2, epochs=1), JudgeJob, model=model, max_pixels=BUDGET,
@@ -173,9 +176,10 @@ def test_the_judge_and_grpo_read_them_too(
 ) -> None:
     requests = [Request(RADIOGRAPH, judge_prompt("compact", QUESTION, (), "", "no"))] * 2
     assert np.isfinite(Judge(judge, "judge", 1).scores(requests)).all()
-    row = {"image_id": "a", "prompt": PROMPT, "question": QUESTION, "options": ["a", "b"]}
+    row = {"image_id": IMAGE, "prompt": PROMPT, "question": QUESTION, "options": ["a", "b"]}
     folder = tmp_path / "grpo"
-    write_training_set(folder / "data", {"a": RADIOGRAPH}, [row | {"gold": "a"}])
+    workspace_of(folder / "workspace", [IMAGE])
+    write_training_set(folder / "data", [row | {"gold": "a"}])
     section = Grpo(batch=4, group=4, steps=1, max_tokens=4)
     job = job_in(folder, section, GrpoJob, model=model, max_pixels=BUDGET, judge=judge)
     assert train_grpo(job).steps == 1
@@ -265,12 +269,8 @@ def test_a_question_too_long_to_be_answered_ends_no_batch(model: str) -> None:
             return [[Sample(f"<question>{t}</question>", -1.0, 9)] for t in texts]
 
     task = Task.make("CT", "disease", "easy", "open", "direct")
-    image = ImageRow(
-        id="i", png=RADIOGRAPH, width=3000, height=2500, modality="CT", anatomy="", group="g",
-        split="train", source="s", rendering="{}", deidentification="", is_synthetic=False,
-    )  # fmt: skip
     plan = Plan("g", "compact", 2, 0.6, 1.0, 4, 0, 1)
-    rows: list[Triplet] = propose(Asks(), [(image, task)] * 2, plan)
+    rows: list[Triplet] = propose(Asks(), PNG, [(IMAGE, task)] * 2, plan)
     told = [r.problem for r in rows if r.question != "Is it?"]
     assert len(told) == 1
     assert "max_model_len is 200" in str(told[0])

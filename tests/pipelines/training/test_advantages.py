@@ -15,12 +15,13 @@ from engine.answers.parsing import render_completion
 from engine.config.training import Grpo, RewardWeights
 from engine.prompts import judge_prompt
 from engine.records import Triplet
-from engine.trainer import read_training_set, watched
+from engine.trainer import watched
 from pipelines.training.advantages import quarters, tempered
 from pipelines.training.composite_reward import Reward, reward_parts
 from pipelines.training.grpo import PINNED, grpo_trainer, train_grpo
 from reward_model.scoring import Judge
-from tests.pipelines.training.test_training import OPTIONS, QUESTION, grpo
+from tests.pictures import PNG
+from tests.pipelines.training.test_training import IMAGES, OPTIONS, QUESTION, grpo
 
 WEIGHTS = RewardWeights(correct=1.0, judge=0.3, format=0.1)
 ALL_RIGHT, ALL_WRONG, DIVIDED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
@@ -131,8 +132,7 @@ def test_the_sign_of_an_advantage_is_that_of_the_verified_answer(
 def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path) -> None:
     """A real judge: each completion's own image and words, as it scores rows of the same words."""
     job = grpo(tmp_path)
-    images, _ = read_training_set(job.data)
-    correct, judged, form = reward_parts(WEIGHTS, job.judge, images, 1)
+    correct, judged, form = reward_parts(WEIGHTS, job.judge, PNG, 1)
     assert [p.__name__ for p in (correct, judged, form)] == ["correct", "judge", "format"]
     texts = [
         render_completion("", "yes"),
@@ -140,7 +140,7 @@ def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path
         "no form at all",
         render_completion("", "perhaps"),
     ]
-    ids = ["0", "1", "2", "3"]
+    ids = IMAGES[:4]
     columns = {
         "image_id": ids, "question": [QUESTION] * 4, "options": [OPTIONS] * 4, "gold": ["no"] * 4,
     }  # fmt: skip
@@ -151,9 +151,9 @@ def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path
             id=i, image_id=i, generator_id="", task_id="", prompt_hash="", seed=0, sample=0,
             round=1, question=QUESTION, options=OPTIONS, answer=a, rationale=r, raw="", logprob=0.0,
         )
-        for i, a, r in (("0", "yes", ""), ("1", "no", "A cyst is seen."))
+        for i, a, r in ((ids[0], "yes", ""), (ids[1], "no", "A cyst is seen."))
     ]  # fmt: skip
-    scores = np.array([j.overall for j in judge.judge(rows, images)])
+    scores = np.array([j.overall for j in judge.judge(rows, PNG)])
     assert said[:2] == pytest.approx(list(1 / (1 + np.exp(-scores))), abs=1e-4)
     assert said[0] != said[1]
     assert said[2:] == [0.0, 0.0]  # neither has a form to be judged
@@ -165,8 +165,7 @@ def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = grpo(tmp_path)
-    images, _ = read_training_set(job.data)
-    judged = reward_parts(WEIGHTS, job.judge, images, 1)[1]
+    judged = reward_parts(WEIGHTS, job.judge, PNG, 1)[1]
     asked: list[Any] = []
     scores = Judge.scores
 
@@ -175,10 +174,11 @@ def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
         return scores(judge, requests, *rest)
 
     monkeypatch.setattr(Judge, "scores", listen)
-    columns = {"image_id": ["3"], "question": [QUESTION], "options": [OPTIONS], "gold": ["no"]}
+    image = IMAGES[3]
+    columns = {"image_id": [image], "question": [QUESTION], "options": [OPTIONS], "gold": ["no"]}
     judged([render_completion("Seen.", "yes")], **columns)
     assert [(r.png, r.text) for r in asked] == [
-        (images["3"], judge_prompt("compact", QUESTION, OPTIONS, "Seen.", "yes"))
+        (PNG[image], judge_prompt("compact", QUESTION, OPTIONS, "Seen.", "yes"))
     ]
 
 

@@ -14,7 +14,7 @@ from engine.vlm import tiny
 from engine.vlm.transformers import load_processor
 from pipelines.training.sft import Turn, train_sft, turns_of
 from tests.drawn_workspace import answered, drawn
-from tests.pictures import PNG
+from tests.pictures import workspace_of
 from tests.training_jobs import job_in
 
 IGNORED = -100
@@ -38,8 +38,8 @@ def turns() -> list[Turn]:
 def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The one batch of a real training of these turns, as its loss was given it."""
     folder, seen = tmp_path_factory.mktemp("sft"), []
-    images = {i.id: PNG[i.id] for i in (drawn("MR", 0), drawn("MR", 1))}
-    write_training_set(folder / "data", images, turns)
+    workspace_of(folder / "workspace", {turn["image_id"] for turn in turns})
+    write_training_set(folder / "data", turns)
     job = job_in(folder, Sft(batch=len(turns), epochs=1))
     compute = trl.SFTTrainer.compute_loss
 

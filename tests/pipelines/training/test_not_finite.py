@@ -159,9 +159,9 @@ def test_a_row_that_the_judge_gives_no_number_has_no_judgement(blank_judge: Path
 def test_a_judge_that_gives_no_numbers_is_not_measured(blank_judge: Path, tmp_path: Path) -> None:
     image = make_image(0, "g", "train")
     pair = {"image_id": image.id, "chosen": "a", "rejected": "b", "criterion": "factuality"}
-    write_training_set(tmp_path, {image.id: PNG[image.id]}, [pair])
+    write_training_set(tmp_path, [pair])
     with pytest.raises(TriptychError, match="no finite score for any of 1 frozen pairs"):
-        measure(Judge(str(blank_judge), "judge", 1), tmp_path)
+        measure(Judge(str(blank_judge), "judge", 1), tmp_path, PNG)
 
 
 # Trainings

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from engine.config import MAX_PIXELS
 from engine.config.reward import Reward
 from engine.config.training import Grpo, RewardWeights, Sft
-from engine.imaging.ingest import to_png
 from engine.job import TrainingJob
 from engine.prompts import answer_prompt, judge_prompt
 from engine.trainer import last_checkpoint, rate, write_training_set
@@ -24,8 +23,10 @@ from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings, load_reward_model
 from reward_model.training import JudgeJob, train_judge
+from tests.pictures import shown, workspace_of
 from tests.training_jobs import job_in
 
+IMAGES = [shown(phantoms.to_display(phantoms.draw("MR", n, 64))) for n in range(16)]
 QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
 PROMPT = answer_prompt("compact", QUESTION, OPTIONS, "direct")
 SETTINGS = JudgeSettings(
@@ -40,8 +41,8 @@ def said(answer: str) -> str:
 
 def write_rows(folder: Path, row: dict[str, Any]) -> None:
     """A training set of sixteen rows that differ in their pictures."""
-    images = {str(n): to_png(phantoms.to_display(phantoms.draw("MR", n, 64))) for n in range(16)}
-    write_training_set(folder / "data", images, [{"image_id": i, **row} for i in images])
+    workspace_of(folder / "workspace", IMAGES)
+    write_training_set(folder / "data", [{"image_id": i, **row} for i in IMAGES])
 
 
 def judge(folder: Path) -> JudgeJob:
@@ -64,6 +65,10 @@ def judge_lora(folder: Path) -> JudgeJob:
 def sft(folder: Path) -> TrainingJob:
     write_rows(folder, {"prompt": PROMPT, "completion": "<answer>no</answer>"})
     return job_in(folder, Sft(batch=4, epochs=1, save_steps=2))
+
+
+def sft_loaded(folder: Path) -> TrainingJob:
+    return sft(folder).with_section(loaders=1)
 
 
 def sft_lora(folder: Path) -> TrainingJob:
@@ -93,6 +98,7 @@ class Stopped(Exception):
         (train_judge, judge),
         (train_judge, judge_lora),
         (train_sft, sft),
+        (train_sft, sft_loaded),
         (train_sft, sft_lora),
         (train_grpo, grpo),
     ],
