@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.gpu.train import build_processor, counted, forward_operations, model_config
+from benchmarks.gpu.measures import counted, forward_operations
+from benchmarks.gpu.model import build_processor, model_config
 
 
 def test_operations_are_those_of_the_weights_and_of_attention() -> None:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    config = model_config("7B", build_processor().tokenizer)
+    config = model_config(False, build_processor().tokenizer)
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(config)
     assert sum(p.numel() for p in model.parameters()) == 8_292_166_656
