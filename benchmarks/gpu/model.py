@@ -125,7 +125,9 @@ def varlen(
     return out[None], None
 
 
-def use_varlen() -> None:
-    """Let the vision tower attend by `varlen` in the place of our `_attend`, where it can."""
-    if on_gpu():
-        attention._attend = varlen
+def use_varlen() -> str:
+    """Let the vision tower attend by `varlen` where there is a GPU; returns what it attends by."""
+    if not on_gpu():
+        return attention.NAME
+    attention._attend = varlen
+    return "varlen"

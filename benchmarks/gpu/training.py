@@ -105,8 +105,8 @@ def lora_workers(options: Options) -> list[Figures]:
 
 def lora_varlen(options: Options) -> list[Figures]:
     """With one attention call for all windows and images of the vision tower, which needs CUDA."""
-    use_varlen()
-    return sft(options)
+    name = use_varlen()
+    return [row | {"note": name} for row in sft(options)]
 
 
 def lora_best(options: Options) -> list[Figures]:

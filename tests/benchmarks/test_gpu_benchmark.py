@@ -1,12 +1,23 @@
-"""What the benchmark on a GPU divides by: the operations of a forward pass."""
+"""What the benchmark on a GPU divides by, what it is given, and that it hooks what is there."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from types import ModuleType
+
+import PIL.Image
 import pytest
 import torch
 
 from benchmarks.gpu.measures import counted, forward_operations
 from benchmarks.gpu.model import build_processor, model_config
+from benchmarks.gpu.rows import SIZES, rows_about
+from benchmarks.gpu.watch import Watch
+from engine.config import MAX_PIXELS
+from engine.config.training import Sft
+from pipelines.training import grpo, sft
+from tests.training_jobs import job_in
 
 
 def test_operations_are_those_of_the_weights_and_of_attention() -> None:
@@ -41,3 +52,24 @@ def test_padding_and_what_is_not_scored_do_not_count() -> None:
     assert counted(inputs) == [(3, 8, 1), (4, 16, 2)]
     del inputs["labels"]
     assert counted(inputs) == [(3, 8, 0), (4, 16, 0)]
+
+
+def test_rows_are_about_pictures_of_four_sizes_in_turn() -> None:
+    assert max(width * height for width, height in SIZES) <= MAX_PIXELS
+    rows, tasks, pngs = rows_about(9, small=True)
+    assert [row.image_id for row in rows] == (list(pngs) * 3)[:9]
+    assert all(row.task_id in tasks and row.rationale and row.answer for row in rows)
+    sizes = [PIL.Image.open(io.BytesIO(png)).size for png in pngs.values()]
+    assert sizes == [(width // 8, height // 8) for width, height in SIZES]
+
+
+@pytest.mark.parametrize("room", [sft, grpo], ids=["sft", "grpo"])
+def test_a_training_is_watched_in_its_room_and_writes_no_weights(
+    room: ModuleType, tmp_path: Path
+) -> None:
+    before = room.watched, room.save_trained
+    watch = Watch()
+    hooked = watch.run(room, lambda job: (room.watched, room.save_trained), job_in(tmp_path, Sft()))
+    assert hooked[0] == watch.watched
+    assert hooked[1]("model", "processor", tmp_path / "weights") is None
+    assert (room.watched, room.save_trained) == before
