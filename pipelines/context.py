@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import cluster
+from engine import VERSION, cluster
 from engine.config import Config, build
 from engine.config.cluster import Cluster
 from engine.errors import TriptychError
@@ -235,7 +234,7 @@ def run_stage(
     context.require(name, needs)
     inputs = context._inputs(needs)
     fingerprint = content_id(
-        version("triptych"),
+        VERSION,
         name,
         round,
         settings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,3 +25,27 @@ def test_every_file_beside_the_modules_is_packaged() -> None:
 def test_the_packages_say_that_they_are_typed() -> None:
     assert all((ROOT / room / "py.typed").is_file() for room in ROOMS)
     assert "py.typed" in PACKAGED
+
+
+NOT_INSTALLED = """
+from importlib import metadata
+from_name = metadata.Distribution.from_name
+
+def of_others(name):
+    if name == "triptych":
+        raise metadata.PackageNotFoundError(name)
+    return from_name(name)
+
+metadata.Distribution.from_name = of_others
+import engine
+import engine.hub.croissant, engine.lineage.openlineage, engine.lineage.prov, pipelines.context
+from engine.lineage.runs import this_run
+run = this_run({})
+assert run.version == engine.VERSION
+assert '"torch"' in run.packages and '"pytest"' in run.packages, run.packages
+"""
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version_and_its_packages() -> None:
+    said = subprocess.run([sys.executable, "-c", NOT_INSTALLED], cwd=ROOT, stderr=subprocess.PIPE)
+    assert said.returncode == 0, said.stderr.decode()

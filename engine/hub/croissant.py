@@ -9,12 +9,12 @@ What it says is counted from the ledger and from the files that it describes, no
 from __future__ import annotations
 
 import json
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from engine import VERSION
 from engine.hub.selection import NOT_STATED, SELECTED, counted, told_by_id
 from engine.lineage import links
 from engine.lineage.files import file_hash, listing_hash
@@ -293,7 +293,6 @@ def _provenance(ledger: Ledger, workspace: Workspace, counts: Counts) -> dict[st
         f"{row['n']} images {kinds[row['is_synthetic']]}, {row['deidentification']}"
         for row in _images(ledger)
     ]
-    release = installed("triptych")
     agents = sorted({*_models(counts, "generator"), *_models(counts, "judge")})
     # An export commits what left. Were it told here, the same export made again would differ.
     record = [link for link in links.links(workspace.events) if link.commit["stage"] != "export"]
@@ -305,7 +304,7 @@ def _provenance(ledger: Ledger, workspace: Workspace, counts: Counts) -> dict[st
         "prov:wasGeneratedBy": [_activity(link.commit) for link in record],
         "prov:wasAttributedTo": [
             *(_named(_agent(model), f"urn:triptych:model:{model}", model) for model in agents),
-            _named("prov:SoftwareAgent", f"urn:triptych:software:{release}", f"Triptych {release}"),
+            _named("prov:SoftwareAgent", f"urn:triptych:software:{VERSION}", f"Triptych {VERSION}"),
         ],
     }
 

@@ -15,18 +15,18 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine import VERSION
 from engine.errors import TriptychError
 from engine.private import address_told, bearer
 from engine.records import TYPES_BY_TABLE, content_id, schema_of
 from engine.workspace import Stage, Workspace, utc
 
 SPEC = "https://openlineage.io/spec"
-PRODUCER = f"urn:triptych:{version('triptych')}"
+PRODUCER = f"urn:triptych:{VERSION}"
 PATH = "/api/v1/lineage"  # where OpenLineage's own clients post to
 SECONDS = 5  # to wait for the endpoint
 
@@ -120,7 +120,7 @@ class Emitter:
         self._send(event | {"eventType": "COMPLETE", "outputs": added})
 
     def _event(self, stage: Stage, needs: list[dict[str, Any]]) -> dict[str, Any]:
-        engine = {"version": version("triptych"), "name": "triptych"}
+        engine = {"version": VERSION, "name": "triptych"}
         job = {"processingType": "BATCH", "integration": "TRIPTYCH", "jobType": "STAGE"}
         run_id = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:triptych:stage:{stage.fingerprint}")
         return {

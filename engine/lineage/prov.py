@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
+from engine import VERSION
 from engine.errors import TriptychError
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
@@ -190,7 +190,7 @@ def _add_stage(document: Document, commit: dict[str, Any]) -> None:
     times = {"prov:startTime": commit.get("started"), "prov:endTime": commit.get("ended")}
     attributes |= {key: time for key, time in times.items() if time}
     document.element("activity", _stage_name(commit), attributes)
-    software = f"tri:software/{version('triptych')}"
+    software = f"tri:software/{VERSION}"
     label = {"prov:type": _type("prov:SoftwareAgent"), "prov:label": "Triptych"}
     document.element("agent", software, label)
     document.relation("wasAssociatedWith", activity=_stage_name(commit), agent=software)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import tomllib
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from engine import VERSION
 from engine.records import Run, canonical, content_id
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +35,7 @@ def _is_source(path: Path) -> bool:
 
 def packages() -> dict[str, str]:
     """Installed versions of what Triptych declares as dependencies."""
-    names = sorted({re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in requires("triptych") or []})
+    names = sorted({re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in _declared()})
     found = {}
     for name in names:
         try:
@@ -43,13 +45,22 @@ def packages() -> dict[str, str]:
     return found
 
 
+def _declared() -> list[str]:
+    """Requirements, those of extras too; of a checkout that is not installed, its project's."""
+    try:
+        return requires("triptych") or []
+    except PackageNotFoundError:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return sum(project["optional-dependencies"].values(), project["dependencies"])
+
+
 def this_run(config: dict[str, Any]) -> Run:
     """The row of this invocation, started now."""
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     parts = {
         "started": started,
         "config": canonical(config),
-        "version": version("triptych"),
+        "version": VERSION,
         "code": code_id(),
         "python": platform.python_version(),
         "packages": canonical(packages()),
