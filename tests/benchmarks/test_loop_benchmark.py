@@ -284,6 +284,12 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
     monkeypatch.setattr(loop, "held_out", lambda *_: ["a question"] * 100)
     monkeypatch.setattr(loop, "examine", lambda *_: [SimpleNamespace(correct=True)])
     monkeypatch.setattr(loop, "fresh_triplets", lambda context, kept: kept)
+
+    def kept(context: Context, rounds: int) -> list[Triplet]:
+        ids = {decision.triplet_id for decision in context.rows(Decision)}
+        return [row for row in context.rows(Triplet, "generate") if row.id in ids]
+
+    monkeypatch.setattr(loop, "kept_triplets", kept)
     left: list[Triplet] = []
 
     def divided(
