@@ -79,6 +79,16 @@ def modules_of(path: Path, known: set[str]) -> set[str]:
     return found & known
 
 
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_judges_knows_of_generators_the_phantoms_alone(path: Path) -> None:
+    if path.relative_to(ROOT).parts[0] == "reward_model":
+        modules = {
+            str(node.module) for node in ast.walk(tree_of(path)) if isinstance(node, ast.ImportFrom)
+        }
+        others = {m for m in modules if m.partition(".")[0] == "generators"}
+        assert all(m.startswith("generators.phantoms") for m in others)
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     names = {
         path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
