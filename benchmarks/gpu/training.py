@@ -20,6 +20,8 @@ from benchmarks.gpu.watch import Profiled, Profiler, Watch
 from engine.config import MAX_PIXELS, load
 from engine.config.training import Optimiser
 from engine.job import TrainingJob
+from engine.lineage.opening import writing
+from engine.records import Picture
 from engine.trainer import write_training_set
 from pipelines.training.grpo import GrpoJob, questions_of, train_grpo
 from pipelines.training.sft import train_sft, turns_of
@@ -38,12 +40,22 @@ def job_of(options: Options, kind: type[Job], section: Optimiser, **more: Any) -
         section=section.model_copy(update={"save_steps": 0}),
         model=str(options.model),
         data=folder / "data",
+        workspace=folder / "workspace",
         out=folder / "weights",
         seed=1,
         threads=options.threads,
         max_pixels=MAX_PIXELS,
         **more,
     )
+
+
+def write_set(job: TrainingJob, pngs: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
+    """The job's rows, and its workspace with their pictures."""
+    with writing(job.workspace, "gpu", {}) as workspace:
+        stage = workspace.begin("ingest", 0, "pictures")
+        stage.write(Picture, [Picture(id=name, png=png) for name, png in pngs.items()])
+        workspace.commit(stage)
+    write_training_set(job.data, rows)
 
 
 def sft(
@@ -60,7 +72,7 @@ def sft(
     section = load(CONFIG).sft.model_copy(update=changed | {"epochs": 1})
     job = job_of(options, TrainingJob, section)
     rows, tasks, pngs = rows_about(steps * section.batch * section.accumulate, options.small)
-    write_training_set(job.data, pngs, turns_of(rows, tasks, PROMPTS, None, 0, 0))
+    write_set(job, pngs, turns_of(rows, tasks, PROMPTS, None, 0, 0))
     watch = watch or Watch()
     started = synchronised()
     result = watch.run(pipelines.training.sft, train_sft, job)
@@ -142,7 +154,7 @@ def grpo(options: Options) -> list[Figures]:
     section = load(CONFIG).grpo.model_copy(update=changed)
     job = job_of(options, GrpoJob, section, judge=str(options.model))
     rows, _, pngs = rows_about(16, options.small)
-    write_training_set(job.data, pngs, questions_of(rows, PROMPTS, STYLE))
+    write_set(job, pngs, questions_of(rows, PROMPTS, STYLE))
     watch = Watch()
     started = synchronised()
     watch.run(pipelines.training.grpo, train_grpo, job)
