@@ -139,7 +139,7 @@ class Budget:
         config = self.context.config
         words, style = config.generator.prompts, config.evaluate.style
         tasks = {t.id: t for t in self.context.rows(Task)}
-        return turns_of(list(rows), tasks, words, style, 0.0, config.seed)
+        return list(turns_of(rows, tasks, words, style, 0.0, config.seed))
 
 
 def sft_arm(budget: Budget, rows: Sequence[Triplet], folder: Path) -> Trained:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.records import Row, from_arrow, schema_of
 
 MEMORY = "1GB"
+FEW = 10_000  # rows that are looked at together
 WRITTEN = "filename, file_row_number"  # the order in which a table's rows were written
 
 
@@ -48,10 +49,20 @@ class Scan:
         columns = schema_of(row_type)
         return from_arrow(row_type, found.select(columns.names).cast(columns))
 
+    def stream(
+        self, row_type: type[Row], query: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[Any]:
+        """As `rows`, a few thousand at a time."""
+        columns = schema_of(row_type)
+        batches = self._db.sql(query, params=list(parameters)).to_arrow_reader(FEW)
+        for batch in batches:
+            table = pa.Table.from_batches([batch]).select(columns.names).cast(columns)
+            yield from from_arrow(row_type, table)
+
     def values(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """A query's rows as tuples, a few at a time."""
         done = self._db.execute(query, list(parameters))
-        while some := done.fetchmany(10_000):
+        while some := done.fetchmany(FEW):
             yield from some
 
 

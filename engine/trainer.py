@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,21 @@ ROWS = "rows.arrow"  # of a training set: an Arrow stream
 CHUNK = 1000  # of its rows, which are read together
 
 
-def write_training_set(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows that name their picture, `image_id`: a batch reads its own from the workspace."""
+def write_training_set(folder: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Rows that name their picture, `image_id`: a batch reads its own from the workspace.
+
+    Written as they come; returns how many.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows)
-    with pa.ipc.new_stream(folder / ROWS, table.schema) as stream:
-        stream.write_table(table, max_chunksize=CHUNK)
+    left, count = iter(rows), 0
+    some = list(islice(left, CHUNK))
+    schema = pa.Table.from_pylist(some).schema
+    with pa.ipc.new_stream(folder / ROWS, schema) as stream:
+        while some:
+            stream.write_table(pa.Table.from_pylist(some, schema=schema))
+            count += len(some)
+            some = list(islice(left, CHUNK))
+    return count
 
 
 def read_training_set(folder: Path) -> Dataset:

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +42,7 @@ from engine.records import Row, canonical, from_arrow, to_arrow
 from engine.shards import flush, replace_file, whole_shards, write_shard
 
 SCHEMA_VERSION = 2
+SHARD = 100_000  # rows
 
 
 def utc(seconds: float | None = None) -> str:
@@ -68,6 +70,16 @@ class Stage:
     def write(self, row_type: type[Row], rows: Iterable[Row], shard: str = "000") -> None:
         """Write one shard of a table; writing it again replaces it."""
         write_shard(self.folder, f"{row_type.table}-{shard}", to_arrow(row_type, rows))
+
+    def write_all(self, row_type: type[Row], rows: Iterable[Row]) -> None:
+        """Write a table as its rows come, in shards of SHARD rows, at least one."""
+        left = iter(rows)
+        for number in count():
+            some = list(islice(left, SHARD))
+            if some or not number:
+                self.write(row_type, some, f"{number:03d}")
+            if len(some) < SHARD:
+                return
 
 
 class Workspace:

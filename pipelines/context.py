@@ -166,7 +166,7 @@ class Context:
             step=steps,
         )
         stage.write(Model, [model])
-        seen = [
+        seen = (
             Consumption(
                 id=content_id(model_id, row.id),
                 model_id=model_id,
@@ -177,8 +177,8 @@ class Context:
                 by_step=use[1],
             )
             for row in consumed
-        ]
-        stage.write(Consumption, seen)
+        )
+        stage.write_all(Consumption, seen)
         return model
 
     def has(self, stage: str, round: int | None = None) -> bool:

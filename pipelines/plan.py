@@ -31,11 +31,13 @@ def plan(context: Context, stage: Stage) -> None:
     seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
     pairs = draw_tasks(images, mix, generator.styles, generator.tasks, seed)
     write_tasks(stage, generator.prompts, [task for _, task in pairs])
-    asked = [
-        Assignment.make(image_id, task.id, stage.round, n)
-        for n, (image_id, task) in enumerate(pairs)
-    ]
-    stage.write(Assignment, asked)
+    stage.write_all(
+        Assignment,
+        (
+            Assignment.make(image_id, task.id, stage.round, n)
+            for n, (image_id, task) in enumerate(pairs)
+        ),
+    )
     stage.metrics = {"mix": mix}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.records import (
@@ -29,19 +29,29 @@ from reward_model.experts.expert import EXPERT, Exemplar
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
     """Rows that select kept in rounds 1 to `rounds`, in the order generated."""
+    return list(each_kept(context, rounds))
+
+
+def each_kept(context: Context, rounds: int) -> Iterator[Triplet]:
+    """As `kept_triplets`, a few at a time."""
     with context.scan(Decision) as scan:
         scan.table("triplets", Triplet, context.shards(Triplet, "generate"))
         query = (
             "SELECT * FROM triplets WHERE id IN "
             f"(SELECT triplet_id FROM decisions WHERE keep AND round <= ?) ORDER BY {WRITTEN}"
         )
-        return list(scan.rows(Triplet, query, [rounds]))
+        yield from scan.stream(Triplet, query, [rounds])
 
 
-def fresh_triplets(context: Context, kept: list[Triplet]) -> list[Triplet]:
-    """Of the kept rows those left to GRPO: a question is left in every round or in none."""
+def fresh_triplets(context: Context, kept: Iterable[Triplet]) -> list[Triplet]:
+    """Of the kept rows those left to GRPO."""
+    return [row for row in kept if left_to_grpo(context, row)]
+
+
+def left_to_grpo(context: Context, row: Triplet) -> bool:
+    """Whether a row's question is left to GRPO: in every round, or in none."""
     share = context.config.grpo.share if context.config.grpo.steps else 0.0
-    return [t for t in kept if int(t.question_key[:8], 16) < share * 2**32]
+    return int(row.question_key[:8], 16) < share * 2**32
 
 
 def seed_triplets(context: Context) -> list[Triplet]:

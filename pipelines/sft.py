@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 
 from engine.errors import TriptychError
 from engine.job import TrainingJob
@@ -11,31 +12,36 @@ from engine.trainer import first_use, write_training_set
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.jobs import job_of
-from pipelines.record import fresh_triplets, kept_triplets, seed_triplets
+from pipelines.record import each_kept, left_to_grpo, seed_triplets
 from pipelines.training.launch import rows_per_step, train_on_cluster
 from pipelines.training.sft import train_sft, turns_of
 
 
 def fine_tune(
-    context: Context, stage: Stage, model: Model, role: str, triplets: list[Triplet]
+    context: Context, stage: Stage, model: Model, role: str, rows: Callable[[], Iterable[Triplet]]
 ) -> None:
-    """Train `model` on rows and record it as the stage's model of a role."""
-    if not triplets:
+    """Train `model` on rows and record it as the stage's model of a role.
+
+    `rows` gives them each time that it is called, one after the other. Raises TriptychError where
+    there are none.
+    """
+    config = context.config
+    number = sum(1 for _ in rows())
+    if not number:
         raise TriptychError(
             f"{stage.name}: no rows to train on; loosen select.keep or ask for more"
         )
-    config = context.config
     tasks = {t.id: t for t in context.rows(Task)}
     style, ask_share = config.evaluate.style, config.sft.ask_share
-    turns = turns_of(triplets, tasks, config.generator.prompts, style, ask_share, config.seed)
-    write_training_set(stage.folder / "data", turns)
+    turns = turns_of(rows(), tasks, config.generator.prompts, style, ask_share, config.seed)
+    count = write_training_set(stage.folder / "data", turns)
     job = job_of(TrainingJob, context, stage, config.sft, model)
     result = train_on_cluster(train_sft, job, context.display.advance)
-    stage.metrics = result.to_dict() | {"rows": len(triplets), "turns": len(turns)}
+    stage.metrics = result.to_dict() | {"rows": number, "turns": count}
     folder = stage.folder / "weights"
-    use = first_use(len(turns), rows_per_step(config.sft), result.steps)
+    use = first_use(count, rows_per_step(config.sft), result.steps)
     metrics = json.dumps(result.to_dict())
-    context.add_model(stage, role, folder, model, metrics, triplets, result.steps, use)
+    context.add_model(stage, role, folder, model, metrics, rows(), result.steps, use)
 
 
 def sft(context: Context, stage: Stage) -> None:
@@ -43,10 +49,14 @@ def sft(context: Context, stage: Stage) -> None:
 
     Questions left to GRPO are not among them.
     """
-    kept = kept_triplets(context, stage.round)
-    left = {t.id for t in fresh_triplets(context, kept)}
-    rows = seed_triplets(context) + [t for t in kept if t.id not in left]
-    if not rows:
+
+    def rows() -> Iterator[Triplet]:
+        yield from seed_triplets(context)
+        for row in each_kept(context, stage.round):
+            if not left_to_grpo(context, row):
+                yield row
+
+    if not any(rows()):
         context.display.warn(f"sft, round {stage.round}: no rows to learn from, so it is left out")
         stage.metrics = {"skipped": "no rows to learn from"}
         return

@@ -10,4 +10,4 @@ from pipelines.sft import fine_tune
 
 def tune(context: Context, stage: Stage) -> None:
     """The generator: the base tuned on the expert seed; it asks and answers."""
-    fine_tune(context, stage, context.base(), "generator", seed_triplets(context))
+    fine_tune(context, stage, context.base(), "generator", lambda: seed_triplets(context))

@@ -22,37 +22,29 @@ def publish(workspace: Workspace, url: str | None = None) -> dict[str, int]:
     folder = workspace.root / FOLDER
     with agreed(workspace) as ledger:  # one moment for the files and for what they hold
         counts = export_held(workspace, ledger, folder, name, url)
-        members = ledger.sql(f"SELECT id, split FROM ({SELECTED}) ORDER BY id")
-    files = hashes_of(folder)
-    dataset_id = content_id("dataset", name, files)
-    if workspace.committed(dataset_id):
-        return counts
-    stage = workspace.begin("export", 0, dataset_id)
-    stage.write(
-        Dataset,
-        [
-            Dataset(
-                id=dataset_id,
-                name=name,
-                path=FOLDER,
-                url=url,
-                files=canonical(files),
-                rows=len(members),
-            )
-        ],
-    )
-    stage.write(
-        Membership,
-        [
-            Membership(
-                id=content_id("member", dataset_id, m["id"]),
-                dataset_id=dataset_id,
-                triplet_id=m["id"],
-                split=SPLITS[m["split"]],
-            )
-            for m in members
-        ],
-    )
+        files = hashes_of(folder)
+        dataset_id = content_id("dataset", name, files)
+        if workspace.committed(dataset_id):
+            return counts
+        number = ledger.sql(f"SELECT count(*) AS n FROM ({SELECTED})")[0]["n"]
+        dataset = Dataset(
+            id=dataset_id, name=name, path=FOLDER, url=url, files=canonical(files), rows=number
+        )
+        stage = workspace.begin("export", 0, dataset_id)
+        stage.write(Dataset, [dataset])
+        members = ledger.stream(f"SELECT id, split FROM ({SELECTED}) ORDER BY id")
+        stage.write_all(
+            Membership,
+            (
+                Membership(
+                    id=content_id("member", dataset_id, m["id"]),
+                    dataset_id=dataset_id,
+                    triplet_id=m["id"],
+                    split=SPLITS[m["split"]],
+                )
+                for m in members
+            ),
+        )
     stage.metrics = dict(counts)
     workspace.commit(stage)
     return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,41 +33,35 @@ Turn = dict[str, str]  # image_id, prompt, completion
 
 
 def turns_of(
-    triplets: list[Triplet],
-    tasks: dict[str, Task],
+    triplets: Iterable[Triplet],
+    tasks: Mapping[str, Task],
     prompts: str,
     style: str | None,
     ask_share: float,
     seed: int,
-) -> list[Turn]:
+) -> Iterator[Turn]:
     """Training turns: each row answered in its style and in `style`, and some of them asked."""
     rng = np.random.default_rng(seed)
-    turns = []
     for row in triplets:
         task = tasks[row.task_id]
         for wanted in dict.fromkeys(s for s in (task.prompt_style, style) if s):
             reasoning = row.rationale if wanted == task.prompt_style else ""
             if wanted != "direct" and not reasoning:
                 continue
-            turns.append(
-                {
-                    "image_id": row.image_id,
-                    "prompt": answer_prompt(prompts, row.question, row.options, wanted),
-                    "completion": render_completion(reasoning, row.answer),
-                }
-            )
+            yield {
+                "image_id": row.image_id,
+                "prompt": answer_prompt(prompts, row.question, row.options, wanted),
+                "completion": render_completion(reasoning, row.answer),
+            }
         if rng.random() < ask_share:
             fields = task.to_dict()
             if fields["difficulty"] not in DIFFICULTIES:  # so that any may be asked for
                 fields["difficulty"] = str(rng.choice(DIFFICULTIES))
-            turns.append(
-                {
-                    "image_id": row.image_id,
-                    "prompt": ask_prompt(prompts, fields),
-                    "completion": render_question(row.question, row.options),
-                }
-            )
-    return turns
+            yield {
+                "image_id": row.image_id,
+                "prompt": ask_prompt(prompts, fields),
+                "completion": render_question(row.question, row.options),
+            }
 
 
 @dataclass(frozen=True, slots=True)

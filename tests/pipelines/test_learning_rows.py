@@ -76,7 +76,7 @@ def row_for(task: Task, rationale: str = "") -> Triplet:
 
 
 def taught(row: Triplet, task: Task, style: str | None, share: float = 0.0) -> list[dict[str, str]]:
-    return turns_of([row], {task.id: task}, "compact", style, share, 0)
+    return list(turns_of([row], {task.id: task}, "compact", style, share, 0))
 
 
 def words(row: Triplet, style: str) -> str:
@@ -124,9 +124,9 @@ def test_a_share_of_rows_also_teaches_asking_for_its_task() -> None:
         "prompt": ask_prompt("compact", task.to_dict()),
         "completion": "<question>Is there a lesion?</question><options>yes | no</options>",
     }
-    many = turns_of([row] * 1000, {task.id: task}, "compact", None, 0.3, 0)
+    many = list(turns_of([row] * 1000, {task.id: task}, "compact", None, 0.3, 0))
     assert 250 < sum(t["completion"].startswith("<question>") for t in many) < 350
-    assert many == turns_of([row] * 1000, {task.id: task}, "compact", None, 0.3, 0)
+    assert many == list(turns_of([row] * 1000, {task.id: task}, "compact", None, 0.3, 0))
 
 
 # What SFT leaves to GRPO

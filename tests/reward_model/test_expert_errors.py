@@ -126,6 +126,6 @@ def test_a_difficulty_that_is_not_stated_is_never_asked_for(images: list[Image])
     row, _ = write_rows(images[0], 1, ["direct"], 0, False)[0]
     task = Task.make("MR", "disease", NOT_STATED, "closed", "direct")
     rows = [replace(row, task_id=task.id)] * 60
-    turns = turns_of(rows, {task.id: task}, "compact", None, 1.0, 0)
+    turns = list(turns_of(rows, {task.id: task}, "compact", None, 1.0, 0))
     asked = {t["prompt"].split(" | ")[2] for t in turns if t["prompt"].startswith("Ask:")}
     assert asked == set(bank.DIFFICULTIES)

@@ -31,7 +31,7 @@ def turns() -> list[Turn]:
         ),
         answered(other, "Which imaging modality is this?", "MR", (), task_id=tasks[1].id),
     ]
-    return turns_of(rows, {t.id: t for t in tasks}, "compact", "direct", 1.0, 0)
+    return list(turns_of(rows, {t.id: t for t in tasks}, "compact", "direct", 1.0, 0))
 
 
 @pytest.fixture(scope="module")
