@@ -28,7 +28,6 @@ from pipelines.training.sft import train_sft, turns_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "medgr2-7b.yaml"
 WARM_UP = 2  # steps of SFT that are not counted
-LOADERS = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 4}
 Job = TypeVar("Job", bound=TrainingJob)
 
 
@@ -87,12 +86,6 @@ def sft(
     ]
 
 
-def given(**extra: Any) -> contextlib.AbstractContextManager[Any]:
-    """A context in which TRL's SFTConfig is given `extra` beside what our code says."""
-    config: Any = trl.SFTConfig
-    return patch.object(trl, "SFTConfig", lambda **ours: config(**(ours | extra)))
-
-
 def lora(options: Options) -> list[Figures]:
     """SFT as configured: LoRA of rank 64, gradients checkpointed, batches of 4 x 4."""
     return sft(options)
@@ -105,26 +98,26 @@ def lora_wide(options: Options) -> list[Figures]:
 
 def lora_kept(options: Options) -> list[Figures]:
     """Without checkpointing: activations are kept, nothing is computed again."""
-    with given(gradient_checkpointing=False):
+    config: Any = trl.SFTConfig
+    kept = {"gradient_checkpointing": False}
+    with patch.object(trl, "SFTConfig", lambda **ours: config(**(ours | kept))):
         return sft(options)
 
 
 def lora_workers(options: Options) -> list[Figures]:
-    """With four processes that prepare batches while the GPU works."""
-    with given(**LOADERS):
-        return sft(options)
+    """With four loaders that prepare batches while the GPU works."""
+    return sft(options, loaders=4)
 
 
-def lora_varlen(options: Options) -> list[Figures]:
+def lora_varlen(options: Options, **changed: Any) -> list[Figures]:
     """With one attention call for all windows and images of the vision tower, which needs CUDA."""
     name = use_varlen()
-    return [row | {"note": name} for row in sft(options)]
+    return [row | {"note": name} for row in sft(options, **changed)]
 
 
 def lora_best(options: Options) -> list[Figures]:
-    """Worker processes and one attention call together."""
-    with given(**LOADERS):
-        return lora_varlen(options)
+    """Four loaders and one attention call together."""
+    return lora_varlen(options, loaders=4)
 
 
 def full(options: Options) -> list[Figures]:

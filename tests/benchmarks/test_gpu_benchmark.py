@@ -1,23 +1,19 @@
-"""What the benchmark on a GPU divides by, what it is given, and that it hooks what is there."""
+"""What the benchmark on a GPU divides by, what it is given, what its stages tell."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
 
 import PIL.Image
 import pytest
 import torch
 
-from benchmarks.gpu.measures import counted, forward_operations
-from benchmarks.gpu.model import build_processor, model_config
+from benchmarks.gpu import inference, training
+from benchmarks.gpu.measures import Figures, Options, counted, forward_operations
+from benchmarks.gpu.model import build_processor, make, model_config
 from benchmarks.gpu.rows import SIZES, rows_about
-from benchmarks.gpu.watch import Watch
 from engine.config import MAX_PIXELS
-from engine.config.training import Sft
-from pipelines.training import grpo, sft
-from tests.training_jobs import job_in
 
 
 def test_operations_are_those_of_the_weights_and_of_attention() -> None:
@@ -63,13 +59,29 @@ def test_rows_are_about_pictures_of_four_sizes_in_turn() -> None:
     assert sizes == [(width // 8, height // 8) for width, height in SIZES]
 
 
-@pytest.mark.parametrize("room", [sft, grpo], ids=["sft", "grpo"])
-def test_a_training_is_watched_in_its_room_and_writes_no_weights(
-    room: ModuleType, tmp_path: Path
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """Of the small shape, whose model is made."""
+    folder = tmp_path_factory.mktemp("gpu")
+    found = Options(
+        folder=folder, small=True, steps=1, grpo_steps=2, tokens=4, threads=1, peak=1e12
+    )
+    make(found)
+    return found
+
+
+@pytest.mark.parametrize("measure", [training.lora, training.grpo], ids=["sft", "grpo"])
+def test_a_training_is_timed_and_its_weights_are_not_written(
+    measure: Callable[[Options], list[Figures]], options: Options
 ) -> None:
-    before = room.watched, room.save_trained
-    watch = Watch()
-    hooked = watch.run(room, lambda job: (room.watched, room.save_trained), job_in(tmp_path, Sft()))
-    assert hooked[0] == watch.watched
-    assert hooked[1]("model", "processor", tmp_path / "weights") is None
-    assert (room.watched, room.save_trained) == before
+    (figures,) = measure(options)
+    assert figures["steps"] == 1
+    assert figures["step_s"] > 0
+    assert figures["tokens_per_s"] > 0
+    assert not list(options.folder.glob("stage-*/weights*/**/*.safetensors"))
+
+
+def test_a_judge_is_timed_on_the_same_weights(options: Options) -> None:
+    (figures,) = inference.judge(options)
+    assert figures["finite"]
+    assert figures["rows_per_s"] > 0
