@@ -414,7 +414,7 @@ def test_a_request_that_fails_is_a_triplet_with_its_problem(serve: Any) -> None:
     tasks = [Task.make(kind, "side", "easy", "closed", "direct") for kind in ("CT", "MR")]
     plan = Plan("m", "compact", 2, 0.6, 1.0, 48, 0, 1)
     vlm = EndpointVLM("m", serve(server).url)
-    *answered, failed = propose(vlm, [(image, task) for task in tasks], plan)
+    *answered, failed = propose(vlm, pictures.PNG, [(image.id, task) for task in tasks], plan)
     assert [t.question for t in answered] == ["Which side?"] * 2
     assert [t.problem for t in answered if t.problem] == [f"answer: {vlm.name} gives no choices"]
     assert failed.problem == f"question: {vlm.name} answers 400: no picture of this kind"
