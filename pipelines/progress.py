@@ -29,8 +29,9 @@ def _label(name: str, round: int) -> str:
 
 
 def _counted(commit: dict[str, Any]) -> str:
-    """A commit's rows by table, without those about the run itself."""
-    return ", ".join(f"{n} {name}" for name, n in commit["rows"].items() if name != "runs")
+    """A commit's rows by table, without those about the run itself and the images' pictures."""
+    told = {name: n for name, n in commit["rows"].items() if name not in ("runs", "pictures")}
+    return ", ".join(f"{n} {name}" for name, n in told.items())
 
 
 def plain(text: object, style: str = "") -> Text:
