@@ -38,7 +38,7 @@ class Told(Reward):
     """The judge's part, with a judge that says what it is told."""
 
     def _judged(self, texts: list[str], *rest: object) -> np.ndarray:
-        return np.full(len(texts), self.images)
+        return np.full(len(texts), self.pixels)
 
 
 def composite_reward(
