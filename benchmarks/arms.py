@@ -46,7 +46,7 @@ class Trained:
     rows: int
     questions: int
     passes: float
-    purity: float | None
+    precision: float | None
 
     def shown(self) -> dict[str, Any]:
         """What is printed and kept of it."""
@@ -55,7 +55,7 @@ class Trained:
             "rows": self.rows,
             "questions": self.questions,
             "passes": round(self.passes, 2),
-            "purity": self.purity,
+            "precision": self.precision,
         }
 
 

@@ -180,7 +180,7 @@ def fill(maker: Maker) -> None:
         maker.stage("judge", r, {"judgements": (rows, 3 * low, 3 * high)})
         maker.stage("select", r, {"decisions": (DECISIONS.format(), low, high)})
         pairs = PREFERENCES.format(images=maker.images)
-        maker.stage("prefer", r, {"preferences": (pairs, low, low + maker.each // 50)})
+        maker.stage("compare", r, {"preferences": (pairs, low, low + maker.each // 50)})
         parent = BASE
         for number in range(TRAININGS - 1):
             seen = (

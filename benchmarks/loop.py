@@ -62,7 +62,7 @@ from generators import filters
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context, opened
 from pipelines.examine import examine
-from pipelines.grpo import divided_rows
+from pipelines.grpo import mixed_rows
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.record import fresh_triplets, held_out, kept_triplets
 from pipelines.reward import fit_judge
@@ -189,23 +189,21 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
     arm("both rounds", lambda out: arms.sft_arm(budget, both, out))
     controls(context, arm, 2)
     start, judge = model_of(context, "sft", 2), context.model("judge")
-    true = truly_divided(context, pieces, start)
+    true = truly_mixed(context, pieces, start)
     arm("GRPO, true labels", lambda out: arms.grpo_arm(context, start, judge, true, out))
     controls(context, arm, 2, ", true labels", true)
 
 
-def truly_divided(context: Context, pieces: Pieces, start: Model) -> list[Triplet]:
+def truly_mixed(context: Context, pieces: Pieces, start: Model) -> list[Triplet]:
     """The questions left to GRPO in round two, truly labelled, whose labels divide its start."""
     left = arms.told_truly(context, fresh_triplets(context, kept_triplets(context, 2)))
 
-    def divide() -> dict[str, Any]:
+    def find() -> dict[str, Any]:
         return {
-            "ids": [
-                row.id for row in divided_rows(context, start, left, 2, pieces.folder / "divided")
-            ]
+            "ids": [row.id for row in mixed_rows(context, start, left, 2, pieces.folder / "mixed")]
         }
 
-    ids = set(pieces.made("divided by true labels", divide)["ids"])
+    ids = set(pieces.made("mixed by true labels", find)["ids"])
     return [row for row in left if row.id in ids]
 
 
@@ -256,15 +254,15 @@ def run_round(
         found[names.get(name, name)] = {"accuracy": m["accuracy"]} | shown.get(name, {})
     refine, select = metrics["refine"], metrics["select"]
     return {
-        "purity_before": select["purity_before"],
-        "purity_after": select["purity_after"],
-        "purity_grpo": trained["purity"],
+        "precision_before": select["precision_before"],
+        "precision_after": select["precision_after"],
+        "precision_grpo": trained["precision"],
         "kept_fraction": select["kept_fraction"],
         "judge_auc": refine.get("auc_after"),
         "judge_accepted": refine["accepted"],
         **triplet_auc(context, number),
         "grpo_fresh": trained["fresh"],
-        "grpo_divided": trained["divided"],
+        "grpo_mixed": trained["mixed"],
         "grpo_teaching": trained["teaching"],
         "grpo_reward_first": trained["reward_first"],
         "grpo_reward_last": trained["reward"],
@@ -299,7 +297,7 @@ def judge_variants(context: Context, pieces: Pieces, result: dict[str, Any]) -> 
                     replace(context, config=config),
                     stage,
                     context.base(),
-                    context.rows(Preference, "prefer"),
+                    context.rows(Preference, "compare"),
                     config.reward.epochs,
                 )
                 return {"auc": trained.after.auc, "pairwise": trained.after.pairwise}

@@ -114,7 +114,7 @@ def report(results: list[Result]) -> None:
     """Print every table."""
     asked = next((r["questions"] for r in results if "questions" in r), 0)
     print(f"\n{len(results)} seeds, {asked} held-out questions each\n")
-    row("arm", "accuracy in %", "seeds", "steps", "rows", "questions", "passes", "purity in %")
+    row("arm", "accuracy in %", "seeds", "steps", "rows", "questions", "passes", "precision in %")
     row(*["---"] * 8)
     for arm in (*ARMS, *GRPO):
         seeds = ", ".join(f"{100 * v:.1f}" for v in known(results, arm))
@@ -122,8 +122,8 @@ def report(results: list[Result]) -> None:
             spread(known(results, arm, key), 1, digits)
             for key, digits in (("steps", 0), ("rows", 0), ("questions", 0), ("passes", 2))
         ]
-        purity = spread(known(results, arm, "purity"))
-        row(arm, spread(known(results, arm)), seeds, *counts, purity)
+        precision = spread(known(results, arm, "precision"))
+        row(arm, spread(known(results, arm)), seeds, *counts, precision)
     print()
     row("success, laid down before", "than", "points", "95 % interval", "seeds", "verdict")
     row(*["---"] * 6)
@@ -146,7 +146,7 @@ def rounds(results: list[Result]) -> None:
     row(*["---"] * 3)
     by_round = [[r["rounds"][n] for r in results if n in r["rounds"]] for n in ("1", "2")]
     for key in next(iter(by_round[0]), {}):
-        scale = 1 if key in ("grpo_fresh", "grpo_divided") else 100
+        scale = 1 if key in ("grpo_fresh", "grpo_mixed") else 100
         cells = [[float(f[key]) for f in found if f[key] is not None] for found in by_round]
         row(key.replace("_", " "), *(spread(values, scale) for values in cells))
 

@@ -20,8 +20,8 @@ _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
     no_args_is_help=True,
-    epilog="`triptych run` runs the stages in this order: ingest, seed, tune, prefer, reward; then "
-    "each round plan, generate, judge, select, sft, grpo, evaluate, refine.",
+    epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, reward; "
+    "then each round plan, generate, judge, select, sft, grpo, evaluate, refine.",
     pretty_exceptions_enable=False,
 )
 # The panels of `triptych --help`, in the order of the commands below.
@@ -186,7 +186,7 @@ for _name, _panel, _help in (
     ("judge", DATA, "Score a round's triplets."),
     ("select", DATA, "Keep or reject each triplet, with the reason."),
     ("seed", EXPERTS, "The expert's rows on the seed images."),
-    ("prefer", EXPERTS, "Candidates, and the expert's preferences among them."),
+    ("compare", EXPERTS, "Candidates, and the expert's preferences among them."),
     ("tune", MODELS, "Tune the generator on the expert's rows."),
     ("reward", MODELS, "Train the judge on the preferences."),
     ("sft", MODELS, "Fine-tune the policy on what was kept."),

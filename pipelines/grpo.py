@@ -26,16 +26,16 @@ from pipelines.jobs import job_of
 from pipelines.record import (
     fresh_triplets,
     kept_triplets,
-    purity,
+    precision,
     seed_triplets,
     validation_questions,
 )
-from pipelines.training.composite_reward import divided
+from pipelines.training.composite_reward import mixed
 from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
 from pipelines.training.launch import rows_per_step, train_on_cluster
 
 
-def divided_rows(
+def mixed_rows(
     context: Context, model: Model, rows: list[Triplet], number: int, folder: Path
 ) -> list[Triplet]:
     """The rows on whose questions the model's own samples in round `number` are divided."""
@@ -43,7 +43,7 @@ def divided_rows(
     seed = context.config.seed * 1000 + number
     sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
     replies = ask_arms(context, {"sft": (model, rows)}, sampling, folder)["sft"]
-    return [row for row, said in zip(rows, replies) if divided(said, row.answer, row.options)]
+    return [row for row, said in zip(rows, replies) if mixed(said, row.answer, row.options)]
 
 
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
@@ -55,17 +55,16 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     section = context.config.grpo
     kept = kept_triplets(context, stage.round)
     fresh = fresh_triplets(context, kept) or kept
-    choice = stage.folder / "asked" / "divided.json"
+    choice = stage.folder / "asked" / "mixed.json"
     if not choice.exists():
         teach = [
-            row.id
-            for row in divided_rows(context, start, fresh, stage.round, stage.folder / "asked")
+            row.id for row in mixed_rows(context, start, fresh, stage.round, stage.folder / "asked")
         ]
         choice.parent.mkdir(exist_ok=True)
         replace_file(choice, json.dumps(teach).encode())
     ids = set(json.loads(choice.read_text()))
     chosen = [t for t in fresh if t.id in ids]
-    stage.metrics = {"fresh": len(fresh), "divided": len(chosen)}
+    stage.metrics = {"fresh": len(fresh), "mixed": len(chosen)}
     step = rows_per_step(section) // section.group  # a step takes whole groups of completions
     return unique([*chosen, *fresh, *kept, *seed_triplets(context)])[: max(len(chosen), step)]
 
@@ -121,7 +120,7 @@ def grpo(context: Context, stage: Stage) -> None:
     lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
     stage.metrics |= metrics | {
         "rows": len(rows),
-        "purity": purity(context, rows),
+        "precision": precision(context, rows),
         "accepted": lost <= section.tolerance,
     }
     if not stage.metrics["accepted"]:

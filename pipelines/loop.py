@@ -7,13 +7,13 @@ from typing import Any
 
 from engine.config import deciding
 from pipelines import (
+    compare,
     evaluate,
     generate,
     grpo,
     ingest,
     judge,
     plan,
-    prefer,
     refine,
     reward,
     seed,
@@ -49,8 +49,8 @@ ONCE = {
     "ingest": Arrow(ingest.ingest, ("source", "expert")),
     "seed": Arrow(seed.seed, ("expert",), once=("ingest",)),
     "tune": Arrow(tune.tune, ("model", "max_pixels", "sft", "generator"), once=("seed",)),
-    "prefer": Arrow(prefer.prefer, ("max_pixels", "expert", "generator"), once=("tune",)),
-    "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("prefer",)),
+    "compare": Arrow(compare.compare, ("max_pixels", "expert", "generator"), once=("tune",)),
+    "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("compare",)),
 }
 ROUND = {
     "plan": Arrow(plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),

@@ -116,11 +116,11 @@ class Display:
 def summary(commits: list[dict[str, Any]]) -> Table:
     """One row a round: what was made, kept, and what the policy then could do."""
     table = Table(title="Triptych: what the rounds did", title_justify="left")
-    for column in ("round", "triplets", "kept", "purity", "judge", "base", "SFT", "+ GRPO"):
+    for column in ("round", "triplets", "kept", "precision", "judge", "base", "SFT", "+ GRPO"):
         table.add_column(column, no_wrap=True)
     table.caption = (
-        "kept: of the questions. purity: true rows before → after select (phantoms only). judge: "
-        "AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
+        "kept: of the questions. precision: true rows before → after select (phantoms only). "
+        "judge: AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
     )
     if any(map(rolled_back, commits)):
         table.caption += " as SFT: GRPO lost on validation questions and was rolled back."
@@ -156,12 +156,12 @@ def rolled_back(commit: dict[str, Any]) -> bool:
 def _cells(stages: dict[str, Any], auc: float | None) -> list[str]:
     select = stages.get("select", {}).get("metrics", {})
     arms = stages.get("evaluate", {}).get("metrics", {}).get("arms", {})
-    before, after = select.get("purity_before"), select.get("purity_after")
-    purity = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
+    before, after = select.get("precision_before"), select.get("precision_after")
+    precision = f"{before:.3f}\n→ {after:.3f}" if before is not None and after is not None else "–"
     return [
         str(stages.get("generate", {}).get("rows", {}).get("triplets", "–")),
         f"{select['kept']}\n{select['kept_fraction']:.0%}" if select else "–",
-        purity,
+        precision,
         _judged(auc, select),
         *(_accuracy(arms.get(arm)) for arm in ("base", "sft")),
         "as SFT" if any(map(rolled_back, stages.values())) else _accuracy(arms.get("policy")),

@@ -167,6 +167,6 @@ def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:
     return dict(json.loads(models[-1].metrics)) if models else {}
 
 
-def purity(context: Context, rows: list[Triplet]) -> float | None:
+def precision(context: Context, rows: list[Triplet]) -> float | None:
     """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
     return share_true(images_of(context, [row.image_id for row in rows]), rows)

@@ -38,7 +38,7 @@ def fit_judge(
 
     `made` are rows of this stage that pairs refer to and that are not committed yet.
     """
-    frozen = [p for p in context.rows(Preference, "prefer") if p.holdout]
+    frozen = [p for p in context.rows(Preference, "compare") if p.holdout]
     learned = [p for p in preferences if not p.holdout]
     if not learned or not frozen:
         raise TriptychError(
@@ -82,7 +82,7 @@ def backbone(context: Context) -> Model:
 def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
     start = backbone(context)
-    preferences = context.rows(Preference, "prefer")
+    preferences = context.rows(Preference, "compare")
     result, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
     metrics = result.to_dict() | {"confidence_auc": confidence_auc(context, preferences)}
     stage.metrics = metrics

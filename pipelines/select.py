@@ -25,7 +25,7 @@ from engine.shards import shard_paths
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.parts import Parts, parts_of
-from pipelines.record import judge_metrics, purity
+from pipelines.record import judge_metrics, precision
 from reward_model.threshold import (
     BEATEN,
     Choice,
@@ -201,12 +201,12 @@ def _precision(context: Context, stage: Stage) -> dict[str, float | None]:
     with context.scan(Image) as scan:
         known = list(scan.values("SELECT 1 FROM images WHERE truth IS NOT NULL LIMIT 1"))
     if not known:
-        return {"purity_before": None, "purity_after": None}
+        return {"precision_before": None, "precision_after": None}
     rows = context.rows(Triplet, "generate", stage.round)
     parsed = {t.id: t for t in rows if t.problem is None}
     paths = shard_paths(stage.folder, Decision.table)
     kept = [d.triplet_id for p in paths for d in from_arrow(Decision, pq.read_table(p)) if d.keep]
     return {
-        "purity_before": purity(context, list(parsed.values())),
-        "purity_after": purity(context, [parsed[i] for i in kept]),
+        "precision_before": precision(context, list(parsed.values())),
+        "precision_after": precision(context, [parsed[i] for i in kept]),
     }

@@ -208,7 +208,7 @@ def fill(workspace: Workspace, rounds: int = 2, seed: int = 0) -> None:
         make_preference(a, b, holdout=n == 4)
         for n, (a, b) in enumerate(zip(candidates[::2], candidates[1::2]))
     ]
-    commit(workspace, "prefer", 0, [*candidates, *pairs, PROMPT, TASK, run])
+    commit(workspace, "compare", 0, [*candidates, *pairs, PROMPT, TASK, run])
     judge = make_model("judge", "judge", base.id, 0, 5)
     commit(workspace, "reward", 0, [judge, *consumed(judge, pairs[:4]), run], auc=0.8)
     kept: list[Triplet] = []
@@ -295,7 +295,7 @@ def random_history(rng: random.Random) -> History:
     for number in range(rng.randint(8, 24)):
         round = rng.randint(0, 1)
         writer = rng.choice(models)
-        kind = rng.choice(["generate", "judge", "select", "prefer", "train", "train", "evaluate"])
+        kind = rng.choice(["generate", "judge", "select", "compare", "train", "train", "evaluate"])
         rows: list[Any] = []
         if kind == "generate":
             for sample in range(rng.randint(1, 4)):
@@ -314,7 +314,7 @@ def random_history(rng: random.Random) -> History:
         elif kind == "select":
             some = rng.sample(triplets, rng.randint(0, len(triplets)))
             rows = [make_decision(t, rng.random() < 0.5, round) for t in some]
-        elif kind == "prefer" and len(triplets) > 1:
+        elif kind == "compare" and len(triplets) > 1:
             pairs = [rng.sample(triplets, 2) for _ in range(rng.randint(1, 3))]
             rows = unique([make_preference(a, b, rng.random() < 0.3) for a, b in pairs])
             preferences += rows

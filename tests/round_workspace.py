@@ -223,7 +223,11 @@ def run_round(
     decisions = [decide(t, bool(s > 0), float(s), r) for t, s in zip(rows, scores)]
     kept = [t for t, s in zip(rows, scores) if s > 0]
     metrics = {"kept": len(kept), "rejected": len(rows) - len(kept)}
-    metrics |= {"kept_fraction": len(kept) / len(rows), "purity_before": 0.5, "purity_after": 0.7}
+    metrics |= {
+        "kept_fraction": len(kept) / len(rows),
+        "precision_before": 0.5,
+        "precision_after": 0.7,
+    }
     commit(workspace, "select", r, metrics, decisions)
     sft = make_model(f"sft{r}", "policy", "sft", r, parent.id)
     policy = make_model(f"grpo{r}", "policy", "grpo", r, sft.id)

@@ -220,9 +220,9 @@ def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
     A plan names images that are withdrawn since, so batches are what they were. Before preferences
     nothing was planned: the pairs are drawn again from the images that are left.
     """
-    from pipelines.prefer import asked_pairs
+    from pipelines.compare import asked_pairs
 
-    if commit["stage"] == "prefer":
+    if commit["stage"] == "compare":
         return [(image_id, task.id) for image_id, task in asked_pairs(context)]
     place = ("plan", commit["round"])
     asked = sorted(context.rows(Assignment, *place), key=lambda a: a.place)
@@ -250,7 +250,7 @@ def _check_whole(
     gone = {name for name, when in _withdrawn(context).items() if when > commit["sequence"]}
     if gone & {image for image, _ in batch}:
         why = "an image of this row's batch was withdrawn, and random streams follow from places"
-    elif gone and commit["stage"] == "prefer":
+    elif gone and commit["stage"] == "compare":
         why = "images were withdrawn, and what this stage asked about follows from all images"
     else:
         why = "what this row's batch asked about is not what the configuration gives"

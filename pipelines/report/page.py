@@ -193,10 +193,10 @@ def _figures(
         cells = _cells(ledger, last["round"], last["arm"], split)
         drawn.append(("Accuracy by modality and question type", note, heatmap_figure(cells)))
     selects = {c["round"]: c["metrics"] for c in commits if c["stage"] == "select"}
-    names = ("purity_before", "purity_after", "kept_fraction")
+    names = ("precision_before", "precision_after", "kept_fraction")
     series = _series(selects, {name: name.replace("_", " ") for name in names})
     if series:
-        note = "Purity is the share of true answers, counted where an image's truth is known."
+        note = "Precision is the share of true answers, counted where an image's truth is known."
         drawn.append(("What selection does", note, lines_figure("select", series)))
     series = _judge_series(commits)
     if series:

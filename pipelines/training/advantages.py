@@ -39,7 +39,7 @@ def verified(trainer_class: Any) -> Any:
 
     It steps in where TRL has gathered the rewards of all processes, since a group may be spread
     over several. What TRL logs as `reward` is the tempered one; `composite`, `parts/…` and
-    `divided` (the share of groups that teach) are logged as they were given.
+    `mixed` (the share of groups that teach) are logged as they were given.
     """
 
     class Verified(trainer_class):
@@ -52,8 +52,8 @@ def verified(trainer_class: Any) -> Any:
                 self._log_metric(f"parts/{name}", column.mean().item())
             total = rewards @ self.reward_weights.to(rewards.device)
             self._log_metric("composite", total.mean().item())
-            divided = right.amin(dim=1) != right.amax(dim=1)
-            self._log_metric("divided", divided.float().mean().item())
+            mixed = right.amin(dim=1) != right.amax(dim=1)
+            self._log_metric("mixed", mixed.float().mean().item())
             return tempered(rewards, group)
 
     return Verified

@@ -95,6 +95,6 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
 
 
-def divided(texts: Iterable[str], gold: str, options: tuple[str, ...]) -> bool:
+def mixed(texts: Iterable[str], gold: str, options: tuple[str, ...]) -> bool:
     """Whether some completions of a group are right and others wrong, so that it teaches."""
     return len({verdict(text, gold, options)[0] for text in texts}) > 1

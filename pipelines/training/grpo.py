@@ -138,5 +138,5 @@ def train_grpo(job: GrpoJob) -> GrpoResult:
         reward_first=first,
         reward=last,
         rewards=tuple(round(entry["composite"], 4) for entry in log),
-        teaching=round(float(np.mean([entry["divided"] for entry in log])), 4) if log else None,
+        teaching=round(float(np.mean([entry["mixed"] for entry in log])), 4) if log else None,
     )

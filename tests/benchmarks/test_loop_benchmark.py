@@ -274,8 +274,8 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
 ) -> None:
     """Of the loop and the models the figures are given; which arms there are is not."""
     given = dict.fromkeys(
-        ("auc", "pairwise", "confidence_auc", "purity", "purity_before", "purity_after",
-         "kept_fraction", "fresh", "divided", "teaching", "reward_first", "reward",
+        ("auc", "pairwise", "confidence_auc", "precision", "precision_before", "precision_after",
+         "kept_fraction", "fresh", "mixed", "teaching", "reward_first", "reward",
          "validation", "validation_before"), 0.5,
     )  # fmt: skip
     evaluated = {arm: {"accuracy": 0.5} for arm in ("base", "sft", "policy")}
@@ -292,13 +292,13 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
     monkeypatch.setattr(loop, "kept_triplets", kept)
     left: list[Triplet] = []
 
-    def divided(
+    def mixed(
         context: Context, start: Any, rows: list[Triplet], number: int, folder: Path
     ) -> list[Triplet]:
         left.extend(rows)
         return rows[1:]
 
-    monkeypatch.setattr(loop, "divided_rows", divided)
+    monkeypatch.setattr(loop, "mixed_rows", mixed)
     result: dict[str, Any] = {"arms": {}, "rounds": {}, "judges": {}}
     loop.run_arms(rounds_context(both=True), Pieces(tmp_path, 0, time.time() + 60), result)
     assert left  # truly labelled; the first of them divides nobody

@@ -18,7 +18,7 @@ from engine.resume import Made, Worker
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
-from pipelines import generate, ingest, plan, prefer, refine
+from pipelines import compare, generate, ingest, plan, refine
 from pipelines.context import Context, run_stage
 from reward_model.measure import Measurement
 from reward_model.training import JudgeResult
@@ -87,7 +87,7 @@ def clean(workspace: Path) -> Workspace:
     report = verify(place)
     assert report.problems == []
     assert report.rows > 100
-    assert {c["stage"] for c in place.commits()} >= {"seed", "prefer", "refine", "grpo", "export"}
+    assert {c["stage"] for c in place.commits()} >= {"seed", "compare", "refine", "grpo", "export"}
     return place
 
 
@@ -158,7 +158,7 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
-        run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
+        run_stage(context, "compare", 0, compare.compare, [("ingest", 0)], {})
         own = [t for t in workspace.read(Triplet) if t.generator_id == "expert"]
         assert own
         run_stage(context, "plan", 1, plan.plan, [("ingest", 0)], {})

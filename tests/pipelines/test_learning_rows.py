@@ -178,7 +178,7 @@ def chosen_for_grpo(
     """The rows of a training of so many questions a step, `teach` of which divide its model."""
     stage = workspace.begin("grpo", 1, "made")
     (stage.folder / "asked").mkdir()
-    (stage.folder / "asked" / "divided.json").write_text(json.dumps([t.id for t in teach]))
+    (stage.folder / "asked" / "mixed.json").write_text(json.dumps([t.id for t in teach]))
     batch = [f"grpo.batch={4 * questions}", "grpo.group=4"]
     context = context_of(workspace, f"grpo.share={share}", *batch)
     return questions_for_grpo(context, stage, MODEL), stage
@@ -207,7 +207,7 @@ def test_grpo_trains_on_the_left_questions_that_divide_its_model(workspace: Work
     assert 6 <= len(left) < len(kept)
     rows, stage = chosen_for_grpo(workspace, left[1:6])
     assert rows == left[1:6]
-    assert stage.metrics == {"fresh": len(left), "divided": 5}
+    assert stage.metrics == {"fresh": len(left), "mixed": 5}
 
 
 def test_a_step_is_filled_with_other_left_questions_then_with_seen_ones(
@@ -272,7 +272,7 @@ def is_right(text: str, row: Triplet) -> bool:
 # What is counted
 
 
-def test_purity_is_the_share_of_rows_that_are_right_on_their_image() -> None:
+def test_precision_is_the_share_of_rows_that_are_right_on_their_image() -> None:
     cyst, normal = drawn("ultrasound", 0, "cyst"), drawn("ultrasound", 1, "none")
     rows = [
         answered(cyst, "Is there a cyst?", "yes"),
@@ -286,7 +286,7 @@ def test_purity_is_the_share_of_rows_that_are_right_on_their_image() -> None:
     assert share_true(by_id([cyst, normal]), rows[:3]) == 0.6667
 
 
-def test_purity_counts_only_images_whose_truth_is_known() -> None:
+def test_precision_counts_only_images_whose_truth_is_known() -> None:
     known, other = drawn("ultrasound", 0, "cyst"), make_image(3, "g")
     rows = [answered(known, "Is there a cyst?", "yes"), answered(other, "Is there a cyst?", "no")]
     assert share_true(by_id([known, other]), rows) == 1

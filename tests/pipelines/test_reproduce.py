@@ -32,7 +32,7 @@ from engine.resume import Made, Worker
 from engine.workspace import Workspace
 from generators import proposer
 from generators.proposer import Proposing
-from pipelines import generate, ingest, plan, prefer, seed
+from pipelines import compare, generate, ingest, plan, seed
 from pipelines.cli import app
 from pipelines.commands.export import export
 from pipelines.commands.reproduce import reproduce
@@ -97,7 +97,7 @@ def test_an_experts_own_row_among_the_preferences_is_written_again(
         expert = open_expert(context.config, context.images())
         rows = [expert.rows(image, 1)[0][0] for image in context.images() if image.split == "train"]
         row = next(r for r in rows if r.id not in known)
-        stage = workspace.begin("prefer", 0, "prefer")
+        stage = workspace.begin("compare", 0, "compare")
         stage.write(Triplet, [row], "made")
         workspace.commit(stage)
     told = reproduce(workspace, row.id)
@@ -126,7 +126,7 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
-        run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
+        run_stage(context, "compare", 0, compare.compare, [("ingest", 0)], {})
     rows = workspace.read(Triplet)
     gold = [t for t in rows if t.generator_id == "expert" and not t.derived_from]
     assert max(t.sample for t in gold) == 5 >= config.expert.rows_per_image
@@ -169,7 +169,7 @@ def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
-        run_stage(context, "prefer", 0, prefer.prefer, [("ingest", 0)], {})
+        run_stage(context, "compare", 0, compare.compare, [("ingest", 0)], {})
         run_stage(context, "plan", 1, plan.plan, [("ingest", 0)], {})
         run_stage(context, "generate", 1, generate.generate, [("plan", 1)], {})
         before = workspace.read(Triplet, "generate")
@@ -185,7 +185,7 @@ def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal
     for row in torn:
         with pytest.raises(TriptychError, match="an image of this row's batch was withdrawn"):
             reproduce(workspace, row.id)
-    candidate = next(t for t in workspace.read(Triplet, "prefer") if not t.derived_from)
+    candidate = next(t for t in workspace.read(Triplet, "compare") if not t.derived_from)
     with pytest.raises(TriptychError, match="follows from all images"):
         reproduce(workspace, candidate.id)
 

@@ -83,7 +83,7 @@ def record(workspace: Workspace, readout: str, turned: bool = False) -> Model:
     images = [drawn("ultrasound", n, ("cyst", "none")[n % 2]) for n in range(56)]
     commit(workspace, "ingest", 0, list(images))
     rows, pairs = expert_pairs(images[:40], turned)
-    commit(workspace, "prefer", 0, [*rows, *pairs])
+    commit(workspace, "compare", 0, [*rows, *pairs])
     judge = first_judge(workspace, readout)
     said = [
         answered(image, QUESTION, answer, sample=n, round=1)

@@ -15,7 +15,7 @@ from engine.answers.matching import is_correct
 from engine.answers.parsing import parse_completion, render_completion
 from engine.config.training import Grpo
 from engine.errors import TriptychError
-from pipelines.training.composite_reward import Reward, divided, opinion
+from pipelines.training.composite_reward import Reward, mixed, opinion
 from reward_model.scoring import Judge
 
 OPTIONS = ("left", "right", "both sides")
@@ -171,7 +171,7 @@ def test_a_group_teaches_where_some_answers_are_right_and_others_wrong(
     answers: list[str], teaches: bool
 ) -> None:
     texts = [render_completion("", answer) for answer in answers]
-    assert divided(texts, "left", OPTIONS) == teaches
+    assert mixed(texts, "left", OPTIONS) == teaches
 
 
 @pytest.mark.parametrize("judged", [math.nan, math.inf, -math.inf])

@@ -101,7 +101,7 @@ def test_why_not_of_an_image_a_refused_file_and_an_undecided_row(original: Works
     unasked = next(i for i in original.read(Image) if i.split == "test")
     assert "no question was asked" in questions.why_not(ledger, unasked.id)["why"]
     assert questions.why_not(ledger, "bad/a.dcm")["why"].startswith("refused: burned-in text")
-    candidate = original.read(Triplet, "prefer")[0]
+    candidate = original.read(Triplet, "compare")[0]
     assert "no stage has decided" in questions.why_not(ledger, candidate.id)["why"]
     with pytest.raises(TriptychError, match="no triplet"):
         questions.why_not(ledger, "nobody")

@@ -266,7 +266,7 @@ def test_a_flipped_byte_in_a_committed_shard_is_noticed_by_whoever_reads_it(
         with pytest.raises(TriptychError, match=f"{shard.parent.name}.*{shard.name}") as told:
             workspace.read(Triplet)
         assert "lineage rebuild" in str(told.value)
-        assert workspace.read(Triplet, "prefer")
+        assert workspace.read(Triplet, "compare")
     line = one_line(command("lineage", "withdraw", copy.read(Image)[0].id, "-w", copy.root))
     assert shard.name in line
     assert command("lineage", "rebuild", "-w", copy.root).returncode == 0
@@ -305,7 +305,7 @@ COMMANDS = [["export"], ["report"], ["card"], ["lineage", "rebuild"], ["lineage"
 
 
 @pytest.mark.parametrize("damage", CUT)
-@pytest.mark.parametrize("name", ["workspace.json", "events/00003-prefer-r0/commit.json"])
+@pytest.mark.parametrize("name", ["workspace.json", "events/00003-compare-r0/commit.json"])
 def test_json_that_was_cut_is_one_line_whoever_reads_it(
     copy: Workspace, name: str, damage: str
 ) -> None:
@@ -322,7 +322,7 @@ def test_json_that_was_cut_is_one_line_whoever_reads_it(
 # What file browsers, servers and systems leave
 
 LITTER = [".DS_Store", "Thumbs.db", "desktop.ini", "._triplets-000.parquet", ".nfs0000012"]
-FOLDERS = ["@eaDir", ".Trashes", "__MACOSX", "lost+found", "#recycle", "00003-prefer-r0 copy"]
+FOLDERS = ["@eaDir", ".Trashes", "__MACOSX", "lost+found", "#recycle", "00003-compare-r0 copy"]
 
 
 def litter(folder: Path) -> None:
@@ -341,10 +341,10 @@ def test_litter_breaks_neither_the_chain_nor_the_numbers_nor_a_withdrawal(
     for name in ("", "events", "work", "models", "redacting", "signatures", "dataset"):
         (copy.root / name).mkdir(exist_ok=True)
         litter(copy.root / name)
-        shutil.rmtree(copy.root / name / "00003-prefer-r0 copy") if name != "events" else None
+        shutil.rmtree(copy.root / name / "00003-compare-r0 copy") if name != "events" else None
     for folder in links.event_folders(copy.events):
         litter(folder)
-        shutil.rmtree(folder / "00003-prefer-r0 copy")
+        shutil.rmtree(folder / "00003-compare-r0 copy")
     assert chain.check(copy, kept) == []
     assert problems(copy) == set()
     number = len(copy.commits())

@@ -583,7 +583,7 @@ def test_a_derived_row_goes_back_to_what_its_words_were_taken_from(tmp_path: Pat
     source = make_triplet(shown, "expert", task, 0, 0)
     row = replace(make_triplet(shown, "irrelevant", task, 1, 0), derived_from=(source.id, other.id))
     with writing(tmp_path / "w", "derived", {}) as workspace:
-        commit(workspace, "prefer", 0, {}, [shown, other], [source, row], [task])
+        commit(workspace, "compare", 0, {}, [shown, other], [source, row], [task])
     for content in (prov(workspace, row.id), prov(workspace)):
         document = document_of(content)
         derived = {

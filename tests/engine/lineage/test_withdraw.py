@@ -130,7 +130,7 @@ def test_a_row_of_the_seed_reaches_every_generator_and_policy(original: Workspac
     assert len(answer.datasets) == 1
     stages = {folder.split("-")[1] for folder in answer.repeat}
     rounds = {"generate", "judge", "select", "sft", "grpo", "evaluate"}
-    assert stages == {"tune", "prefer", "reward"} | rounds
+    assert stages == {"tune", "compare", "reward"} | rounds
 
 
 def test_a_preference_taints_the_judge_and_what_its_decisions_let_through(

@@ -80,7 +80,7 @@ def test_a_step_logs_the_parts_as_they_were_given(stepped: Any) -> None:
     entry = stepped[1]
     assert entry["parts/correct"] == pytest.approx(7 / 12)
     assert entry["parts/format"] == 1.0
-    assert entry["divided"] == pytest.approx(1 / 3)
+    assert entry["mixed"] == pytest.approx(1 / 3)
     assert entry["composite"] == pytest.approx(7 / 12 + 0.3 * entry["parts/judge"] + 0.1, abs=1e-5)
 
 

@@ -18,13 +18,13 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     """The image's id and the task that candidates are generated for, before preferences."""
     config, (_, images) = context.config, expert_images(context)
     number = max(asked_of(config).pairs, len(images))
-    draws = int(content_id(config.seed, "prefer")[:8], 16)
+    draws = int(content_id(config.seed, "compare")[:8], 16)
     shown = [(image.id, image.modality) for image in images]
     mix = uniform_mix(modality for _, modality in shown)
     return draw_tasks(shown, mix, config.generator.styles, number, draws)
 
 
-def prefer(context: Context, stage: Stage) -> None:
+def compare(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
     seed_images, images = expert_images(context)
