@@ -148,13 +148,14 @@ def read_files(
     A shard is named by its files and the rules, so that what has changed since is read again.
     """
     to = Shards(stage.folder / "read", (Refusal, Look, Picture, Image))
-    same = content_id(key_id(rules.key), repr(replace(rules, key=b"")))
+    told = repr(replace(rules, key=b"", include=frozenset()))  # a set's words come in any order
+    same = content_id(key_id(rules.key), sorted(rules.include), told)
     shards: dict[str, Rows] = {}
     for low in range(0, len(files), FILES):
         some = files[low : low + FILES]
-        told = [(path.relative_to(folder).as_posix(), _version(path)) for path in some]
-        shards[f"{low // FILES:06d}-{content_id(same, told)[:12]}"] = [
-            {"path": name} for name, _ in told
+        named = [(path.relative_to(folder).as_posix(), _version(path)) for path in some]
+        shards[f"{low // FILES:06d}-{content_id(same, named)[:12]}"] = [
+            {"path": name} for name, _ in named
         ]
     places = Places(actors=cores(), here=not is_shared())
     job = Reading(folder.absolute(), rules)
