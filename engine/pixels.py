@@ -46,7 +46,7 @@ def shows(png: bytes, image_id: str) -> bool:
 
 
 class Pixels(Mapping[str, bytes]):
-    """PNG bytes by image id. Raises KeyError for an id that the workspace has no picture of.
+    """PNG bytes by image id. Raises TriptychError where the workspace has no picture of one.
 
     It can be pickled, and opens its files where it is used. What it keeps is bounded by HELD bytes
     and by the ids themselves, 32 bytes each. Unless `vouched` for (the shards' hashes were just
@@ -67,7 +67,10 @@ class Pixels(Mapping[str, bytes]):
     def __getitem__(self, image_id: str) -> bytes:
         place = self._place(image_id)
         if place is None:
-            raise KeyError(image_id)
+            raise TriptychError(
+                f"workspace {self.root} has no picture of image {image_id}: it was withdrawn, or an "
+                "older Triptych made the workspace, so ingest into a new one"
+            )
         shard, group, row = place
         png = self._group(shard, group)[row]
         if not self.vouched and not shows(png, image_id):

@@ -2,7 +2,7 @@
 
 A shard is a unit of work, of Parquet and of resume. What travels to a worker is what the shard is
 to be made of, ids and text; the worker writes its rows itself, on a path that all nodes share, and
-the driver hears how many they are. A shard that is whole is not made again.
+the driver hears that it is done. A shard that is whole is not made again.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def make_shards(
 ) -> None:
     """Run `make(job)`, once a worker, on each shard that `to` lacks, and write what it makes.
 
-    `advance` is told (rows of shards done, all rows) as it goes, where `sizes` say how many rows a
-    shard is of that is named by fewer. Raises what
-    `engine.cluster.map_shards` raises; what was finished is kept.
+    `advance` is told (rows of shards done, all rows) as it goes; `sizes` say how many rows a shard
+    is of where what names it is fewer. Raises what `engine.cluster.map_shards` raises; what was
+    finished is kept.
     """
     to.folder.mkdir(parents=True, exist_ok=True)
     done = to.done()

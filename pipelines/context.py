@@ -43,6 +43,7 @@ class Context:
     config: Config
     display: Display = field(default_factory=Display)
     _emitter: Emitter | None = None
+    _checked: set[tuple[Path, str | None, int | None]] = field(default_factory=set)
     _run: Run | None = None
 
     def images(self) -> Iterator[Image]:
@@ -59,9 +60,16 @@ class Context:
         found = []
         for commit, path, digest in self.workspace.shards(row_type.table):
             if stage in (None, commit["stage"]) and round in (None, commit["round"]):
-                check_hash(path, digest)
+                self._check(path, digest)
                 found.append(path.absolute())
         return found
+
+    def _check(self, path: Path, digest: str | None) -> None:
+        """Compare a shard with its hash, once as long as nobody writes it."""
+        state = (path, digest, path.stat().st_mtime_ns if path.is_file() else None)
+        if state not in self._checked:
+            check_hash(path, digest)
+            self._checked.add(state)
 
     @contextmanager
     def scan(self, *row_types: type[Row]) -> Iterator[Scan]:

@@ -25,16 +25,22 @@ def fine_tune(
     `rows` gives them each time that it is called, one after the other. Raises TriptychError where
     there are none.
     """
-    config = context.config
-    number = sum(1 for _ in rows())
+    config, number = context.config, 0
+
+    def counted() -> Iterator[Triplet]:
+        nonlocal number
+        for row in rows():
+            number += 1
+            yield row
+
+    tasks = {t.id: t for t in context.rows(Task)}
+    style, ask_share = config.evaluate.style, config.sft.ask_share
+    turns = turns_of(counted(), tasks, config.generator.prompts, style, ask_share, config.seed)
+    count = write_training_set(stage.folder / "data", turns)
     if not number:
         raise TriptychError(
             f"{stage.name}: no rows to train on; loosen select.keep or ask for more"
         )
-    tasks = {t.id: t for t in context.rows(Task)}
-    style, ask_share = config.evaluate.style, config.sft.ask_share
-    turns = turns_of(rows(), tasks, config.generator.prompts, style, ask_share, config.seed)
-    count = write_training_set(stage.folder / "data", turns)
     job = job_of(TrainingJob, context, stage, config.sft, model)
     result = train_on_cluster(train_sft, job, context.display.advance)
     stage.metrics = result.to_dict() | {"rows": number, "turns": count}

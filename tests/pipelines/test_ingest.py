@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.config import Config, build
+from engine.errors import TriptychError
 from engine.lineage.opening import writing
 from engine.pixels import Pixels, to_png
 from engine.records import Image, Picture
@@ -66,3 +67,5 @@ def test_an_interrupted_ingest_reads_what_is_left_and_what_has_changed(
     assert set(pixels) == {image.id for image in place.read(Image)}
     assert len(place.read(Picture)) == 20
     assert all(pixels[image_id] for image_id in pixels)
+    with pytest.raises(TriptychError, match="has no picture of image"):
+        pixels["0" * 32]
