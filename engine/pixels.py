@@ -68,8 +68,8 @@ class Pixels(Mapping[str, bytes]):
         place = self._place(image_id)
         if place is None:
             raise TriptychError(
-                f"workspace {self.root} has no picture of image {image_id}: it was withdrawn, or an "
-                "older Triptych made the workspace, so ingest into a new one"
+                f"workspace {self.root} has no picture of image {image_id}: it was withdrawn, or "
+                "an older Triptych made the workspace, so ingest into a new one"
             )
         shard, group, row = place
         png = self._group(shard, group)[row]
