@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
@@ -21,6 +22,7 @@ from engine.records import Picture, bytes_id
 from engine.workspace import Workspace
 
 HELD = 8 << 20  # bytes of PNG that a process keeps at hand
+OPEN = 256  # shards that it keeps open
 
 
 def pixels_id(pixels: np.ndarray) -> str:
@@ -58,7 +60,8 @@ class Pixels(Mapping[str, bytes]):
         self._shards: list[Path] = []
         self._ids: np.ndarray | None = None
         self._places = np.empty((0, 3), np.int32)  # shard, row group, row; by self._ids
-        self._held: OrderedDict[tuple[int, int], list[bytes]] = OrderedDict()
+        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        self._held: OrderedDict[tuple[int, int], pa.ChunkedArray] = OrderedDict()
         self._size = 0
 
     def __reduce__(self) -> tuple[type[Pixels], tuple[Path, bool]]:
@@ -72,7 +75,7 @@ class Pixels(Mapping[str, bytes]):
                 "an older Triptych made the workspace, so ingest into a new one"
             )
         shard, group, row = place
-        png = self._group(shard, group)[row]
+        png: bytes = self._group(shard, group)[row].as_py()
         if not self.vouched and not shows(png, image_id):
             raise TriptychError(
                 f"{self._shards[shard]} does not hold the picture of {image_id} that was "
@@ -117,16 +120,26 @@ class Pixels(Mapping[str, bytes]):
         shard, group, row = self._places[at].tolist()
         return shard, group, row
 
-    def _group(self, shard: int, group: int) -> list[bytes]:
+    def _group(self, shard: int, group: int) -> pa.ChunkedArray:
         key = shard, group
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
-        table = pq.ParquetFile(self._shards[shard]).read_row_group(group, columns=["png"])
-        found: list[bytes] = table["png"].to_pylist()
+        file = self._file(shard)
+        found = file.read_row_group(group, columns=["png"], use_threads=False)["png"]
         self._held[key] = found
-        self._size += sum(map(len, found))
+        self._size += found.nbytes
         while self._size > HELD and len(self._held) > 1:
             _, gone = self._held.popitem(last=False)
-            self._size -= sum(map(len, gone))
+            self._size -= gone.nbytes
         return found
+
+    def _file(self, shard: int) -> pq.ParquetFile:
+        """A shard, opened; to open one takes longer than to read a row group of it."""
+        if shard in self._files:
+            self._files.move_to_end(shard)
+            return self._files[shard]
+        if len(self._files) == OPEN:
+            self._files.popitem(last=False)[1].close()
+        self._files[shard] = pq.ParquetFile(self._shards[shard], pre_buffer=False)
+        return self._files[shard]

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 UNKNOWN = "unknown"
 
 _RULES: tuple[tuple[str, str], ...] = (
@@ -57,3 +60,18 @@ def found_type(question: str) -> str:
     """modality, anatomy, disease, grading or attribute; `unknown` where no rule fits."""
     text = " ".join(question.split())
     return next((name for name, pattern in _PATTERNS if pattern.search(text)), UNKNOWN)
+
+
+def found_types(questions: pa.Array) -> pa.Array:
+    """`found_type` of each of many questions (strings, none empty of value), a column at a time.
+
+    Arrow's expressions know letters and spaces of ASCII alone: other questions go one by one.
+    """
+    text = pc.replace_substring_regex(questions, r"[\x09-\x0d\x1c-\x20]+", " ")
+    text = pc.ascii_trim(text, " ")
+    fits = [pc.match_substring_regex(text, pattern, ignore_case=True) for _, pattern in _RULES]
+    named = pc.make_struct(*fits, field_names=[name for name, _ in _RULES])
+    found = pc.case_when(named, *[pa.scalar(name) for name, _ in _RULES], pa.scalar(UNKNOWN))
+    plain = pc.string_is_ascii(questions)
+    others = [found_type(q) for q in questions.filter(pc.invert(plain)).to_pylist()]
+    return pc.replace_with_mask(found, pc.invert(plain), pa.array(others, pa.string()))

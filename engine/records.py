@@ -331,6 +331,7 @@ class Dataset(Row):
     url: str | None  # where it was to be published
     files: str  # JSON: SHA-256 by path below the folder
     rows: int
+    shard_mb: float | None = None  # MB of a file at most; empty where a split was one file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from engine.config.cluster import Cluster, Lineage
 from engine.config.evaluate import Evaluate
 from engine.config.expert import Expert, Simulated
+from engine.config.export import Export
 from engine.config.generator import Generator
 from engine.config.reward import Reward
 from engine.config.section import Section
@@ -51,6 +52,7 @@ class Config(Section):
     sft: Sft = Sft()
     grpo: Grpo = Grpo()
     evaluate: Evaluate = Evaluate()
+    export: Export = Export()
     cluster: Cluster = Cluster()
     lineage: Lineage = Lineage()
 
@@ -97,14 +99,15 @@ STEP = ("batch", "accumulate", "workers")  # of a training: their product is a s
 def deciding(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Of a recorded configuration what decides the rows, by section.
 
-    A run may go on with other `PLACES`, with more rounds, with another `evaluate.batch`, and with
-    other `STEP` of the same product, up to rounding. `generator.batch` decides: it is a shard, and
-    a shard has a seed. Inference takes smaller parts of it by itself where memory runs out.
+    A run may go on with other `PLACES`, with more rounds, with another `evaluate.batch` or
+    `export`, and with other `STEP` of the same product, up to rounding. `generator.batch` decides:
+    it is a shard, and a shard has a seed. Inference takes smaller parts of it by itself where
+    memory runs out.
     """
     return {
         name: _deciding(name, value) if isinstance(value, dict) else {"": value}
         for name, value in recorded.items()
-        if name != "rounds"
+        if name not in ("rounds", "export")
     }
 
 

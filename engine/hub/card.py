@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 
 from engine.caveats import of_selection
-from engine.hub.selection import NOT_STATED, SELECTED, SPLITS, counted, told_by_id
-from engine.lineage.agreement import agreed
+from engine.hub.selection import NOT_STATED, SELECTED, SPLITS, counted, selecting, told_by_id
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -27,12 +26,12 @@ def card(workspace: Workspace, name: str) -> str:
 
     Raises TriptychError where the ledger or a shard is not what was committed.
     """
-    with agreed(workspace) as ledger:
+    with selecting(workspace) as ledger:
         return counted_card(workspace, ledger, name)
 
 
 def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
-    """`card`, from a ledger that was compared with the record."""
+    """`card`, from a ledger that `selecting` holds."""
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
     parts += [*_origin(ledger, counts), _use(counts)]

@@ -9,6 +9,7 @@ What it says is counted from the ledger and from the files that it describes, no
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +87,15 @@ CONTEXT: dict[str, Any] = {
 
 
 def croissant(
-    workspace: Workspace, folder: Path, name: str, url: str | None = None
+    workspace: Workspace, ledger: Ledger, folder: Path, name: str, url: str | None = None
 ) -> dict[str, Any]:
-    """The metadata of the export in `folder`, ready for json.dump.
+    """The metadata of the export in `folder`, ready for json.dump; `selecting` holds the ledger.
 
     `url` is where the dataset is published; without one it is named by its content's hash.
     """
-    ledger = workspace.ledger()
     files = [*sorted((folder / "data").glob("*.parquet")), folder / "rejects.parquet"]
     hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    sets = {_set_name(path): path for path in files}  # any of a split's files has its columns
     content = listing_hash(hashes)
     counts = counted(ledger)
     number = f"{max(counts['round'])}.{len(_made_by(workspace))}.0+{content[:12]}"
@@ -118,14 +119,20 @@ def croissant(
         **_dates(workspace),
         **_rai(ledger, counts),
         **_provenance(ledger, workspace, counts),
-        "distribution": [_file(folder / path, path, digest) for path, digest in hashes.items()],
-        "recordSet": [_splits(files), *(_records(path) for path in files)],
+        "distribution": [
+            *(_file_set(name) for name in sets if name in _SPLIT_KINDS),
+            *(_file(folder / path, path, digest) for path, digest in hashes.items()),
+        ],
+        "recordSet": [_splits(sets), *(_records(name, path) for name, path in sets.items())],
     }
 
 
-def write_croissant(workspace: Workspace, folder: Path, name: str, url: str | None = None) -> None:
+def write_croissant(
+    workspace: Workspace, ledger: Ledger, folder: Path, name: str, url: str | None = None
+) -> None:
     """Write croissant.json into a finished export."""
-    text = json.dumps(croissant(workspace, folder, name, url), indent=1, ensure_ascii=False)
+    said = croissant(workspace, ledger, folder, name, url)
+    text = json.dumps(said, indent=1, ensure_ascii=False)
     (folder / "croissant.json").write_text(f"{text}\n", encoding="utf-8")
 
 
@@ -156,8 +163,19 @@ def _set_name(path: Path) -> str:
     return path.stem.split("-")[0]
 
 
-def _splits(files: list[Path]) -> dict[str, Any]:
-    names = [_set_name(path) for path in files if _set_name(path) in _SPLIT_KINDS]
+def _file_set(split: str) -> dict[str, Any]:
+    """All files of a split; without `containedIn` they lie where croissant.json does."""
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"{split}-files",
+        "name": f"{split}-files",
+        "includes": f"data/{split}-*.parquet",
+        "encodingFormat": "application/x-parquet",
+    }
+
+
+def _splits(sets: Iterable[str]) -> dict[str, Any]:
+    names = [name for name in sets if name in _SPLIT_KINDS]
     return {
         "@type": "cr:RecordSet",
         "@id": "splits",
@@ -172,22 +190,25 @@ def _splits(files: list[Path]) -> dict[str, Any]:
     }
 
 
-def _records(path: Path) -> dict[str, Any]:
-    name = _set_name(path)
-    file = "rejects.parquet" if name == "rejects" else f"data/{path.name}"
+def _records(name: str, path: Path) -> dict[str, Any]:
+    """What a split's rows are, or the rejects', from one of its files."""
+    is_split = name in _SPLIT_KINDS
+    source = (
+        {"fileSet": {"@id": f"{name}-files"}} if is_split else {"fileObject": {"@id": path.name}}
+    )
     columns = pq.read_schema(path)
     return {
         "@type": "cr:RecordSet",
         "@id": name,
         "name": name,
-        "description": "Ids thrown out, and why." if name == "rejects" else f"The {name} split.",
+        "description": f"The {name} split." if is_split else "Ids thrown out, and why.",
         "key": {"@id": f"{name}/id"},
-        "field": [_field(name, file, column.name, str(column.type)) for column in columns],
+        "field": [_field(name, source, column.name, str(column.type)) for column in columns],
     }
 
 
-def _field(records: str, file: str, column: str, arrow: str) -> dict[str, Any]:
-    source: dict[str, Any] = {"fileObject": {"@id": file}, "extract": {"column": column}}
+def _field(records: str, files: dict[str, Any], column: str, arrow: str) -> dict[str, Any]:
+    source: dict[str, Any] = files | {"extract": {"column": column}}
     field: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"{records}/{column}",

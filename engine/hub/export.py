@@ -1,6 +1,7 @@
 """The dataset as others open it: Parquet that `datasets.load_dataset(folder)` reads without us.
 
-    data/train-00000-of-00001.parquet   one file a split, sorted by image, its bytes inside
+    data/train-00000-of-00003.parquet   a split, sorted by image, pictures inside, in files of
+                                        up to `export.shard_mb`
     rejects.parquet                     what was thrown out, and why
     README.md                           the card
     croissant.json                      the same for machines
@@ -13,23 +14,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine import question_types
+from engine.config.export import SHARD_MB
 from engine.errors import TriptychError
 from engine.hub.card import counted_card
 from engine.hub.croissant import write_croissant
-from engine.hub.row_groups import BYTES, row_groups
-from engine.hub.selection import SELECTED, SPLITS
-from engine.lineage.agreement import agreed
+from engine.hub.selection import SELECTED, SPLITS, batches, selecting
+from engine.hub.splits import write_split
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
+from engine.question_types import found_types
 from engine.workspace import Workspace
 
 # `source` of a real image stays in the workspace: file names carry names of patients.
@@ -42,6 +42,7 @@ ORDER BY id
 """
 
 
+ROWS = 10_000  # that are read at once
 REJECTS = 100_000  # rows of a group
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 
@@ -107,84 +108,85 @@ def check_splits(ledger: Ledger) -> None:
             )
 
 
-def export(workspace: Workspace, out: Path, name: str, url: str | None = None) -> dict[str, int]:
-    """Write the dataset folder `out`, whole or not at all; returns the rows of each file.
+def export(
+    workspace: Workspace,
+    out: Path,
+    name: str,
+    url: str | None = None,
+    shard_mb: float | None = None,
+) -> dict[str, int]:
+    """Write the dataset folder `out`, whole or not at all; returns the rows of each split.
 
-    `url` is where it will be published, if anywhere. Raises TriptychError where nothing was kept,
-    a group is in more than one split, or the ledger or a shard is not what was committed.
+    `url` is where it will be published, if anywhere; a file has up to `shard_mb` MB, or what the
+    workspace's configuration says. Raises TriptychError where nothing was kept, a group is in more
+    than one split, or the ledger or a shard is not what was committed.
     """
-    with agreed(workspace) as ledger:
-        return export_held(workspace, ledger, out, name, url)
+    with selecting(workspace) as ledger:
+        return export_held(workspace, ledger, out, name, url, shard_mb or shard_mb_of(workspace))
+
+
+def shard_mb_of(workspace: Workspace) -> float:
+    """MB of a file at most, as the last command with a configuration said."""
+    return float(workspace.latest.get("export", {}).get("shard_mb", SHARD_MB))
 
 
 def export_held(
-    workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None
+    workspace: Workspace, ledger: Ledger, out: Path, name: str, url: str | None, shard_mb: float
 ) -> dict[str, int]:
-    """As `export`, from a ledger that `agreed` holds for this and other questions."""
+    """As `export`, from a ledger that `selecting` holds for this and other questions."""
 
     check_splits(ledger)
-    if not ledger.sql(f"{SELECTED} LIMIT 1"):
+    if not ledger.sql("SELECT 1 FROM memory.picked LIMIT 1"):
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
         )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "data").mkdir(parents=True)
-    counts = _write_splits(workspace, ledger, partial / "data")
+    counts = _write_splits(workspace, ledger, partial / "data", int(shard_mb * 1e6))
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
     (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
-    write_croissant(workspace, partial, name, url)
+    write_croissant(workspace, ledger, partial, name, url)
     _swap(partial, out)
     return counts
 
 
-def _write_splits(workspace: Workspace, ledger: Ledger, folder: Path) -> dict[str, int]:
-    """A file a split, its rows as they come; a picture is written once a row group."""
-    counts = {}
+def _write_splits(workspace: Workspace, ledger: Ledger, folder: Path, limit: int) -> dict[str, int]:
+    """The files of every split that has rows: without any it would break loaders' statistics."""
     pictures = Pixels(workspace.root, vouched=True)
+    ordered = f"SELECT * FROM ({SELECTED}) WHERE split = ? ORDER BY image_id, id"
+    counts = {}
     for split, hub_name in SPLITS.items():
-        ordered = f"SELECT * FROM ({SELECTED}) WHERE split = ? ORDER BY image_id, id"
-        rows = (_found(row) for row in ledger.stream(ordered, [split]))
-        path, count = folder / f"{hub_name}-00000-of-00001.parquet", 0
-        with pq.ParquetWriter(
-            path, schema(), compression="zstd", dictionary_pagesize_limit=BYTES
-        ) as writer:
-            for group in row_groups(rows, pictures):
-                writer.write_table(pa.Table.from_pylist(group, schema=schema()))
-                count += len(group)
-        if count:
-            counts[hub_name] = count
-        else:  # a file without rows would be a split that breaks loaders' statistics
-            path.unlink()
-    return counts
+        rows = map(_found, batches(ledger, ordered, ROWS, [split]))
+        counts[hub_name] = write_split(rows, pictures, schema(), folder, hub_name, limit)
+    return {name: count for name, count in counts.items() if count}
 
 
 def _write_rejects(ledger: Ledger, path: Path) -> int:
     columns = [("id", pa.string()), ("reason", pa.string()), ("score", pa.float64())]
     columns += [("threshold", pa.float64()), ("round", pa.int64()), ("rules_id", pa.string())]
-    count, rejects = 0, ledger.stream(_REJECTED)
-    with pq.ParquetWriter(path, pa.schema(columns), compression="zstd") as writer:
-        while rows := list(islice(rejects, REJECTS)):
-            writer.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)))
-            count += len(rows)
+    kinds = pa.schema(columns)
+    count = 0
+    with pq.ParquetWriter(path, kinds, compression="zstd") as writer:
+        for batch in batches(ledger, _REJECTED, REJECTS):
+            writer.write_table(pa.Table.from_batches([batch]).cast(kinds))
+            count += len(batch)
     return count
 
 
-def _found(row: dict[str, Any]) -> dict[str, Any]:
-    """With the question type that its words tell, beside the one that was asked for."""
-    return row | {"question_type_found": question_types.found_type(row["question"])}
+def _found(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """With the question types that their words tell, beside those that were asked for."""
+    return rows.append_column("question_type_found", found_types(rows["question"]))
 
 
 def _swap(partial: Path, out: Path) -> None:
     """Put the finished folder in place; an old export goes only when it is out of the way."""
+    old = out.with_name(f".{out.name}.old")
     if out.exists():
         if any(out.iterdir()) and not (out / "data").is_dir():
             shutil.rmtree(partial)
             raise TriptychError(f"{out} holds something that is no export: choose another folder")
-        old = out.with_name(f".{out.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old)
-    else:
-        partial.rename(out)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)  # or of an export that was cut short between the two

@@ -1,11 +1,22 @@
-"""Which rows leave the workspace, and how they are counted: for export, card and Croissant."""
+"""Which rows leave the workspace, and how they are counted: for export, card and Croissant.
+
+What they are is found once for all questions: `selecting` keeps where their parts lie in the
+ledger, four numbers a row, and `SELECTED` puts them together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
+from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
+from engine.workspace import Workspace
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours -> the Hub's
 
@@ -27,32 +38,72 @@ COUNTED = (
 
 # One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
 # its decision stood on; an expert's row needs no decision, but a decision against it counts.
-SELECTED = f"""
+_PICKED = f"""
+CREATE OR REPLACE TABLE memory.picked AS
 WITH withdrawn AS ({WITHDRAWN}), latest AS (
-    SELECT * FROM decisions
+    SELECT triplet_id, sequence, keep FROM decisions
     QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
 ), judged AS (
-    SELECT j.* FROM judgements j LEFT JOIN latest USING (triplet_id)
+    SELECT j.triplet_id, j.rowid AS place FROM judgements j LEFT JOIN latest USING (triplet_id)
     WHERE latest.sequence IS NULL OR j.sequence <= latest.sequence
     QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY j.sequence DESC, j.id) = 1
 ), written AS (
-    SELECT * FROM triplets QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+    SELECT id, image_id, task_id, generator_id, rowid AS place FROM triplets
+    QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
 ), pictures AS (
-    SELECT * FROM images QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+    SELECT id, rowid AS place FROM images
+    QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
 ), wanted AS (
-    SELECT * FROM tasks QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence) = 1
+    SELECT id, rowid AS place FROM tasks
+    QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
 )
+SELECT t.place AS triplet, i.place AS image, k.place AS task, j.place AS judgement
+FROM written t JOIN pictures i ON i.id = t.image_id LEFT JOIN wanted k ON k.id = t.task_id
+LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
+WHERE coalesce(d.keep, t.generator_id = 'expert')
+    AND t.image_id NOT IN (SELECT id FROM withdrawn)
+"""
+SELECTED = """
 SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy,
     k.question_type, k.difficulty, k.prompt_style, j.overall AS reward, j.probability, t.round,
     i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
     CASE WHEN i.is_synthetic THEN i.source END AS source,
     CASE WHEN t.generator_id = 'expert' THEN 'expert' ELSE 'generated' END AS origin, i.split
-FROM written t JOIN pictures i ON i.id = t.image_id
-LEFT JOIN wanted k ON k.id = t.task_id
-LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
-WHERE coalesce(d.keep, t.generator_id = 'expert')
-    AND t.image_id NOT IN (SELECT id FROM withdrawn)
+FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet JOIN images i ON i.rowid = p.image
+LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN judgements j ON j.rowid = p.judgement
 """
+
+
+@contextmanager
+def selecting(workspace: Workspace) -> Iterator[Ledger]:
+    """The ledger as `agreed` holds it, for questions of the rows that leave: `SELECTED`.
+
+    Raises TriptychError where the ledger or a shard is not what was committed.
+    """
+    with agreed(workspace) as ledger, ledger.reading() as db:
+        db.execute(_PICKED)
+        try:
+            yield ledger
+        finally:
+            with suppress(duckdb.Error):  # an engine that failed is closed, and its memory with it
+                db.execute("DROP TABLE memory.picked")
+
+
+def batches(
+    ledger: Ledger, query: str, rows: int, parameters: list[Any] | dict[str, Any] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """A query's rows in batches of exactly so many, but for the last, each in one piece."""
+    held: list[pa.RecordBatch] = []
+    with ledger.reading() as db, db.cursor() as cursor:
+        cursor.execute("USE ledger")
+        for batch in cursor.sql(query, params=parameters or []).to_arrow_reader(rows):
+            held.append(batch)
+            while sum(map(len, held)) >= rows:
+                whole = pa.concat_batches(held)
+                yield whole.slice(0, rows)
+                held = [whole.slice(rows)]
+    if sum(map(len, held)):
+        yield pa.concat_batches(held)
 
 
 def counted(ledger: Ledger) -> dict[str, dict[Any, int]]:

@@ -34,7 +34,7 @@ from engine.lineage import links
 from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "5"  # of the tables here: a file of another version is made again
+VERSION = "6"  # of the tables here: a file of another version is made again
 MEMORY = "4GB"
 FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file

@@ -111,13 +111,14 @@ def _draw(config: Config, folder: Path, source: str) -> None:
 
 def _dataset(workspace: Workspace, row_id: str) -> dict[str, Any]:
     recorded = workspace.ledger().sql(
-        "SELECT files, name, url, d.sequence FROM datasets d WHERE id = ? LIMIT 1", [row_id]
+        "SELECT files, name, url, shard_mb, d.sequence FROM datasets d WHERE id = ? LIMIT 1",
+        [row_id],
     )[0]
     wanted = json.loads(recorded["files"])
     with tempfile.TemporaryDirectory() as scratch:
         earlier = as_of(workspace, recorded["sequence"], Path(scratch) / "w")
         out = Path(scratch) / "dataset"
-        export(earlier, out, recorded["name"], recorded["url"])
+        export(earlier, out, recorded["name"], recorded["url"], recorded["shard_mb"])
         made = hashes_of(out)
     wrong = sorted(k for k in made.keys() | wanted.keys() if made.get(k) != wanted.get(k))
     if not wrong:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine.config import Config
 from engine.config.generator import Generator
-from engine.question_types import UNKNOWN, found_type
+from engine.question_types import UNKNOWN, found_type, found_types
 from engine.records import Judgement, Task, Triplet, to_arrow
 from engine.shards import write_shard
 from generators import filters, phantoms, proposer
@@ -215,6 +216,27 @@ def test_the_type_found_is_the_banks_own(question: str) -> None:
 )
 def test_free_text_has_the_type_that_it_asks_about(question: str, kind: str) -> None:
     assert found_type(question) == kind
+
+
+def test_the_types_of_many_questions_are_those_of_each() -> None:
+    odd = [
+        "  Is\tthere a \x1c mass\x0b",
+        "How  LARGE?",
+        "Où est la lésion? side",
+        "massé",
+        "\u212aidney",
+    ]
+    spaces = [
+        "what\u00a0kind of image",
+        "what\x1fkind of image",
+        "mass\n",
+        "\n",
+        "is there a mass_",
+    ]
+    questions = [*ASKED, *odd, *spaces, *("".join(word) for word in zip(ASKED, reversed(ASKED)))]
+    found = found_types(pa.array(questions)).to_pylist()
+    assert found == [found_type(question) for question in questions]
+    assert found_types(pa.array([], pa.string())).to_pylist() == []
 
 
 def test_an_export_says_the_type_asked_for_and_the_type_found(exported: Path) -> None:

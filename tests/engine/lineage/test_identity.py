@@ -16,7 +16,6 @@ from huggingface_hub import constants
 from engine.config import Config
 from engine.errors import TriptychError
 from engine.hub.card import card
-from engine.hub.croissant import croissant
 from engine.hub.export import export
 from engine.hub.model_card import model_card
 from engine.lineage.opening import writing
@@ -168,7 +167,7 @@ def test_what_an_endpoint_answered_with_is_said_to_be_unknown(tmp_path: Path) ->
     said = "their-vlm at an endpoint: which weights answered cannot be known"
     assert said in card(workspace, "made")
     assert said in model_card(workspace, named.id)
-    assert said in json.dumps(croissant(workspace, tmp_path / "dataset", "made"))
+    assert said in (tmp_path / "dataset" / "croissant.json").read_text()
     assert workspace.ledger().sql("SELECT known_by FROM models WHERE path = 'their-vlm'") == [
         {"known_by": "name"}
     ]

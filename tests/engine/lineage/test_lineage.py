@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.lineage import measure
 from engine.errors import TriptychError
-from engine.hub.selection import SELECTED
+from engine.hub.selection import SELECTED, selecting
 from engine.lineage import chain, questions, schema
 from engine.lineage.ledger import INDEXED
 from engine.lineage.opening import maintaining, writing
@@ -132,8 +132,8 @@ def test_why_not_agrees_with_the_export(tmp_path: Path) -> None:
         commit(workspace, "review", 0, [*reviews, released])
         rows = [make_triplet(image, "expert", 0, 0) for image in (asked, released)]
         commit(workspace, "seed", 0, [*rows, TASK])
-    ledger = workspace.ledger()
-    assert {r["image_id"] for r in ledger.sql(SELECTED)} == {asked.id, released.id}
+    with selecting(workspace) as ledger:
+        assert {r["image_id"] for r in ledger.sql(SELECTED)} == {asked.id, released.id}
     for row in (asked.id, released.id, asked.source, released.source, "copy.dcm"):
         told = questions.why_not(ledger, row)
         assert told["in_data"], told

@@ -107,6 +107,29 @@ def test_mlcroissant_reads_every_record_of_every_split(exported: Path) -> None:
     assert len(rejects) == pq.read_metadata(exported / "rejects.parquet").num_rows
 
 
+def test_mlcroissant_reads_a_split_of_several_files(full: Workspace, tmp_path: Path) -> None:
+    export(full, tmp_path / "out", "demo", shard_mb=0.06)
+    files = sorted((tmp_path / "out/data").glob("train-*.parquet"))
+    assert len(files) > 2
+    dataset = mlcroissant.Dataset(str(tmp_path / "out/croissant.json"))
+    assert not dataset.metadata.ctx.issues.errors
+    assert not dataset.metadata.ctx.issues.warnings
+    ids = [row["id"] for path in files for row in pq.read_table(path, columns=["id"]).to_pylist()]
+    records = list(dataset.records("train"))
+    assert [record["train/id"].decode() for record in records] == ids
+    assert {record["train/image"].size for record in records} == {(64, 64)}
+    said = json.loads((tmp_path / "out/croissant.json").read_text())["distribution"]
+    listed = {each["@id"]: each["sha256"] for each in said if each["@type"] == "cr:FileObject"}
+    assert listed == {
+        path.relative_to(tmp_path / "out").as_posix(): file_hash(path)
+        for path in (tmp_path / "out").rglob("*.parquet")
+    }
+    globs = {each["@id"]: each["includes"] for each in said if each["@type"] == "cr:FileSet"}
+    front = yaml.safe_load((tmp_path / "out/README.md").read_text().split("---")[1])
+    data_files = front["configs"][0]["data_files"]
+    assert {f"{each['split']}-files": each["path"] for each in data_files} == globs
+
+
 def graph_of(exported: Path) -> rdflib.Graph:
     graph = rdflib.Graph()
     return graph.parse(exported / "croissant.json", format="json-ld", publicID="urn:base:")
@@ -156,7 +179,8 @@ def test_version_identifier_and_files_are_of_the_content(exported: Path) -> None
         path.relative_to(exported).as_posix(): file_hash(path)
         for path in exported.rglob("*.parquet")
     }
-    assert {f["contentUrl"]: f["sha256"] for f in said["distribution"]} == hashes
+    files = [each for each in said["distribution"] if each["@type"] == "cr:FileObject"]
+    assert {f["contentUrl"]: f["sha256"] for f in files} == hashes
     assert said["identifier"] == f"urn:sha256:{listing_hash(hashes)}"
     assert said["version"].endswith(f"+{listing_hash(hashes)[:12]}")
 
