@@ -23,7 +23,7 @@ ROOMS = {
 }
 OURS = {*ROOMS, "tests", "benchmarks", "tools"}
 NAMED_IN = {
-    "ray": {"engine/cluster.py"},
+    "ray": {f"engine/cluster/{name}.py" for name in ("connection", "actors", "training", "jobs")},
     "trl": {"pipelines/training/sft.py", "pipelines/training/grpo.py"},
     "vllm": {"engine/vlm/vllm.py"},
 }

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from engine import cluster
-from engine.cluster import Job, Result
+from engine.cluster.training import Job, Result
 from engine.config.training import Optimiser
 from engine.trainer import steps_done
 

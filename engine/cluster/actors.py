@@ -1,0 +1,126 @@
+"""Workers in Ray Data's actors: one that dies is made again and tries its shard again."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from engine.cluster.causes import DIED_OF, cause
+from engine.cluster.work import DEATHS, Places, Rows, Worker
+from engine.errors import TriptychError
+from engine.vlm.memory import spare
+
+LOG = logging.getLogger("triptych")
+
+
+class _Deaths:
+    """Counts what was begun and never ended, in an actor that outlives the workers.
+
+    Ray's own bounds are of an actor or of a task: they would charge the shards that merely wait
+    behind the one that kills the worker.
+    """
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+
+    def begin(self, what: str) -> int:
+        """How often `what` was begun before and has not ended: each time a worker died of it."""
+        self.begun[what] = self.begun.get(what, 0) + 1
+        return self.begun[what] - 1
+
+    def end(self, what: str) -> None:
+        self.begun.pop(what, None)
+
+
+class _Notes(logging.Handler):
+    """What a worker says of its work, for the driver to say: its own output goes to a file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def drain(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class _ShardActor:
+    """One worker in a Ray Data actor: made once, called for each shard.
+
+    Ray restarts a worker that dies and hands it the same shard, to be done with fewer rows at once;
+    after `DEATHS` of them the shard is given back as failed, so that the others go on. A worker
+    that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
+    """
+
+    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
+        import ray
+
+        self.deaths, self.unmade, self.notes = deaths, "", _Notes()
+        LOG.addHandler(self.notes)
+        here = ray.get_runtime_context()
+        me = here.get_actor_id()
+        spare(int(here.was_current_actor_reconstructed))  # whichever shard it is handed first
+        if ray.get(deaths.begin.remote(me)) >= DEATHS:
+            self.unmade = f"it died {DEATHS} times while it loaded its model ({DIED_OF})"
+            return
+        try:
+            self.worker = make(**arguments)
+        except Exception as error:
+            kind = "" if isinstance(error, TriptychError) else f"{type(error).__name__}: "
+            self.unmade = f"{kind}{cause(error)}"
+        ray.get(deaths.end.remote(me))
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        told: dict[str, Any] = {"shard": row["shard"], "rows": b"", "notes": ""}
+        told |= {"died": False, "unmade": self.unmade}
+        if self.unmade:
+            return told
+        died = ray.get(self.deaths.begin.remote(f"shard {row['shard']}"))
+        if died >= DEATHS:
+            return told | {"died": True}
+        if died:
+            spare(died)
+            LOG.warning(
+                "triptych: a worker died on shard %s (%s): it is tried again, with fewer rows at "
+                "once where the backend takes them so",
+                row["shard"],
+                DIED_OF,
+            )
+        rows = self.worker(row["shard"], pickle.loads(row["rows"]))
+        self.deaths.end.remote(f"shard {row['shard']}")
+        return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
+
+
+def in_actors(
+    make: Callable[..., Worker],
+    arguments: dict[str, Any],
+    shards: Mapping[str, Rows],
+    places: Places,
+) -> Iterator[dict[str, Any]]:
+    """What `_ShardActor` says of each shard, as it says it."""
+    import ray
+
+    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths).remote()
+    items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        _ShardActor,  # type: ignore[arg-type]
+        fn_constructor_args=(make, arguments, deaths),
+        compute=ray.data.ActorPoolStrategy(size=places.actors),
+        num_cpus=places.cpus,
+        num_gpus=places.gpus,
+    )
+    try:
+        # Prefetching would hold a finished shard back until the next one is done.
+        table: Any
+        for table in dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+            (row,) = table.to_pylist()
+            yield row
+    except ray.exceptions.RayError as error:
+        raise TriptychError(f"a worker failed: {cause(error)}") from error

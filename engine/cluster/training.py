@@ -1,0 +1,63 @@
+"""A training on Ray Train's workers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from engine.cluster.causes import cause
+from engine.cluster.connection import check_room, connected, is_shared
+from engine.cluster.work import DEATHS
+from engine.errors import TriptychError
+from engine.job import TrainingJob
+
+Job = TypeVar("Job", bound=TrainingJob)
+Result = TypeVar("Result")
+WAITS = 60  # for a cluster that has no room yet, or whose workers do not start: a minute each
+
+
+def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
+    """Run a training function on Ray Train's workers; returns what the first worker returned.
+
+    The function writes its weights to `job.out`, on a path that all nodes share; only the first
+    worker has to return something. Each worker has the job's threads and loaders as CPUs, and its
+    section's GPUs. Raises TriptychError where a worker fails, or a Ray of this process can never
+    have so many.
+    """
+    workers, gpus = job.section.workers, job.section.gpus
+    if not connected():  # one process takes the rows of all workers
+        accumulate = job.section.accumulate * workers
+        result = loop(job.with_section(accumulate=accumulate, workers=1))
+        assert result is not None
+        return result
+    cpus = job.threads + job.section.loaders
+    check_room(workers * cpus, workers * gpus)
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        # Of Ray Train v2; pickled, for its controller need not load a result's class.
+        lambda: pickle.dumps(loop(job)),  # type: ignore[arg-type]
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            storage_path=str(job.beside(".ray")),
+            name="train",
+            # A worker that fails would fail again; a node that is taken away may do better.
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
+                max_failures=0,
+                controller_failure_limit=WAITS if is_shared() else DEATHS,
+                max_preemption_failures=DEATHS,
+            ),
+        ),
+    )
+    try:
+        done: Any = trainer.fit()
+    except Exception as error:
+        raise TriptychError(f"training failed: {cause(error)}") from error
+    result = pickle.loads(done.return_value)
+    assert result is not None
+    return result
