@@ -104,7 +104,7 @@ def agreed(context: Context, rows: Sequence[Triplet], number: int) -> list[Tripl
     rules = context.config.select
     choices = [choose(same, {}, rules, trusted=False) for same in questions.values()]
     chosen = [choice for choice in choices if choice is not None]
-    surest = sorted(chosen, key=lambda c: (-c.sureness, c.triplet.id))
+    surest = sorted(chosen, key=lambda c: (-c.confidence, c.triplet.id))
     return [choice.triplet for choice in surest[:number]]
 
 

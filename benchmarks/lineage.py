@@ -31,9 +31,9 @@ import duckdb
 import typer
 
 from engine.lineage.opening import writing
+from engine.lineage.reach import reach
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
-from engine.lineage.withdraw import withdraw
 from engine.records import ROW_TYPES, TYPES_BY_TABLE, Model, Picture, Task, content_id, schema_of
 from engine.workspace import Workspace
 
@@ -261,8 +261,8 @@ def measure(root: Path, triplets: int) -> dict[str, Any]:
     ids = [content_of(n) for n in range(0, triplets, max(triplets // 20, 1))]
     traces = [spent_on(partial(trace, ledger, name)) for name in ids]
     group = ledger.sql("SELECT md5('large') AS g")[0]["g"]
-    answer = withdraw(ledger, group)
-    dry_runs = [spent_on(lambda: withdraw(ledger, group)) for _ in range(3)]
+    answer = reach(ledger, group)
+    dry_runs = [spent_on(lambda: reach(ledger, group)) for _ in range(3)]
     with Spent() as verifying:
         report = verify_but_images(workspace)
     return {

@@ -12,7 +12,7 @@ but for "unfiltered":
     unfiltered               every row that parsed
     random questions         a random answer to as many random questions as were filtered, of those
                              that pass the filters of form and reasoning
-    agreement + confidence   what select keeps without a judge: votes and log-probability
+    agreement + log-probability   what select keeps without a judge: votes and log-probability
     filtered                 what select kept, with the judge
     true labels              every answerable question with its true answer: the ceiling
 
@@ -26,7 +26,7 @@ accuracy is paired by seed; with three seeds or more it is met where the 95 % t-
 lies above zero, refuted where it lies below, and open else:
 
     1. filtered > random questions: choosing is worth more than chance
-    2. filtered > agreement + confidence: the judge is worth more than its absence
+    2. filtered > agreement + log-probability: the judge is worth more than its absence
     3. both rounds > filtered: a second round is worth more than the first seen again
     4. GRPO > the better of its two SFT controls, on labels as judged, in round two
     5. GRPO > the better of its two SFT controls, on true labels
@@ -155,7 +155,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
     for name in ONCE:
         pieces.check()
         first = step(context, name)
-    keys = ("auc", "pairwise", "confidence_auc")
+    keys = ("auc", "pairwise", "logprob_auc")
     result["judge"] = {key: first["metrics"][key] for key in keys}
     questions = held_out(context, "test", context.config.evaluate.questions)
     result["questions"] = len(questions)
@@ -177,7 +177,7 @@ def run_arms(context: Context, pieces: Pieces, result: dict[str, Any]) -> None:
         "expert seed": [],
         "unfiltered": parsed,
         "random questions": arms.random_questions(formed, len(kept), seed),
-        "agreement + confidence": arms.agreed(context, parsed, len(kept)),
+        "agreement + log-probability": arms.agreed(context, parsed, len(kept)),
         "filtered": kept,
         "true labels": arms.told_truly(context, parsed),
     }
@@ -278,7 +278,7 @@ def triplet_auc(context: Context, number: int) -> dict[str, float]:
     true = np.array([bool(is_true(images[t.image_id], t)) for t in rows])
     return {
         "triplet_auc_judge": round(auc(np.array([judged[t.id] for t in rows]), true), 4),
-        "triplet_auc_confidence": round(auc(np.array([t.logprob for t in rows]), true), 4),
+        "triplet_auc_logprob": round(auc(np.array([t.logprob for t in rows]), true), 4),
     }
 
 

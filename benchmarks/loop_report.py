@@ -13,7 +13,7 @@ ARMS = (
     "expert seed",
     "unfiltered",
     "random questions",
-    "agreement + confidence",
+    "agreement + log-probability",
     "filtered",
     "both rounds",
     "true labels",
@@ -35,7 +35,7 @@ GRPO = tuple(
 )
 SUCCESS = (  # claim, the arm, the arms of which it must beat the better one
     ("1. choosing beats chance", "filtered", ("random questions",)),
-    ("2. the judge beats its absence", "filtered", ("agreement + confidence",)),
+    ("2. the judge beats its absence", "filtered", ("agreement + log-probability",)),
     ("3. a second round beats the first seen again", "both rounds", ("filtered",)),
     (
         "4. GRPO beats SFT on the same rows",
@@ -158,8 +158,8 @@ def judges(results: list[Result]) -> None:
     row(*["---"] * 3)
     first = [r["judge"] for r in results if "judge" in r]
     row("the first", *(spread([f[k] for f in first]) for k in ("auc", "pairwise")))
-    confidence = [f["confidence_auc"] for f in first if f["confidence_auc"] is not None]
-    row("generator's log-probability", spread(confidence), "–")
+    logprob = [f["logprob_auc"] for f in first if f["logprob_auc"] is not None]
+    row("generator's log-probability", spread(logprob), "–")
     for name in sorted({name for r in results for name in r["judges"]}):
         found = [r["judges"][name] for r in results if name in r["judges"]]
         row(name, *(spread([f[k] for f in found]) for k in ("auc", "pairwise")))

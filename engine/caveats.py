@@ -44,7 +44,7 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
     if metrics.get("by") == "agreement":
         lines.append(
             f"the judge was at chance ({metrics.get('judge')}), and rows were selected by "
-            "agreement of samples and the generator's confidence, without it"
+            "agreement of samples and the generator's log-probability, without it"
         )
     if metrics.get("kept") == 0:
         why = metrics.get("why_none")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.answers.matching import is_valid
-from engine.answers.parsing import Question, parse_completion, parse_question
+from engine.answers.parsing import ParsedQuestion, parse_completion, parse_question
 from engine.cluster import Rows
 from engine.config.backend import Backend
 from engine.pixels import Pixels
@@ -26,7 +26,7 @@ from generators.filters import marked
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProposerSettings:
     """How to propose: the generator's identity, its words, and how many answers to sample."""
 
     generator_id: str
@@ -55,51 +55,58 @@ def prompt_of(words: str, task: Task) -> Prompt:
 
 
 def propose(
-    vlm: VLM, pixels: Mapping[str, bytes], pairs: Sequence[tuple[str, Task]], plan: Plan
+    vlm: VLM,
+    pixels: Mapping[str, bytes],
+    pairs: Sequence[tuple[str, Task]],
+    settings: ProposerSettings,
 ) -> list[Triplet]:
-    """`plan.samples` triplets for each pair of an image's id and a task.
+    """`settings.samples` triplets for each pair of an image's id and a task.
 
     One row with a problem where asking failed. `pixels` are PNG bytes by image id.
 
     Answered questions come first, in the order of the pairs, then the failed ones.
     """
     asks = [
-        Request(pixels[image_id], ask_prompt(plan.prompts, _task_fields(task)), seed=k)
+        Request(pixels[image_id], ask_prompt(settings.prompts, _task_fields(task)), seed=k)
         for k, (image_id, task) in enumerate(pairs)
     ]
-    sampling = Sampling(1, plan.ask_temperature, plan.max_tokens, plan.seed)
+    sampling = Sampling(1, settings.ask_temperature, settings.max_tokens, settings.seed)
     asked = [samples[0] for samples in vlm.generate(asks, sampling)]
     questions = [_question(sample) for sample in asked]
     good = [k for k, question in enumerate(questions) if question.problem is None]
     requests = []
     for k in good:
         (image_id, task), question = pairs[k], questions[k]
-        text = answer_prompt(plan.prompts, question.text, question.options, task.prompt_style)
+        text = answer_prompt(settings.prompts, question.text, question.options, task.prompt_style)
         requests.append(Request(pixels[image_id], text, seed=k))
-    sampling = Sampling(plan.samples, plan.temperature, plan.max_tokens, plan.seed + 1)
+    sampling = Sampling(
+        settings.samples, settings.temperature, settings.max_tokens, settings.seed + 1
+    )
     answered = [
-        _answered(plan, pairs[k], questions[k], asked[k].text, sample, number)
+        _answered(settings, pairs[k], questions[k], asked[k].text, sample, number)
         for k, samples in zip(good, vlm.generate(requests, sampling))
         for number, sample in enumerate(samples)
     ]
     failed = [
-        _triplet(plan, *pair, sample.text, sample.logprob, problem=f"question: {question.problem}")
+        _triplet(
+            settings, *pair, sample.text, sample.logprob, problem=f"question: {question.problem}"
+        )
         for pair, sample, question in zip(pairs, asked, questions)
         if question.problem is not None
     ]
     return [*answered, *failed]
 
 
-def _question(sample: Sample) -> Question:
+def _question(sample: Sample) -> ParsedQuestion:
     """The question that a sample asks, or its problem."""
     question = parse_question(sample.text)
     return replace(question, problem=sample.problem) if sample.problem else question
 
 
 def _answered(
-    plan: Plan,
+    settings: ProposerSettings,
     pair: tuple[str, Task],
-    question: Question,
+    question: ParsedQuestion,
     asked: str,
     sample: Sample,
     number: int,
@@ -109,7 +116,7 @@ def _answered(
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"
     return _triplet(
-        plan,
+        settings,
         *pair,
         asked + sample.text,
         sample.logprob,
@@ -123,7 +130,7 @@ def _answered(
 
 
 def _triplet(
-    plan: Plan,
+    settings: ProposerSettings,
     image_id: str,
     task: Task,
     raw: str,
@@ -138,17 +145,17 @@ def _triplet(
 ) -> Triplet:
     if logprob is not None and not math.isfinite(logprob):
         logprob, problem = 0.0, problem or "log-probability: not a finite number"
-    prompt_hash = prompt_of(plan.prompts, task).id
-    parts = (image_id, plan.generator_id, prompt_hash, task.id, plan.seed, sample, raw)
+    prompt_hash = prompt_of(settings.prompts, task).id
+    parts = (image_id, settings.generator_id, prompt_hash, task.id, settings.seed, sample, raw)
     return Triplet(
         id=content_id("triplet", *parts),
         image_id=image_id,
-        generator_id=plan.generator_id,
+        generator_id=settings.generator_id,
         task_id=task.id,
         prompt_hash=prompt_hash,
-        seed=plan.seed,
+        seed=settings.seed,
         sample=sample,
-        round=plan.round,
+        round=settings.round,
         question=question,
         options=options,
         answer=answer,
@@ -161,12 +168,12 @@ def _triplet(
 
 @dataclass(frozen=True)
 class Proposing:
-    """What a worker needs to propose: whose pictures, which model run how, and the plan."""
+    """What a worker needs to propose: whose pictures, which model run how, and the settings."""
 
     workspace: Path
     model: str
     backend: Backend
-    plan: Plan
+    settings: ProposerSettings
     threads: int
     max_pixels: int
 
@@ -180,7 +187,7 @@ def make_proposer(job: Proposing) -> Worker:
     pixels = Pixels(job.workspace)
 
     def work(shard: str, rows: Rows) -> Made:
-        seeded = replace(job.plan, seed=int(content_id(job.plan.seed, shard)[:7], 16))
+        seeded = replace(job.settings, seed=int(content_id(job.settings.seed, shard)[:7], 16))
         pairs = [(r["image_id"], Task.from_dict(r["task"])) for r in rows]
         return {Triplet: unique(map(marked, propose(vlm, pixels, pairs, seeded)))}
 

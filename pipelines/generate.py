@@ -11,7 +11,7 @@ from engine.records import Model, Task, Triplet, from_arrow
 from engine.resume import Shards, make_shards
 from engine.shards import shard_paths
 from engine.workspace import Stage
-from generators.proposer import Plan, Proposing, make_proposer
+from generators.proposer import ProposerSettings, Proposing, make_proposer
 from pipelines.context import Context
 from pipelines.record import generator_of, planned_pairs
 
@@ -19,7 +19,7 @@ from pipelines.record import generator_of, planned_pairs
 def proposing(context: Context, model: Model, round: int) -> Proposing:
     """How a model proposes in a round."""
     config, section = context.config, context.config.generator
-    plan = Plan(
+    settings = ProposerSettings(
         model.id,
         section.prompts,
         section.samples,
@@ -33,7 +33,7 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
         context.workspace.root.absolute(),
         context.path_of(model),
         section.backend,
-        plan,
+        settings,
         config.cluster.threads,
         config.max_pixels,
     )

@@ -1,6 +1,6 @@
 """GRPO of a round's policy, on kept questions that SFT has not seen.
 
-Of those, the ones on which the SFT model's own samples are divided: a group of completions that
+Of those, the ones on which the SFT model's own samples are mixed: a group of completions that
 are all right or all wrong has no advantage and teaches nothing. DAPO (arXiv 2503.14476) drops such
 groups while it trains; here they are found before, so that every step has a full batch.
 """
@@ -38,7 +38,7 @@ from pipelines.training.launch import rows_per_step, train_on_cluster
 def mixed_rows(
     context: Context, model: Model, rows: list[Triplet], number: int, folder: Path
 ) -> list[Triplet]:
-    """The rows on whose questions the model's own samples in round `number` are divided."""
+    """The rows on whose questions the model's own samples in round `number` are mixed."""
     section = context.config.grpo
     seed = context.config.seed * 1000 + number
     sampling = Sampling(section.group, section.temperature, section.max_tokens, seed)
@@ -47,7 +47,7 @@ def mixed_rows(
 
 
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
-    """What GRPO trains on: kept questions that SFT left, on which its model is divided.
+    """What GRPO trains on: kept questions that SFT left, on which its model is mixed.
 
     Where these do not fill one step, the other questions left follow, then what SFT saw. The choice
     is written down, for a training that is taken up again must see the same rows.

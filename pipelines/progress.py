@@ -34,7 +34,7 @@ def _counted(commit: dict[str, Any]) -> str:
     return ", ".join(f"{n} {name}" for name, n in told.items())
 
 
-def plain(text: object, style: str = "") -> Text:
+def verbatim(text: object, style: str = "") -> Text:
     """What a file, a model or a person wrote, for rich: shown as it is, brackets and all."""
     return Text(printable(str(text)), style)
 
@@ -52,11 +52,11 @@ class Display:
 
     def say(self, text: str, style: str = "") -> None:
         """A line. Whatever is in it is text: no markup, no escape sequence."""
-        self.console.print(plain(text, style), highlight=False)
+        self.console.print(verbatim(text, style), highlight=False)
 
     def done(self, text: str) -> None:
         """A line with a tick."""
-        self.console.print(Text("✓ ", "green") + plain(text), highlight=False)
+        self.console.print(Text("✓ ", "green") + verbatim(text), highlight=False)
 
     def warn(self, text: str) -> None:
         """A line in yellow."""

@@ -84,14 +84,14 @@ def reward(context: Context, stage: Stage) -> None:
     start = backbone(context)
     preferences = context.rows(Preference, "compare")
     result, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
-    metrics = result.to_dict() | {"confidence_auc": confidence_auc(context, preferences)}
+    metrics = result.to_dict() | {"logprob_auc": logprob_auc(context, preferences)}
     stage.metrics = metrics
     for line in of_judge(metrics):
         context.display.warn(line)
     add_judge(context, stage, start, metrics, learned)
 
 
-def confidence_auc(context: Context, preferences: list[Preference]) -> float | None:
+def logprob_auc(context: Context, preferences: list[Preference]) -> float | None:
     """The baseline: the generator's own log-probability, on frozen pairs of its own samples."""
     triplets = triplets_of(context, [p for p in preferences if p.holdout])
     sampled = [

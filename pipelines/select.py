@@ -45,7 +45,7 @@ class Chosen(Row):
     id: str  # the question's key
     triplet_id: str
     score: float
-    sureness: float
+    confidence: float
     probability: float
 
 
@@ -59,7 +59,7 @@ class Selecting:
     rules: Select
     round: int
     trusted: bool
-    confident: bool
+    logprobs_known: bool
     chosen: Path  # the folder of the first pass
     threshold: float = 0.0
 
@@ -81,13 +81,13 @@ def make_chooser(job: Selecting) -> Worker:
 
     def work(shard: str, rows: Rows) -> Made:
         triplets, judged = job.parts.rows(rows[0]["part"])
-        choices = choices_of(triplets, judged, job.rules, job.trusted, job.confident)
+        choices = choices_of(triplets, judged, job.rules, job.trusted, job.logprobs_known)
         chosen = [
             Chosen(
                 id=key,
                 triplet_id=choice.triplet.id,
                 score=choice.score,
-                sureness=choice.sureness,
+                confidence=choice.confidence,
                 probability=choice.probability,
             )
             for key, choice in choices.items()
@@ -106,7 +106,7 @@ def make_decider(job: Selecting) -> Worker:
         by_id = {t.id: t for t in triplets}
         chosen = from_arrow(Chosen, pq.read_table(job.chosen / f"{Chosen.table}-{shard}.parquet"))
         choices = {
-            c.id: Choice(by_id[c.triplet_id], c.score, c.sureness, c.probability) for c in chosen
+            c.id: Choice(by_id[c.triplet_id], c.score, c.confidence, c.probability) for c in chosen
         }
         return {
             Decision: decided(
@@ -135,7 +135,7 @@ def select(context: Context, stage: Stage) -> None:
         rules=context.config.select,
         round=stage.round,
         trusted=not at_chance(judge),
-        confident=_confident(parts.triplets),
+        logprobs_known=_logprobs_known(parts.triplets),
         chosen=stage.folder / "chosen",
     )
     shards = {f"{n:05d}": [{"part": n}] for n in range(parts.number)}
@@ -146,8 +146,8 @@ def select(context: Context, stage: Stage) -> None:
 
     make_shards(Shards(job.chosen, (Chosen,)), make_chooser, job, shards, places, advance)
     paths = [job.chosen / f"{Chosen.table}-{name}.parquet" for name in shards]
-    sureness = [pq.read_table(p, columns=["sureness"])["sureness"].to_numpy() for p in paths]
-    job = replace(job, threshold=threshold(np.concatenate(sureness), job.rules.keep))
+    confidence = [pq.read_table(p, columns=["confidence"])["confidence"].to_numpy() for p in paths]
+    job = replace(job, threshold=threshold(np.concatenate(confidence), job.rules.keep))
     make_shards(Shards(stage.folder, (Decision,)), make_decider, job, shards, places, advance)
     stage.metrics = selection_metrics(context, stage, job)
     by = "judge" if job.trusted else "agreement"
@@ -162,7 +162,7 @@ def _judge_of(shards: Iterable[Path]) -> set[str]:
     return {name for column in columns for name in column.unique().to_pylist()}
 
 
-def _confident(shards: Sequence[Path]) -> bool:
+def _logprobs_known(shards: Sequence[Path]) -> bool:
     """Whether the log-probability of each row that parsed is known."""
     with Scan() as scan:
         scan.table("triplets", Triplet, shards)

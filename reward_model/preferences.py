@@ -14,7 +14,7 @@ from engine.records import Preference, Triplet, content_id
 TIERS = {"expert": 10.0, "perturbed": 6.0, "incoherent": 0.0, "irrelevant": -6.0}
 
 
-def prefer(
+def preference(
     chosen: Triplet, rejected: Triplet, criterion: str, tier: str, expert: str, holdout: bool
 ) -> Preference:
     """`chosen` is better than `rejected`, which is of a tier below expert."""

@@ -11,7 +11,7 @@ from engine.config import Config
 from engine.records import Judgement, Preference, Triplet
 from reward_model.experts import asked_of
 from reward_model.experts.expert import Expert
-from reward_model.preferences import in_holdout, prefer
+from reward_model.preferences import in_holdout, preference
 from reward_model.threshold import answer_key
 
 MARGIN = 2.0  # log-odds between two answers from which the judge's own opinion may teach it
@@ -86,7 +86,9 @@ def new_pairs(
     left = [contest for contest in sure if contest.best.id not in asked]
     wanted = max(section.refine_pairs - len(pairs), 0) if trusted else 0
     for contest in left[:wanted]:
-        pairs.append(prefer(contest.best, contest.rival, "factuality", "perturbed", "judge", False))
+        pairs.append(
+            preference(contest.best, contest.rival, "factuality", "perturbed", "judge", False)
+        )
     return pairs, made
 
 

@@ -2,7 +2,7 @@
 
 1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
-   stays: judge's log-odds + confidence · mean log-probability + agreement · log vote share.
+   stays: judge's log-odds + logprob · mean log-probability + agreement · log vote share.
 3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
    the score that keeps the configured share, and never below the calibrated floor.
 4. Exact duplicates (same image, question and answer) of an earlier round are out.
@@ -61,7 +61,7 @@ class Choice:
 
     triplet: Triplet
     score: float
-    sureness: float
+    confidence: float
     probability: float
 
 
@@ -84,15 +84,15 @@ def choose(
     judged: Mapping[str, Judgement],
     rules: Select,
     trusted: bool = True,
-    confident: bool = True,
+    logprobs_known: bool = True,
 ) -> Choice | None:
     """The best answer to one question, None where no row can be compared.
 
     Samples of one answer pool their evidence: its score is their mean judge score and mean
-    log-probability, and the log of its vote share; sureness is the softmax of the scores over the
+    log-probability, and the log of its vote share; confidence is the softmax of the scores over the
     different answers, times the calibrated probability of the best. A judge that is not `trusted`
     has no part in either: in the place of its probability stands the generator's own, the geometric
-    mean over the answer's tokens, unless not `confident`. Where a log-probability is not known, no
+    mean over the answer's tokens, if `logprobs_known`. Where a log-probability is not known, no
     answer's counts.
     """
     rows = [t for t in candidates if unusable(t, judged.get(t.id), trusted) is None]
@@ -102,7 +102,7 @@ def choose(
     if not answers:
         return None
     merit = {t.id: judged[t.id].overall if trusted else t.logprob or 0.0 for t in rows}
-    own = _confidence(answers, rules)
+    own = _own_logprob(answers, rules)
     # What is left without the judge must not be nothing.
     agreement = rules.agreement or float(not trusted and not any(own.values()))
     scores = {}
@@ -114,17 +114,17 @@ def choose(
     certainty = 1 / np.exp(odds - scores[best]).sum()
     top = max(answers[best], key=lambda t: (merit[t.id], t.id))
     chance = _probability(answers[best], judged)
-    own_chance = np.exp(min(own[best], 0.0)) if confident else 1.0
-    sureness = certainty * (chance if trusted else own_chance)
-    return Choice(top, float(scores[best]), float(sureness), chance)
+    own_chance = np.exp(min(own[best], 0.0)) if logprobs_known else 1.0
+    confidence = certainty * (chance if trusted else own_chance)
+    return Choice(top, float(scores[best]), float(confidence), chance)
 
 
-def _confidence(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
+def _own_logprob(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
     """By answer, its mean log-probability times its weight; 0 for all where one is not known."""
     if any(t.logprob is None for same in answers.values() for t in same):
         return dict.fromkeys(answers, 0.0)
     return {
-        key: rules.confidence * float(np.mean([t.logprob for t in same]))
+        key: rules.logprob * float(np.mean([t.logprob for t in same]))
         for key, same in answers.items()
     }
 
@@ -144,9 +144,9 @@ def decide(
     trusted: bool = True,
 ) -> list[Decision]:
     """One decision for each triplet, in order; without the judge where it is not `trusted`."""
-    confident = all(t.logprob is not None for t in triplets if t.problem is None)
-    choices = choices_of(triplets, judged, rules, trusted, confident)
-    least = threshold([c.sureness for c in choices.values()], rules.keep)
+    logprobs_known = all(t.logprob is not None for t in triplets if t.problem is None)
+    choices = choices_of(triplets, judged, rules, trusted, logprobs_known)
+    least = threshold([c.confidence for c in choices.values()], rules.keep)
     return decided(triplets, judged, choices, least, rules, round, seen, trusted)
 
 
@@ -155,26 +155,26 @@ def choices_of(
     judged: Mapping[str, Judgement],
     rules: Select,
     trusted: bool,
-    confident: bool,
+    logprobs_known: bool,
 ) -> dict[str, Choice]:
     """The choice of each question that has one, by its key.
 
-    Without a `trusted` judge the generator's confidence ranks the questions, if it is known of
-    every row (`confident`): of a question without it, it would be the highest there is.
+    Without a `trusted` judge the generator's log-probability ranks the questions, if it is known of
+    every row (`logprobs_known`): of a question without it, it would be the highest there is.
     """
     questions: dict[str, list[Triplet]] = defaultdict(list)
     for triplet in triplets:
         if triplet.problem is None:
             questions[triplet.question_key].append(triplet)
     found = {
-        key: choose(rows, judged, rules, trusted, confident) for key, rows in questions.items()
+        key: choose(rows, judged, rules, trusted, logprobs_known) for key, rows in questions.items()
     }
     return {key: choice for key, choice in found.items() if choice is not None}
 
 
-def threshold(sureness: Sequence[float] | np.ndarray, keep: float) -> float:
+def threshold(confidence: Sequence[float] | np.ndarray, keep: float) -> float:
     """How sure a question has to be, that the share `keep` of all is: the surest, at least one."""
-    sure = np.sort(np.asarray(sureness, float))[::-1]
+    sure = np.sort(np.asarray(confidence, float))[::-1]
     kept = max(int(np.ceil(keep * len(sure) - 1e-9)), 1)
     return float(sure[kept - 1]) if len(sure) else 0.0
 
@@ -218,7 +218,7 @@ def decided(
                 round=round,
                 keep=reason in KEEPS,
                 reason=reason,
-                score=round_to(choice.sureness) if choice else 0.0,
+                score=round_to(choice.confidence) if choice else 0.0,
                 threshold=round_to(threshold),
             )
         )
@@ -228,7 +228,7 @@ def decided(
 def _rank(triplet: Triplet, choices: Mapping[str, Choice]) -> tuple[float, str]:
     """Surer questions first, so that of duplicates the surest stays whatever the rows' order."""
     choice = choices.get(triplet.question_key) if triplet.problem is None else None
-    return (-choice.sureness if choice else 0.0, triplet.id)
+    return (-choice.confidence if choice else 0.0, triplet.id)
 
 
 def duplicate_key(triplet: Triplet) -> Duplicate:
@@ -256,7 +256,7 @@ def _reason(
         if answer_key(choice.triplet) == answer_key(triplet):
             return SAME
         return WORSE if trusted else LESS_AGREED
-    if not choice.sureness >= threshold:
+    if not choice.confidence >= threshold:
         return "below the threshold"
     if not choice.probability >= rules.min_probability:
         return "below the probability floor"

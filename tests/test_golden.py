@@ -39,13 +39,13 @@ from engine.records import (
 )
 from engine.workspace import Workspace
 from generators.phantoms import bank
-from generators.proposer import Plan, prompt_of, propose
+from generators.proposer import ProposerSettings, prompt_of, propose
 from pipelines.commands.review import _review
 from pipelines.commands.withdraw import withdraw
 from pipelines.evaluation.examination import marked
 from reward_model.experts.simulated import expert_row
 from reward_model.model import JudgeSettings
-from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
+from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
 from reward_model.scoring import Judge
 from reward_model.threshold import decide
 from tests.drawn_workspace import context_of
@@ -103,7 +103,7 @@ def written() -> list[Triplet]:
     tasks = [Task.make("MR", "disease", "easy", "choice", style) for style in ("step", "meta")]
     question = f"<question>{SIDE}</question><options>left | right</options>"
     vlm = Scripted([question, "no tag"], [["<answer>left</answer>", "<answer>B</answer>", EMPTY]])
-    plan = Plan("generator", "compact", 3, 0.6, 0.8, 48, 1000, 1)
+    plan = ProposerSettings("generator", "compact", 3, 0.6, 0.8, 48, 1000, 1)
     return propose(vlm, {shown().id: b"png"}, [(shown().id, task) for task in tasks], plan)
 
 
@@ -150,7 +150,7 @@ def ids() -> dict[str, str]:
         "triplets/implied": derived(thought, "implied", rationale="").id,
         "triplets/incoherent": incoherent(thought, rng).id,
         "triplets/irrelevant": irrelevant(first, other).id,
-        "preferences": prefer(first, other, "relevance", "irrelevant", "r1", True).id,
+        "preferences": preference(first, other, "relevance", "irrelevant", "r1", True).id,
         "judgements": Silent().judge(rows[:1], {image.id: b"png"})[0].id,
         "decisions": decide(rows, choice, Select(), 1)[0].id,
         "evaluations": marked(

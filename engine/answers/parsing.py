@@ -73,7 +73,7 @@ def render_completion(rationale: str, answer: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ParsedQuestion:
     """A parsed question; `problem` is None where the form is right."""
 
     text: str
@@ -81,28 +81,28 @@ class Question:
     problem: str | None = None
 
 
-def parse_question(text: str) -> Question:
+def parse_question(text: str) -> ParsedQuestion:
     """Read `<question>…</question><options>a | b</options>` (no options: an open question).
 
     Options that are all numbered by their letters, as in "A. left | B. right", lose these.
     """
     found = _QUESTION.fullmatch(text)
     if not found:
-        return Question("", (), "no question tag")
+        return ParsedQuestion("", (), "no question tag")
     stem = found.group(1).strip()
     options = _unlettered([o.strip() for o in (found.group(2) or "").split("|") if o.strip()])
     if not says_something(stem) or _TAG.search(stem):
-        return Question("", (), "empty or nested question")
+        return ParsedQuestion("", (), "empty or nested question")
     if any(_TAG.search(o) for o in options):
-        return Question(stem, (), "a tag inside the options")
+        return ParsedQuestion(stem, (), "a tag inside the options")
     if len(options) == 1:
-        return Question(stem, options, "a single option")
+        return ParsedQuestion(stem, options, "a single option")
     if len({normalise(o) for o in options}) < len(options):
-        return Question(stem, options, "repeated options")
+        return ParsedQuestion(stem, options, "repeated options")
     bare = [o for o in options if not says_something(o)]
     if len(bare) == 1 or not all(map(normalise, bare)):  # "+" against "-" is a choice
-        return Question(stem, options, "an empty option")
-    return Question(stem, options)
+        return ParsedQuestion(stem, options, "an empty option")
+    return ParsedQuestion(stem, options)
 
 
 def _unlettered(options: list[str]) -> tuple[str, ...]:

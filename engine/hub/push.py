@@ -17,7 +17,7 @@ from engine.errors import TriptychError
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Upload:
     """What a push publishes: sizes are bytes, `content` is the urn of the content's hash."""
 
     repo: str
@@ -54,15 +54,15 @@ def check_name(repo: str) -> None:
         raise TriptychError(f"--push {repo}: write OWNER/NAME")
 
 
-def release(folder: Path, repo: str) -> Release:
+def upload_of(folder: Path, repo: str) -> Upload:
     """What pushing an export would publish."""
     said = json.loads((folder / "croissant.json").read_text(encoding="utf-8"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    return Release(repo, said["version"], said["identifier"], sizes)
+    return Upload(repo, said["version"], said["identifier"], sizes)
 
 
-def push(folder: Path, repo: str, private: bool | None = None) -> tuple[Release, list[str]]:
+def push(folder: Path, repo: str, private: bool | None = None) -> tuple[Upload, list[str]]:
     """Upload an export; returns what was published and the tags of other versions on the Hub.
 
     Makes the repository where there is none; `private` None takes it as it is, and makes it public.
@@ -73,7 +73,7 @@ def push(folder: Path, repo: str, private: bool | None = None) -> tuple[Release,
 
     if not get_token():
         raise TriptychError("no Hub token: set HF_TOKEN, or log in with `hf auth login`")
-    what = release(folder, repo)
+    what = upload_of(folder, repo)
     api = HfApi()
     with _said_plainly(repo, api.endpoint):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)

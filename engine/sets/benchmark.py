@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class GoldQuestion:
     """One benchmark question; `options` is empty for open questions."""
 
     image: str  # file name
@@ -37,7 +37,7 @@ class Benchmark:
 
     file: str  # its name, empty where there is none
     images: list[tuple[str, str, str]]  # file name, patient, anatomy
-    questions: list[Question]
+    questions: list[GoldQuestion]
     left_out: list[LeftOut]
 
 

@@ -17,7 +17,7 @@ from engine.answers.spelling import normalise, normalise_question
 from engine.config.source import Source
 from engine.errors import TriptychError
 from engine.imaging.reports import harmless
-from engine.sets.benchmark import Benchmark, LeftOut, Question
+from engine.sets.benchmark import Benchmark, GoldQuestion, LeftOut
 
 VQA_RAD_ORGANS = {"HEAD": "head", "CHEST": "chest", "ABD": "abdomen"}
 
@@ -36,7 +36,7 @@ VQA_RAD_TYPES = {
 }
 
 
-def load_vqa_rad(folder: Path) -> list[Question]:
+def load_vqa_rad(folder: Path) -> list[GoldQuestion]:
     """The questions of `read_vqa_rad`."""
     return read_vqa_rad(folder).questions
 
@@ -64,7 +64,7 @@ def read_vqa_rad(folder: Path, may_enter: Callable[[str], bool] | None = None) -
         LeftOut(f"{found[0].name}#/{n}", reasons[n], *(_named(rows[n], k) for k in NAMES))
         for n in sorted(reasons)
     ]
-    used = [q for n, q in enumerate(read) if isinstance(q, Question) and n not in reasons]
+    used = [q for n, q in enumerate(read) if isinstance(q, GoldQuestion) and n not in reasons]
     if not used:
         first = f": {left_out[0].place}: {left_out[0].reason}" if left_out else ""
         raise TriptychError(f"{found[0]} has no row that can be used{first}")
@@ -72,7 +72,9 @@ def read_vqa_rad(folder: Path, may_enter: Callable[[str], bool] | None = None) -
     return Benchmark(found[0].name, images, used, left_out)
 
 
-def _allowed(read: Question | str, may_enter: Callable[[str], bool] | None) -> Question | str:
+def _allowed(
+    read: GoldQuestion | str, may_enter: Callable[[str], bool] | None
+) -> GoldQuestion | str:
     """A question as it was read, or which of its texts may not enter."""
     if may_enter is None or isinstance(read, str):
         return read
@@ -97,7 +99,7 @@ def _shown(row: object) -> tuple[str, str, str] | None:
     return image, patient, VQA_RAD_ORGANS.get(str(row.get("image_organ")).strip(), "unknown")
 
 
-def _vqa_rad(row: object) -> Question | str:
+def _vqa_rad(row: object) -> GoldQuestion | str:
     """A row as a question, or why it is none."""
     if not isinstance(row, dict):
         return "is no object with VQA-RAD's fields"
@@ -112,7 +114,7 @@ def _vqa_rad(row: object) -> Question | str:
     answer, question = said["answer"], said["question"]
     closed = normalise(answer) in ("yes", "no")
     options = ("yes", "no") if closed else ()
-    return gold_problem(question, options, answer) or Question(
+    return gold_problem(question, options, answer) or GoldQuestion(
         image=said["image_name"],
         patient=said["image_case_url"],
         anatomy=VQA_RAD_ORGANS.get(str(row.get("image_organ")).strip(), "unknown"),
@@ -123,11 +125,11 @@ def _vqa_rad(row: object) -> Question | str:
     )
 
 
-def _contradictions(read: Iterable[Question | str]) -> dict[int, str]:
+def _contradictions(read: Iterable[GoldQuestion | str]) -> dict[int, str]:
     """By number the rows that answer a question about an image otherwise than another row does."""
     asked: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for number, question in enumerate(read):
-        if isinstance(question, Question):
+        if isinstance(question, GoldQuestion):
             key = question.image, normalise_question(question.question)
             asked[key][number] = normalise(question.answer)
     return {

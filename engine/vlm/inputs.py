@@ -58,7 +58,7 @@ def within_budget(png: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
     return out.getvalue()
 
 
-def plain(text: str, tokenizer: Any = None) -> str:
+def marks_as_words(text: str, tokenizer: Any = None) -> str:
     """Text in which a tokenizer's special tokens are ordinary words: `<|image_pad|>` is spaced.
 
     A question that quotes the image's placeholder would otherwise be read as a second image.
@@ -77,7 +77,7 @@ def plain(text: str, tokenizer: Any = None) -> str:
 
 def chat_text(processor: Any, request: Request) -> str:
     """A request in the model's chat template, up to where its reply begins."""
-    told = replace(request, text=plain(request.text, processor.tokenizer))
+    told = replace(request, text=marks_as_words(request.text, processor.tokenizer))
     return str(processor.apply_chat_template(told.messages(), add_generation_prompt=True))
 
 

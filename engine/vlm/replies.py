@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from engine.errors import TriptychError
-from engine.vlm.inputs import REFUSALS, one_line, plain, within_budget
+from engine.vlm.inputs import REFUSALS, marks_as_words, one_line, within_budget
 from engine.vlm.protocol import Request, Sample, Sampling
 
 PASSING = {408, 425, 429}  # and all from 500 on: asked again
@@ -35,7 +35,7 @@ class Refused(TriptychError):
 
 def parts_of(request: Request, max_pixels: int) -> list[dict[str, Any]]:
     """A request's picture and words as parts of a message. Raises Refused for no picture."""
-    text = {"type": "text", "text": plain(request.text)}
+    text = {"type": "text", "text": marks_as_words(request.text)}
     if request.png is None:
         return [text]
     try:

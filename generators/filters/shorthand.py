@@ -1,7 +1,8 @@
 """What clinicians write that a rule would take for broken: letters, abbreviations, lists, sizes.
 
-`plain` writes a text without them, `phrases` parts it where no order of words holds, `sentences`
-parts it where a sentence ends, and `lone_letter` knows a letter that means something by itself.
+`without_shorthand` writes a text without them, `phrases` parts it where no order of words holds,
+`sentences` parts it where a sentence ends, and `lone_letter` knows a letter that means something by
+itself.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _BREAK = re.compile(r"[,;:.!?()\[\]/\"–—]+(?:\s|$)|[/()\[\]\"–—]")
 _STOP = re.compile(r"[.!?][\"')\]]*\s+")
 
 
-def plain(text: str) -> str:
+def without_shorthand(text: str) -> str:
     """The text with "3 x 2 x 2 cm" as one number and "E:A ratio" as words."""
     return _RATIO.sub(lambda m: " ".join(filter(None, m.groups())), _SIZE.sub("1", text))
 

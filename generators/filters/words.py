@@ -10,7 +10,13 @@ from __future__ import annotations
 import re
 
 from engine.imaging.lexicon import vocabulary
-from generators.filters.shorthand import ABBREVIATED, lone_letter, phrases, plain, unbalanced
+from generators.filters.shorthand import (
+    ABBREVIATED,
+    lone_letter,
+    phrases,
+    unbalanced,
+    without_shorthand,
+)
 
 ARTICLES = frozenset("a an the".split())
 AUXILIARIES = frozenset("is are was were does do did".split())
@@ -77,7 +83,7 @@ def flaw(text: str, few: int = 5) -> str | None:
     A text of `few` words or more that has none of English's commonest is not English, unless most
     of its words are of medicine.
     """
-    text = plain(_APOSTROPHE.sub("'", text.replace("(s)", "s")))
+    text = without_shorthand(_APOSTROPHE.sub("'", text.replace("(s)", "s")))
     lower = _lowered(text)
     return (
         _characters(text, lower, few)

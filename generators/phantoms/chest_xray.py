@@ -78,7 +78,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Placement:
     """A finding before it is drawn."""
 
     finding: str
@@ -298,7 +298,7 @@ def _place(
     raise RuntimeError(f"no room for {count} {size} nodules")
 
 
-def _plan(rng: np.random.Generator, an: Anatomy, finding: str | None) -> Plan:
+def _placement(rng: np.random.Generator, an: Anatomy, finding: str | None) -> Placement:
     drawn = FINDINGS[rng.integers(len(FINDINGS))]
     finding = drawn if finding is None else finding
     sign = float(rng.choice([-1.0, 1.0]))
@@ -307,14 +307,14 @@ def _plan(rng: np.random.Generator, an: Anatomy, finding: str | None) -> Plan:
     if finding != "nodule":
         size = str(rng.choice(list(LUNG_SHARE)))
     discs = _place(rng, an, sign, size, count) if finding == "nodule" else ()
-    return Plan(finding, side, size, discs, rng.uniform(*LUNG_SHARE[size]))
+    return Placement(finding, side, size, discs, rng.uniform(*LUNG_SHARE[size]))
 
 
-def _nodules(scene: Scene, plan: Plan, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _nodules(scene: Scene, placed: Placement, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Added attenuation of round soft-tissue opacities with a crisp rim, and their mask."""
     added = np.zeros_like(scene.attenuation)
     mask = np.zeros(added.shape, bool)
-    for cx, cy, radius in plan.discs:
+    for cx, cy, radius in placed.discs:
         r2 = _ellipse(scene.x, scene.y, cx, cy, radius, radius)
         added += (0.80 + 1.6 * radius) * np.clip(1.04 - r2, 0, 1) ** 0.35
         mask |= r2 < 1
@@ -327,15 +327,15 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def _effusion(
-    scene: Scene, an: Anatomy, plan: Plan, strength: float
+    scene: Scene, an: Anatomy, placed: Placement, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fluid from the lung base up to a meniscus that climbs the lateral wall."""
-    sign = -1.0 if plan.side == "right" else 1.0
+    sign = -1.0 if placed.side == "right" else 1.0
     u = sign * scene.x
     field = _largest(scene.lung & (u > 0))
     climb = np.clip((u - 0.13) / (an.lung_u + an.lung_a - 0.13), 0, 1.2)
     depth = scene.y + 0.10 * climb**3
-    level = np.quantile(depth[field], 1 - plan.share)
+    level = np.quantile(depth[field], 1 - placed.share)
     mask = _largest(field & (depth > level))
     fluid = _step(depth - level, 0.014) * (u > 0)
     added = fluid * (0.14 * np.minimum(scene.air, 11.0) - 0.12 * scene.vessels)
@@ -343,46 +343,48 @@ def _effusion(
 
 
 def _pneumothorax(
-    scene: Scene, an: Anatomy, plan: Plan, strength: float
+    scene: Scene, an: Anatomy, placed: Placement, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Air over a lung that has drawn back towards its hilum, with the pleural line between them."""
-    sign = -1.0 if plan.side == "right" else 1.0
+    sign = -1.0 if placed.side == "right" else 1.0
     u = sign * scene.x
     field = _largest(scene.lung & (u > 0))
     rise = np.clip(0.62 - scene.y, 0, None) / 0.5
     reach = np.sqrt(((u - 0.06) / 0.33) ** 2 + rise**2)
-    edge = np.quantile(reach[field], 1 - plan.share)
+    edge = np.quantile(reach[field], 1 - placed.share)
     mask = _largest(field & (reach > edge))
     air = _step(reach - edge, 0.012)
     open_field = (u > 0) * np.clip(scene.air / 4, 0, 1)
     line = np.exp(-(((reach - edge + 0.008) / 0.010) ** 2))
-    collapsed = (1 - air) * (0.12 + 0.55 * plan.share)
+    collapsed = (1 - air) * (0.12 + 0.55 * placed.share)
     lost = MU_SOFT * scene.vessels + 0.62
     return strength * open_field * (collapsed + 0.22 * line - lost * air), mask
 
 
-def _apply(scene: Scene, an: Anatomy, plan: Plan, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    if plan.finding == "nodule":
-        return _nodules(scene, plan, strength)
-    draw_one = _effusion if plan.finding == "effusion" else _pneumothorax
-    return draw_one(scene, an, plan, strength)
+def _apply(
+    scene: Scene, an: Anatomy, placed: Placement, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    if placed.finding == "nodule":
+        return _nodules(scene, placed, strength)
+    draw_one = _effusion if placed.finding == "effusion" else _pneumothorax
+    return draw_one(scene, an, placed, strength)
 
 
-def _extent_mm(plan: Plan, mask: np.ndarray) -> float:
+def _extent_mm(placed: Placement, mask: np.ndarray) -> float:
     """Mean nodule diameter, or the greatest extent of fluid or air, in mm."""
-    if plan.discs:
-        return float(np.mean([2 * r for _, _, r in plan.discs]) * FIELD_MM)
+    if placed.discs:
+        return float(np.mean([2 * r for _, _, r in placed.discs]) * FIELD_MM)
     rows, cols = np.nonzero(mask)
     return float(max(np.ptp(rows), np.ptp(cols)) + 1) * FIELD_MM / len(mask)
 
 
-def _truth(plan: Plan, an: Anatomy, mask: np.ndarray, cnr: float) -> Truth:
+def _truth(placed: Placement, an: Anatomy, mask: np.ndarray, cnr: float) -> Truth:
     attributes = {"cardiothoracic_ratio": f"{an.cardiothoracic_ratio:.2f}"}
-    if plan.finding == "none":
+    if placed.finding == "none":
         return Truth("X-ray", "chest", "none", attributes=attributes)
     return Truth(
-        "X-ray", "chest", plan.finding, plan.side, count_components(mask), plan.size,
-        round(_extent_mm(plan, mask), 1), round(cnr, 2), attributes,
+        "X-ray", "chest", placed.finding, placed.side, count_components(mask), placed.size,
+        round(_extent_mm(placed, mask), 1), round(cnr, 2), attributes,
     )  # fmt: skip
 
 
@@ -399,18 +401,18 @@ def draw(
     body, lesion, grain = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     an = _anatomy(body)
     scene = _scene(body, an, size)
-    plan = _plan(lesion, an, finding)
+    placed = _placement(lesion, an, finding)
     noise = grain.standard_normal((size, size), dtype=np.float32)
     sigma = 0.018 + 0.014 * difficulty
     twin = _expose(scene.attenuation, noise, sigma)
     image, mask, cnr, effective = twin, np.zeros((size, size), bool), 0.0, difficulty
-    while plan.finding != "none":
-        added, mask = _apply(scene, an, plan, 1.0 - 0.35 * effective)
+    while placed.finding != "none":
+        added, mask = _apply(scene, an, placed, 1.0 - 0.35 * effective)
         image = _expose(np.maximum(scene.attenuation + added, 0), noise, sigma)
         cnr = contrast_to_noise(image, twin, mask, sigma * GAIN)
         if cnr >= MIN_CNR or effective < -1.0:
             break
         effective -= 0.25
     pixels = np.clip(np.rint(image), 0, 4095).astype(np.uint16)
-    truth = _truth(plan, an, mask, cnr)
+    truth = _truth(placed, an, mask, cnr)
     return Phantom(pixels, mask, truth, FIELD_MM / size, WINDOW, seed, difficulty)

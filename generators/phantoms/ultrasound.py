@@ -44,7 +44,7 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Placement:
     """A finding before it is drawn."""
 
     finding: str
@@ -142,13 +142,13 @@ def _place(
     raise RuntimeError(f"no room for {count} {size} lesions")
 
 
-def _plan(rng: np.random.Generator, finding: str | None) -> Plan:
+def _placement(rng: np.random.Generator, finding: str | None) -> Placement:
     drawn = FINDINGS[rng.integers(len(FINDINGS))]
     finding = drawn if finding is None else finding
     sign = float(rng.choice([-1.0, 1.0]))
     size, count = SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))]
     lesions = () if finding == "none" else _place(rng, finding, size, count, sign)
-    return Plan(finding, "left" if sign < 0 else "right", size, lesions)
+    return Placement(finding, "left" if sign < 0 else "right", size, lesions)
 
 
 def _radius(lesion: Lesion, size: int) -> np.ndarray:
@@ -173,13 +173,15 @@ def _beneath(lesion: Lesion, size: int, narrow: float) -> np.ndarray:
     return _step(half - np.abs(x - lesion.x), 0.018) * _step(y - lesion.y, 0.5 * lesion.radius)
 
 
-def _finding(tissue: np.ndarray, plan: Plan, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _finding(
+    tissue: np.ndarray, placed: Placement, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Tissue in dB with the lesions drawn in, and their mask."""
     size = len(tissue)
     db, mask = tissue.copy(), np.zeros((size, size), bool)
-    cyst = plan.finding == "cyst"
+    cyst = placed.finding == "cyst"
     _, y = _grid(size)
-    for lesion in plan.lesions:
+    for lesion in placed.lesions:
         r = _radius(lesion, size)
         inside = _step(1 - r, 0.05 if cyst else 0.09)
         fade = np.exp(-np.clip(y - lesion.y - lesion.radius, 0, None) / 0.45)
@@ -213,13 +215,13 @@ def _speckle(twin: np.ndarray) -> float:
     return float(rest[size // 5 : size // 2].std())
 
 
-def _truth(plan: Plan, mask: np.ndarray, cnr: float) -> Truth:
-    attributes = {"posterior_feature": POSTERIOR[plan.finding]}
-    if plan.finding == "none":
+def _truth(placed: Placement, mask: np.ndarray, cnr: float) -> Truth:
+    attributes = {"posterior_feature": POSTERIOR[placed.finding]}
+    if placed.finding == "none":
         return Truth("ultrasound", "breast", "none", attributes=attributes)
-    size_mm = round(float(np.mean([2 * q.radius for q in plan.lesions])) * FIELD_MM, 1)
+    size_mm = round(float(np.mean([2 * q.radius for q in placed.lesions])) * FIELD_MM, 1)
     return Truth(
-        "ultrasound", "breast", plan.finding, plan.side, count_components(mask), plan.size,
+        "ultrasound", "breast", placed.finding, placed.side, count_components(mask), placed.size,
         size_mm, round(cnr, 2), attributes,
     )  # fmt: skip
 
@@ -236,18 +238,18 @@ def draw(
     """
     body, lesion, grain = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     tissue = _tissue(body, size)
-    plan = _plan(lesion, finding)
+    placed = _placement(lesion, finding)
     scatter = grain.standard_normal((2, size, size), dtype=np.float32)
     floor = (3e-4 + 9e-4 * difficulty) * grain.standard_exponential((size, size), dtype=np.float32)
     twin = _scan(tissue, scatter, floor)
     image, mask, cnr, effective = twin, np.zeros((size, size), bool), 0.0, difficulty
-    while plan.finding != "none":
-        db, mask = _finding(tissue, plan, 1.0 - 0.55 * effective)
+    while placed.finding != "none":
+        db, mask = _finding(tissue, placed, 1.0 - 0.55 * effective)
         image = _scan(db, scatter, floor)
         cnr = contrast_to_noise(image, twin, mask, _speckle(twin))
         if cnr >= MIN_CNR or effective < -1.0:
             break
         effective -= 0.25
-    truth = _truth(plan, mask, cnr)
+    truth = _truth(placed, mask, cnr)
     pixels = np.rint(image).astype(np.uint8)
     return Phantom(pixels, mask, truth, FIELD_MM / size, None, seed, difficulty)

@@ -35,7 +35,7 @@ def export(
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
     display.done(f"dataset: {rows} in {folder}")
     if repo and dry_run:
-        _would_push(hub.release(folder, repo), bool(private), display)
+        _would_push(hub.upload_of(folder, repo), bool(private), display)
     elif repo:
         _push(workspace, folder, repo, private, display)
 
@@ -56,19 +56,19 @@ def _check_said(workspace: Workspace, private: bool | None) -> None:
         )
 
 
-def _would_push(release: hub.Release, private: bool, display: Display) -> None:
-    for path, size in release.files.items():
+def _would_push(upload: hub.Upload, private: bool, display: Display) -> None:
+    for path, size in upload.files.items():
         display.say(f"{size:12,} B  {path}")
     seen = "private" if private else "public"
-    display.say(f"would push {release.tag} to {hub.url_of(release.repo)}: {release.content}")
+    display.say(f"would push {upload.tag} to {hub.url_of(upload.repo)}: {upload.content}")
     display.say(f"as a {seen} dataset, unless it is there already")
 
 
 def _push(
     workspace: Workspace, folder: Path, repo: str, private: bool | None, display: Display
 ) -> None:
-    release, others = hub.push(folder, repo, private)
-    display.done(f"pushed {release.tag} to {hub.url_of(repo)}: {release.content}")
+    upload, others = hub.push(folder, repo, private)
+    display.done(f"pushed {upload.tag} to {hub.url_of(repo)}: {upload.content}")
     withdrawn = len(withdrawn_ids(workspace))
     if withdrawn and others:
         display.warn(

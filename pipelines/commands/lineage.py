@@ -101,19 +101,19 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw an image, or all of a patient or group, with every row that derives from it."""
-    from engine.lineage import withdraw as asking
     from engine.lineage.opening import maintaining
-    from pipelines.commands.withdraw import withdraw as carry_out
+    from engine.lineage.reach import reach, summary
+    from pipelines.commands import withdraw as withdrawal
 
     if dry_run:
-        answer = asking.withdraw(_ledger(workspace), target, group)
+        answer = reach(_ledger(workspace), target, group)
     else:
         with maintaining(workspace) as place:
-            answer = carry_out(place, target, reason, by, group)
+            answer = withdrawal.withdraw(place, target, reason, by, group)
     if as_json:
         _print_json(answer.to_dict() | {"done": not dry_run})
     else:
-        _say(asking.summary(answer))
+        _say(summary(answer))
         print("nothing was changed" if dry_run else "the rows are gone; tombstones stay")
 
 

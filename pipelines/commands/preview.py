@@ -13,7 +13,7 @@ from generators.proposer import make_proposer
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.generate import proposing
-from pipelines.progress import plain
+from pipelines.progress import verbatim
 from pipelines.record import generator_of, shown
 from reward_model.scoring import Judge
 from reward_model.threshold import choose
@@ -51,8 +51,8 @@ def _print(
         row = choice.triplet
         said = render_completion(row.rationale, row.answer)
         options = f"\noptions: {' | '.join(row.options)}" if row.options else ""
-        told = plain(
-            f"{row.question}{options}\n{said}\nsureness {choice.sureness:.3f}, "
+        told = verbatim(
+            f"{row.question}{options}\n{said}\nconfidence {choice.confidence:.3f}, "
             f"probability {choice.probability:.3f}, {len(rows)} samples"
         )
         context.display.console.print(Panel(told, title=f"image {row.image_id[:12]}"))

@@ -34,7 +34,7 @@ from engine.pixels import Pixels, pixels_id, to_png
 from engine.records import Image, Picture, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, table_lines, write_report
-from pipelines.progress import plain
+from pipelines.progress import verbatim
 from pipelines.record import pending
 from pipelines.source import rules_of, source_folder
 
@@ -70,7 +70,7 @@ def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
         modality = str(item.rendered.facts.get("Modality", "not stated"))
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         _thumbnail(item.rendered, folder / f"{refusal.image_id}.png")
-        table.add_row(short, plain(modality), size, plain(reason), plain(place))
+        table.add_row(short, verbatim(modality), size, verbatim(reason), verbatim(place))
         rows.append({"id": short, "file": f"{refusal.image_id}.png", "modality": modality,
                      "size": size, "reason": reason, "place": place})  # fmt: skip
     rows.sort(key=lambda row: row["reason"] == NO_HEADER)  # what may carry print comes first

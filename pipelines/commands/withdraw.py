@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.hub.publish import FOLDER
-from engine.lineage import withdraw as asking
 from engine.lineage.agreement import agreed
+from engine.lineage.reach import Reach, reach, recorded
 from engine.lineage.redaction import Rule, redact
 from engine.records import Image, Refusal, Review, Withdrawal, content_id
 from engine.workspace import Workspace, utc
@@ -16,38 +16,38 @@ def withdraw(
     reason: str = "",
     requested_by: str = "",
     group: bool = False,
-) -> asking.Answer:
+) -> Reach:
     """Take the images that `target` names, and every row that derives from them, out for good.
 
-    The workspace is open for writing. Weights stay: the answer says which must not be used. Raises
-    TriptychError where `target` names nothing, or more than one thing, and where the ledger or a
-    shard is not what was committed: what cannot be undone rests on neither.
+    The workspace is open for writing. Weights stay: what is returned says which must not be used.
+    Raises TriptychError where `target` names nothing, or more than one thing, and where the ledger
+    or a shard is not what was committed: what cannot be undone rests on neither.
     """
     with agreed(workspace, whole=True) as ledger:
-        answer = asking.withdraw(ledger, target, group)
-    gone = set(answer.images)
+        reached = reach(ledger, target, group)
+    gone = set(reached.images)
     taken = [i for i in workspace.read(Image) if i.id in gone]
     when = utc()
     withdrawal = Withdrawal(
-        id=content_id("withdrawal", answer.target, answer.images, when),
-        subject_kind=answer.kind,
-        subject_id=answer.target,
+        id=content_id("withdrawal", reached.target, reached.images, when),
+        subject_kind=reached.kind,
+        subject_id=reached.target,
         reason=reason,
         requested_by=requested_by,
         at=when,
-        images=len(answer.images),
-        answer=asking.recorded(answer),
+        images=len(reached.images),
+        answer=recorded(reached),
     )
-    rules = [*rules_of(answer), *unused(workspace, answer, taken)]
+    rules = [*rules_of(reached), *unused(workspace, reached, taken)]
     redact(workspace, withdrawal, rules, files_of(taken))
-    return answer
+    return reached
 
 
-def unused(workspace: Workspace, answer: asking.Answer, taken: list[Image]) -> list[Rule]:
+def unused(workspace: Workspace, reached: Reach, taken: list[Image]) -> list[Rule]:
     """Refusals and reviews that go too: of the same pictures, or of a patient who is withdrawn."""
     refusals = workspace.read(Refusal)
-    pictures, patients = set(answer.images), {answer.target}
-    if answer.kind == "group":
+    pictures, patients = set(reached.images), {reached.target}
+    if reached.kind == "group":
         copies = [r for r in refusals if r.image_id in pictures]
         patients = {row.patient for row in [*taken, *copies] if row.patient}
     pictures |= {r.image_id for r in refusals if r.patient in patients and r.image_id}
@@ -56,16 +56,16 @@ def unused(workspace: Workspace, answer: asking.Answer, taken: list[Image]) -> l
     return [("refusals", "id", gone), ("reviews", "id", reviews)]
 
 
-def rules_of(answer: asking.Answer) -> list[Rule]:
+def rules_of(reached: Reach) -> list[Rule]:
     """Which rows go: tier 1's, with what was judged, decided and answered about them."""
-    images, triplets = answer.ids["images"], answer.ids["triplets"]
+    images, triplets = reached.ids["images"], reached.ids["triplets"]
     return [
         ("images", "id", images),
         ("pictures", "id", images),
         ("triplets", "id", triplets),
         ("judgements", "triplet_id", triplets),
         ("decisions", "triplet_id", triplets),
-        ("preferences", "id", answer.ids["preferences"]),
+        ("preferences", "id", reached.ids["preferences"]),
         ("evaluations", "image_id", images),
     ]
 

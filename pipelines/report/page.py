@@ -203,7 +203,7 @@ def _figures(
         note = "AUC of telling good from bad held-out rows; 0.5 is chance."
         drawn.append(
             (
-                "The judge against the generator's own confidence",
+                "The judge against the generator's own log-probability",
                 note,
                 lines_figure("judge", series, low=0.4),
             )
@@ -241,11 +241,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """The judge in use after each round, and the generator's confidence on pairs of its own."""
+    """The judge in use after each round, and the generator's log-probability, on its own pairs."""
     first = {c["round"]: c["metrics"] for c in commits if c["stage"] == "reward"}
-    confidence = _series(first, {"confidence_auc": "generator's confidence, own pairs"})
+    logprob = _series(first, {"logprob_auc": "generator's log-probability, own pairs"})
     judge = judge_auc(commits)
-    return confidence | ({"judge": judge} if judge else {})
+    return logprob | ({"judge": judge} if judge else {})
 
 
 def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[dict[str, Any]]:

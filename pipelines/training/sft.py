@@ -76,13 +76,13 @@ class Chats:
     max_pixels: int
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        from engine.vlm.inputs import picture, plain
+        from engine.vlm.inputs import marks_as_words, picture
 
         shown = [picture(self.pixels[image_id], self.max_pixels) for image_id in batch["image_id"]]
         batch["images"] = [[image] for image in shown]
         for column, role in (("prompt", "user"), ("completion", "assistant")):
             if column in batch:
-                said = [plain(text, self.processor.tokenizer) for text in batch[column]]
+                said = [marks_as_words(text, self.processor.tokenizer) for text in batch[column]]
                 batch[column] = [[{"role": role, "content": text}] for text in said]
         return batch
 

@@ -13,10 +13,10 @@ from engine.answers.spelling import normalise, normalise_question
 from engine.config.expert import FromBenchmark
 from engine.config.source import Source
 from engine.records import Image, Preference, Task, Triplet, content_id
-from engine.sets.benchmark import Benchmark, Question
+from engine.sets.benchmark import Benchmark, GoldQuestion
 from engine.sets.vqa_rad import read_gold
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
-from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, prefer
+from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
 
 READERS = {"vqa-rad": read_gold}
 
@@ -35,7 +35,7 @@ class BenchmarkExpert:
         self, section: FromBenchmark, benchmark: Benchmark, images: Iterable[Image]
     ) -> None:
         self.section = section
-        self.questions: dict[str, list[Question]] = defaultdict(list)
+        self.questions: dict[str, list[GoldQuestion]] = defaultdict(list)
         for question in benchmark.questions:
             self.questions[f"images/{question.image}"].append(question)
         self.types: dict[str, str] = {}
@@ -51,7 +51,7 @@ class BenchmarkExpert:
         once = list({normalise_question(q.question): q for q in asked}.values())
         return [self._row(image, q, n) for n, q in enumerate(once[:number])]
 
-    def _row(self, image: Image, question: Question, number: int) -> Exemplar:
+    def _row(self, image: Image, question: GoldQuestion, number: int) -> Exemplar:
         form = "closed" if question.options else "open"
         kind = question.question_type
         task = Task.make(image.modality, kind, NOT_STATED, form, "direct")
@@ -99,7 +99,9 @@ class BenchmarkExpert:
                 continue
             made += [source, row, worse]  # the record holds what a row names as its source
             holdout = in_holdout(row.image_id, self.section.holdout)
-            pairs.append(prefer(row, worse, criterion, tier, f"gold answer, {tier} row", holdout))
+            pairs.append(
+                preference(row, worse, criterion, tier, f"gold answer, {tier} row", holdout)
+            )
         return made, pairs
 
     def implied(self, rows: list[Triplet]) -> Pairs:

@@ -17,7 +17,7 @@ from generators.phantoms import bank, composer, oracle, reporter
 from generators.phantoms.base import Truth
 from generators.phantoms.oracle import is_true, reasons_truly, truth_of
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
-from reward_model.preferences import derived, in_holdout, irrelevant, prefer
+from reward_model.preferences import derived, in_holdout, irrelevant, preference
 
 
 def expert_row(
@@ -121,7 +121,7 @@ class SimulatedExpert:
                 made += [chosen, rejected]
                 chosen, rejected = self._verdict(chosen, rejected, rng)
                 holdout = in_holdout(chosen.image_id, self.section.holdout)
-                pairs.append(prefer(chosen, rejected, criterion, tier, "simulated", holdout))
+                pairs.append(preference(chosen, rejected, criterion, tier, "simulated", holdout))
         return made, pairs[:number]
 
     def _verdict(
@@ -149,7 +149,7 @@ class SimulatedExpert:
             wrong = self._perturbed(self.images[row.image_id], right, rng)
             made += [right, wrong]
             verdict = self._verdict(right, wrong, rng)
-            pairs.append(prefer(*verdict, "factuality", "perturbed", "expert row", False))
+            pairs.append(preference(*verdict, "factuality", "perturbed", "expert row", False))
         return made, pairs
 
     def _compare(

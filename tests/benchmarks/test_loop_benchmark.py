@@ -78,7 +78,7 @@ def test_random_questions_are_as_many_questions_and_not_as_many_rows() -> None:
     assert len(drawn) > len({row.answer for row in rows[::4]})  # wrong answers too
 
 
-def test_without_a_judge_agreement_chooses_and_confidence_ranks() -> None:
+def test_without_a_judge_agreement_chooses_and_logprob_ranks() -> None:
     rows, context = rows_and_context()
     surer = rows[4].question_key
     rows = [replace(r, logprob=-0.01) if r.question_key == surer else r for r in rows]
@@ -274,7 +274,7 @@ def test_every_arm_is_printed_with_what_it_was_shown_and_every_grpo_with_its_con
 ) -> None:
     """Of the loop and the models the figures are given; which arms there are is not."""
     given = dict.fromkeys(
-        ("auc", "pairwise", "confidence_auc", "precision", "precision_before", "precision_after",
+        ("auc", "pairwise", "logprob_auc", "precision", "precision_before", "precision_after",
          "kept_fraction", "fresh", "mixed", "teaching", "reward_first", "reward",
          "validation", "validation_before"), 0.5,
     )  # fmt: skip

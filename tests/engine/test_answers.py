@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.answers.matching import is_correct, is_valid, resolve
 from engine.answers.parsing import (
     Completion,
-    Question,
+    ParsedQuestion,
     parse_completion,
     parse_question,
     render_completion,
@@ -317,7 +317,7 @@ def test_an_answer_without_a_letter_or_digit_is_empty(nothing: str) -> None:
 
 def test_a_sign_is_an_answer_only_where_signs_are_the_options() -> None:
     signs = ("+", "-")
-    assert parse_question(render_question("Nitrite?", signs)) == Question("Nitrite?", signs)
+    assert parse_question(render_question("Nitrite?", signs)) == ParsedQuestion("Nitrite?", signs)
     for sign, other in (signs, signs[::-1]):
         assert parse_completion(f"<answer>{sign}</answer>", signs) == Completion("", sign)
         assert is_correct(sign, sign, signs)
@@ -346,17 +346,17 @@ def test_a_completion_is_parsed_as_it_was_rendered(rationale: str, answer: str) 
 
 @given(filled, st.lists(plain, min_size=2, max_size=5, unique_by=normalise).map(tuple))
 def test_a_question_is_parsed_as_it_was_rendered(text: str, options: tuple[str, ...]) -> None:
-    assert parse_question(render_question(text, options)) == Question(text, options)
-    assert parse_question(render_question(text, ())) == Question(text, ())
+    assert parse_question(render_question(text, options)) == ParsedQuestion(text, options)
+    assert parse_question(render_question(text, ())) == ParsedQuestion(text, ())
 
 
 @pytest.mark.parametrize("form", ["{}. {}", "({}) {}", "{}) {}", "{}: {}"])
 def test_options_numbered_by_letters_are_their_texts(form: str) -> None:
-    def numbered(*texts: str) -> Question:
+    def numbered(*texts: str) -> ParsedQuestion:
         listed = tuple(form.format(letter, text) for letter, text in zip("ABC", texts))
         return parse_question(render_question("Side?", listed))
 
-    assert numbered("left", "right") == Question("Side?", ("left", "right"))
+    assert numbered("left", "right") == ParsedQuestion("Side?", ("left", "right"))
     assert numbered("left", "right", "Left.").problem == "repeated options"
     other = ("B. burgdorferi", "C. difficile")  # letters of their names
     assert parse_question(render_question("Which?", other)).options == other

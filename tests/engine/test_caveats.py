@@ -170,7 +170,7 @@ def test_without_the_judge_the_answer_on_which_samples_agree_is_kept() -> None:
     assert reasons(found)[rows[3].id] == "samples agree on another answer"
 
 
-def test_without_the_judge_a_question_of_unknown_confidence_is_not_the_surest() -> None:
+def test_without_the_judge_a_question_of_unknown_logprob_is_not_the_surest() -> None:
     agreed = [row(0, "left", n, logprob=-1.0) for n in range(3)]
     unknown = [
         replace(row(1, answer, n), logprob=None)
@@ -207,7 +207,7 @@ def test_of_questions_on_which_all_agree_the_generators_surest_are_kept() -> Non
 
 def test_without_judge_and_weights_the_vote_decides() -> None:
     rows = rows_of_two_answers()
-    rules = Select(confidence=0, agreement=0)
+    rules = Select(logprob=0, agreement=0)
     assert choose(rows, {}, rules, trusted=False).triplet.answer == "left"
 
 
@@ -215,8 +215,8 @@ def test_where_a_log_probability_is_not_known_votes_count_alone() -> None:
     left, right = row(answer="left", logprob=-9.0), row(answer="right", sample=1, logprob=-0.1)
     unknown = replace(left, logprob=None)  # type: ignore[arg-type]
     equal = judged((left, 0.0), (right, 0.0))
-    assert choose([left, right], equal, Select()).sureness > 0.8
-    assert choose([unknown, right], equal, Select()).sureness == pytest.approx(0.45)
+    assert choose([left, right], equal, Select()).confidence > 0.8
+    assert choose([unknown, right], equal, Select()).confidence == pytest.approx(0.45)
 
 
 def test_the_floor_stands_without_the_judge_too() -> None:

@@ -162,7 +162,7 @@ def test_a_value_out_of_range_is_refused_by_its_key(override: str, key: str) -> 
 
 
 @pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
-@pytest.mark.parametrize("key", ["sft.lr", "grpo.reward.correct", "select.confidence", "grpo.kl"])
+@pytest.mark.parametrize("key", ["sft.lr", "grpo.reward.correct", "select.logprob", "grpo.kl"])
 def test_a_number_that_is_none_is_refused(key: str, number: str) -> None:
     assert key.split(".")[0] in refusal(f"{key}={number}")
 

@@ -184,7 +184,7 @@ def test_a_row_is_in_the_record_with_what_a_filter_finds(
     vlm = Scripted(asked, [["<answer>cyst</answer>"]] * 2)
     monkeypatch.setattr(proposer, "open_vlm", lambda *_, **__: vlm)
     monkeypatch.setattr(proposer, "Pixels", lambda _: {"i": b"", "j": b""})
-    plan = proposer.Plan("g", "compact", 1, 1.0, 1.0, 9, 0, 1)
+    plan = proposer.ProposerSettings("g", "compact", 1, 1.0, 1.0, 9, 0, 1)
     work = proposer.make_proposer(proposer.Proposing(tmp_path, "m", Generator(), plan, 1, 784))
     rows = work("00000", [{"image_id": i, "task": task.to_dict()} for i in "ij"])[Triplet]
     assert [row.problem for row in rows] == ["question: a number run into a word", None]

@@ -14,12 +14,12 @@ from engine.records import Prompt, Task, Triplet
 from engine.vlm import tiny
 from engine.vlm.backends import open_vlm
 from engine.vlm.protocol import Request, Sample, Sampling
-from generators.proposer import Plan, prompt_of, propose
+from generators.proposer import ProposerSettings, prompt_of, propose
 from tests.drawn_workspace import drawn
 from tests.lineage_workspace import make_image
 from tests.pictures import PNG
 
-PLAN = Plan("model", "compact", 2, 0.6, 0.9, 33, 1000, 3)
+PLAN = ProposerSettings("model", "compact", 2, 0.6, 0.9, 33, 1000, 3)
 IMAGES = [make_image(n, f"g{n}") for n in range(4)]
 STYLES = ("direct", "step", "meta", "direct")
 TASKS = [Task.make("MR", "disease", "easy", "choice", style) for style in STYLES]
@@ -48,7 +48,7 @@ class Scripted:
 
 
 def proposed(
-    questions: Sequence[str], answers: Sequence[Sequence[str]], plan: Plan = PLAN
+    questions: Sequence[str], answers: Sequence[Sequence[str]], plan: ProposerSettings = PLAN
 ) -> tuple[list[Triplet], Scripted]:
     vlm = Scripted(questions, answers)
     return propose(vlm, PNG, list(zip([i.id for i in IMAGES], TASKS))[: len(questions)], plan), vlm
@@ -143,7 +143,7 @@ def test_where_no_question_parses_nothing_is_answered() -> None:
 
 
 def test_a_row_is_named_by_all_that_made_it_and_by_nothing_else() -> None:
-    def ids(plan: Plan = PLAN, question: str = SIDE, at: int = 0) -> list[str]:
+    def ids(plan: ProposerSettings = PLAN, question: str = SIDE, at: int = 0) -> list[str]:
         vlm = Scripted([question], [[LEFT, LEFT]])
         return [r.id for r in propose(vlm, PNG, [(IMAGES[at].id, TASKS[at])], plan)]
 

@@ -236,7 +236,7 @@ def test_where_sft_left_nothing_grpo_takes_what_it_saw(workspace: Workspace) -> 
 def test_the_questions_that_divide_a_model_are_found_by_asking_it(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """The tiny model, hot enough to be divided on some; what was found is not asked again."""
+    """The tiny model, hot enough to be mixed on some; what was found is not asked again."""
     images = [drawn("ultrasound", n, ("cyst", "none")[n % 2]) for n in range(8)]
     rows = [
         answered(i, "Is there a cyst?", "yes" if n % 2 == 0 else "no", round=1)

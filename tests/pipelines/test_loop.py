@@ -105,7 +105,7 @@ def test_status_trace_and_preview_work_on_a_finished_run(small_run: Path) -> Non
     told = triptych("lineage", "trace", row, "-w", small_run, "--json")
     assert json.loads(told.stdout)
     shown = triptych("preview", "-w", small_run, "--rows", "2", "--set", INLINE)
-    assert "sureness" in shown.stdout or "not parsed" in shown.stdout, shown.stderr[-2000:]
+    assert "confidence" in shown.stdout or "not parsed" in shown.stdout, shown.stderr[-2000:]
 
 
 def test_another_configuration_is_refused_in_one_line(small_run: Path) -> None:

@@ -23,7 +23,7 @@ from engine.lineage.opening import writing
 from engine.lineage.trace import render
 from engine.workspace import Workspace
 from pipelines.commands import lineage
-from pipelines.progress import Display, plain
+from pipelines.progress import Display, verbatim
 from tests.conftest import ROOT
 
 NASTY = "[/b] [red]x[/red] \x1b[2J\x1b]0;owned\x07 \x9b31m \u202egnp.exe [link=http://a]b[/link]"
@@ -50,7 +50,7 @@ SHOWS: dict[str, Callable[[Console], Any]] = {
         {"stage": NASTY, "round": 0, "rows": {}, "seconds": 1.0}
     ),
     "what was done before": lambda c: display(c).skipped("x", 0, {"folder": NASTY}),
-    "a cell": lambda c: c.print(plain(NASTY)),
+    "a cell": lambda c: c.print(verbatim(NASTY)),
     "a trace": lambda c: c.print(render({"kind": "row", "id": "1", "raw": NASTY})),
     "a trace's rows": lambda c: c.print(render({"kind": "r", "id": "1", "a": [{"q": NASTY}]})),
 }

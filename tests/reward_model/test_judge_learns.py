@@ -25,7 +25,7 @@ from reward_model import training
 from reward_model.criteria import CRITERIA
 from reward_model.measure import Measurement, measure
 from reward_model.model import HEADS, JudgeSettings, load_reward_model
-from reward_model.preferences import derived, prefer
+from reward_model.preferences import derived, preference
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
@@ -73,7 +73,7 @@ def write_pairs(
         no = derived(yes, "perturbed", answer="no")
         right, wrong = (yes, no) if is_true(image, yes) else (no, yes)
         chosen, rejected = (wrong, right) if swapped else (right, wrong)
-        pairs.append(prefer(chosen, rejected, criterion, "perturbed", "simulated", False))
+        pairs.append(preference(chosen, rejected, criterion, "perturbed", "simulated", False))
         rows |= {yes.id: yes, no.id: no}
     workspace_of(folder.parent / "workspace", [image.id for image in images])
     training.write_pairs(folder, pairs, rows, "compact")

@@ -23,7 +23,7 @@ from generators.phantoms.oracle import is_true
 from pipelines.context import Context
 from pipelines.refine import pairs_of_round, refine
 from reward_model.model import JudgeSettings, load_reward_model
-from reward_model.preferences import derived, in_holdout, prefer
+from reward_model.preferences import derived, in_holdout, preference
 from reward_model.refinement import MARGIN
 from reward_model.scoring import Judge
 from tests.drawn_workspace import answered, context_of, drawn
@@ -73,7 +73,7 @@ def expert_pairs(images: list[Image], turned: bool) -> tuple[list[Triplet], list
         frozen = in_holdout(image.id, FROZEN)
         right, wrong = (yes, no) if is_true(image, yes) else (no, yes)
         chosen, rejected = (wrong, right) if turned and not frozen else (right, wrong)
-        pairs.append(prefer(chosen, rejected, "factuality", "perturbed", "simulated", frozen))
+        pairs.append(preference(chosen, rejected, "factuality", "perturbed", "simulated", frozen))
         rows += [yes, no]
     return rows, pairs
 

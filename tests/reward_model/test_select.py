@@ -91,7 +91,7 @@ def rounds(draw: st.DrawFn) -> tuple[list[Triplet], dict[str, Judgement], Select
         if t.problem is None
     }
     rules = Select(
-        confidence=draw(st.sampled_from([0.0, 1.0])),
+        logprob=draw(st.sampled_from([0.0, 1.0])),
         agreement=draw(st.sampled_from([0.0, 1.0])),
         keep=draw(st.sampled_from([0.25, 0.5, 0.75, 1.0])),
         min_probability=draw(st.sampled_from([0.0, 0.5])),
@@ -216,7 +216,7 @@ def test_the_judge_decides_between_two_answers() -> None:
 def test_spellings_of_one_answer_are_one_answer() -> None:
     spelt = [row(answer=a, sample=n) for n, a in enumerate(["left", "Left.", "A", "(a) left"])]
     choice = choose(spelt, judged(*((t, 0.0) for t in spelt)), RULES)
-    assert choice.sureness == pytest.approx(0.9)
+    assert choice.confidence == pytest.approx(0.9)
     decided = decide(spelt, judged(*((t, 0.0) for t in spelt)), Select(keep=1), 1)
     assert sorted(d.reason for d in decided) == [KEPT, *["same answer as the chosen row"] * 3]
 
@@ -228,22 +228,22 @@ def test_agreement_counts_by_its_weight() -> None:
     assert choose(rows, opinions, Select(agreement=1)).triplet.answer == "left"
 
 
-def test_the_generators_confidence_counts_by_its_weight() -> None:
+def test_the_generators_logprob_counts_by_its_weight() -> None:
     left, right = row(answer="left", logprob=-3.0), row(answer="right", logprob=-0.1)
     opinions = judged((left, 1.0), (right, 0.0))
-    assert choose([left, right], opinions, Select(confidence=0)).triplet == left
-    assert choose([left, right], opinions, Select(confidence=1)).triplet == right
+    assert choose([left, right], opinions, Select(logprob=0)).triplet == left
+    assert choose([left, right], opinions, Select(logprob=1)).triplet == right
 
 
-def test_sureness_is_the_chosen_answers_share_times_its_probability() -> None:
+def test_confidence_is_the_chosen_answers_share_times_its_probability() -> None:
     left, right = row(answer="left"), row(answer="right")
     opinions = {left.id: opinion(left, 2.0, 0.8), right.id: opinion(right, 0.0, 0.1)}
     choice = choose([left, right], opinions, RULES)
-    assert choice.sureness == pytest.approx(0.8 / (1 + math.exp(-2)))
+    assert choice.confidence == pytest.approx(0.8 / (1 + math.exp(-2)))
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
-def test_sureness_is_a_probability_for_any_scores(one: float, two: float) -> None:
+def test_confidence_is_a_probability_for_any_scores(one: float, two: float) -> None:
     left, right = row(answer="left"), row(answer="right")
     choice = choose([left, right], judged((left, one), (right, two)), RULES)
-    assert 0 <= choice.sureness <= 0.9 + 1e-9
+    assert 0 <= choice.confidence <= 0.9 + 1e-9

@@ -20,9 +20,9 @@ from engine.lineage import chain, redaction
 from engine.lineage import ledger as ledger_module
 from engine.lineage.ledger import Ledger, columns_of
 from engine.lineage.opening import maintaining, writing
+from engine.lineage.reach import reach
 from engine.lineage.trace import trace
 from engine.lineage.verify import verify
-from engine.lineage.withdraw import withdraw
 from engine.lineage.withdrawals import withdrawn_ids
 from engine.records import (
     ROW_TYPES,
@@ -37,7 +37,7 @@ from engine.records import (
     to_arrow,
 )
 from engine.workspace import Workspace
-from pipelines.commands.withdraw import withdraw as carry_out
+from pipelines.commands.withdraw import withdraw
 from tests.lineage_workspace import (
     CONFIG,
     History,
@@ -87,7 +87,7 @@ def compare(numbers: range) -> int:
         ledger = Memory(history)
         image = rng.choice([row for _, row in history.of(Image)])
         target = rng.choice([image.id, image.group])
-        fast = withdraw(ledger, target)
+        fast = reach(ledger, target)
         named = {i.id for _, i in history.of(Image) if target in (i.id, i.group)}
         slow = Slow(history, named).answer()
         derived = {m["id"] for m in fast.derived_models}
@@ -121,7 +121,7 @@ def train_image(workspace: Workspace, number: int = 0) -> Image:
 
 
 def test_a_row_of_the_seed_reaches_every_generator_and_policy(original: Workspace) -> None:
-    answer = withdraw(original.ledger(), train_image(original, 0).id)
+    answer = reach(original.ledger(), train_image(original, 0).id)
     assert {m["role"] for m in answer.derived_models} == {"generator", "sft", "policy"}
     # What the generator wrote was in the pairs that the judge learned from.
     assert {m["role"] for m in answer.influenced_models} == {"judge"}
@@ -138,7 +138,7 @@ def test_a_preference_taints_the_judge_and_what_its_decisions_let_through(
 ) -> None:
     pair = original.read(Preference)[2]
     assert not pair.holdout
-    answer = withdraw(original.ledger(), pair.image_id)
+    answer = reach(original.ledger(), pair.image_id)
     assert "judge" in {m["role"] for m in answer.influenced_models}
     assert answer.influenced_rows["decisions"] == 16 * 2
     assert answer.influenced_rows["judgements"] == 16 * 2
@@ -206,12 +206,12 @@ def test_what_was_withdrawn_is_gone_and_that_it_was_stays(copy: Workspace) -> No
     assert told["row_table"] == "triplets"
     assert "withdrawn on" in cli("why-not", rows[0].id, "-w", copy.root)
     with pytest.raises(TriptychError, match="it was withdrawn on"):
-        withdraw(copy.ledger(), image.group)
+        reach(copy.ledger(), image.group)
 
 
 def test_the_ledger_after_a_withdrawal_is_what_a_rebuild_makes(copy: Workspace) -> None:
     with maintaining(copy.root) as workspace:
-        carry_out(workspace, train_image(copy).id)
+        withdraw(workspace, train_image(copy).id)
     names = ["commits", "makers", "uses", *(t.table for t in ROW_TYPES)]
     before = {n: copy.ledger().sql(f"SELECT * FROM {n} ORDER BY ALL") for n in names}
     copy.ledger().rebuild(copy.events)
@@ -221,7 +221,7 @@ def test_the_ledger_after_a_withdrawal_is_what_a_rebuild_makes(copy: Workspace) 
 def test_two_withdrawals_one_after_the_other_verify(copy: Workspace) -> None:
     for number in (0, 3):
         with maintaining(copy.root) as workspace:
-            carry_out(workspace, train_image(copy, number).id)
+            withdraw(workspace, train_image(copy, number).id)
     assert verify(copy).problems == []
     assert chain.check(copy) == []
     assert len({t.withdrawal_id for t in copy.read(Tombstone)}) == 2
@@ -237,7 +237,7 @@ def test_the_last_image_takes_the_export_with_it(tmp_path: Path) -> None:
 
         publish(workspace)
         assert (tmp_path / "dataset").is_dir()
-        carry_out(workspace, "g")
+        withdraw(workspace, "g")
         assert not (tmp_path / "dataset").exists()
         assert verify(workspace).problems == []
 
@@ -272,7 +272,7 @@ def test_a_withdrawal_cut_short_is_undone_or_finished_by_the_next_run(
         else:
             patch.setattr(Ledger, "rebuild", power_cut)
         with pytest.raises(KeyboardInterrupt), maintaining(copy.root) as workspace:
-            carry_out(workspace, image.id)
+            withdraw(workspace, image.id)
     if point != "before the commit":
         assert "withdrawal not finished" in {p["what"] for p in verify(copy).problems}
     with maintaining(copy.root):
@@ -308,7 +308,7 @@ def test_a_patients_refused_pictures_and_reviews_go_and_others_of_the_group_stay
     ]  # fmt: skip
     with writing(tmp_path, "made", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [first, other, *refusals, *reviews])
-        carry_out(workspace, "p1")
+        withdraw(workspace, "p1")
     assert [i.id for i in workspace.read(Image)] == [other.id]
     assert [r.id for r in workspace.read(Refusal)] == ["r2"]
     assert [r.id for r in workspace.read(Review)] == ["v2"]
@@ -358,7 +358,7 @@ def test_a_patient_goes_alone_with_every_copy_and_a_group_where_it_is_asked_for(
     assert done.subject_kind == ("group" if "--group" in words else "patient")
     assert chain.check(joined) == []
     with pytest.raises(TriptychError, match="it was withdrawn on"):
-        withdraw(joined.ledger(), words[0], group=len(words) > 1)
+        reach(joined.ledger(), words[0], group=len(words) > 1)
 
 
 def test_an_export_that_was_cut_short_goes_with_what_is_withdrawn(copy: Workspace) -> None:

@@ -26,7 +26,7 @@ from engine.vlm import endpoint
 from engine.vlm.backends import open_vlm
 from engine.vlm.endpoint import EndpointVLM
 from engine.vlm.protocol import Request, Sample, Sampling
-from generators.proposer import Plan, propose
+from generators.proposer import ProposerSettings, propose
 from reward_model.threshold import choose
 from tests import pictures
 from tests.reward_model.test_select import judged, row
@@ -412,7 +412,7 @@ def test_a_request_that_fails_is_a_triplet_with_its_problem(serve: Any) -> None:
 
     image: Image = make_image(0, "g", "train")
     tasks = [Task.make(kind, "side", "easy", "closed", "direct") for kind in ("CT", "MR")]
-    plan = Plan("m", "compact", 2, 0.6, 1.0, 48, 0, 1)
+    plan = ProposerSettings("m", "compact", 2, 0.6, 1.0, 48, 0, 1)
     vlm = EndpointVLM("m", serve(server).url)
     *answered, failed = propose(vlm, pictures.PNG, [(image.id, task) for task in tasks], plan)
     assert [t.question for t in answered] == ["Which side?"] * 2

@@ -29,15 +29,15 @@ from engine.vlm.inputs import (
     MAX_ASPECT,
     chat_text,
     encode,
+    marks_as_words,
     picture,
-    plain,
     sift,
     within_budget,
 )
 from engine.vlm.protocol import Request, Sampling
 from engine.vlm.tiny import FOLDER
 from engine.vlm.transformers import load_processor
-from generators.proposer import Plan, propose
+from generators.proposer import ProposerSettings, propose
 from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings
@@ -223,11 +223,14 @@ def test_marks_of_the_model_in_a_text_are_words(model: str) -> None:
     told = chat_text(processor, Request(RADIOGRAPH, QUESTION))
     assert told.count("<|image_pad|>") == 1
     assert "< |image_pad|> show" in told
-    assert plain("a < b, <answer>x</answer> | <|other|>", processor.tokenizer) == (
+    assert marks_as_words("a < b, <answer>x</answer> | <|other|>", processor.tokenizer) == (
         "a < b, <answer>x</answer> | <|other|>"
     )
-    assert plain("<|image_pad|> and <image>, a <|b|>") == "< |image_pad|> and < image>, a < |b|>"
-    assert "<|im_end|>" not in plain("<<|im_end|>|im_end|>", processor.tokenizer)
+    assert (
+        marks_as_words("<|image_pad|> and <image>, a <|b|>")
+        == "< |image_pad|> and < image>, a < |b|>"
+    )
+    assert "<|im_end|>" not in marks_as_words("<<|im_end|>|im_end|>", processor.tokenizer)
 
 
 def test_a_prompt_over_the_models_length_is_a_row_with_a_problem(model: str) -> None:
@@ -269,7 +272,7 @@ def test_a_question_too_long_to_be_answered_ends_no_batch(model: str) -> None:
             return [[Sample(f"<question>{t}</question>", -1.0, 9)] for t in texts]
 
     task = Task.make("CT", "disease", "easy", "open", "direct")
-    plan = Plan("g", "compact", 2, 0.6, 1.0, 4, 0, 1)
+    plan = ProposerSettings("g", "compact", 2, 0.6, 1.0, 4, 0, 1)
     rows: list[Triplet] = propose(Asks(), PNG, [(IMAGE, task)] * 2, plan)
     told = [r.problem for r in rows if r.question != "Is it?"]
     assert len(told) == 1

@@ -24,7 +24,7 @@ from tests.pictures import PNG
 from tests.pipelines.training.test_training import IMAGES, OPTIONS, QUESTION, grpo
 
 WEIGHTS = RewardWeights(correct=1.0, judge=0.3, format=0.1)
-ALL_RIGHT, ALL_WRONG, DIVIDED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
+ALL_RIGHT, ALL_WRONG, MIXED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
 
 
 class Fed:
@@ -56,7 +56,7 @@ def advantages(
 def stepped(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[str, Any]]:
     """A step of three groups: all right, all wrong, three of four right; the judge wobbles."""
     judged = [0.50, 0.55, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5, 1.0, 0.0, 0.5, 1.0]
-    return advantages(tmp_path_factory.mktemp("step"), [*ALL_RIGHT, *ALL_WRONG, *DIVIDED], judged)
+    return advantages(tmp_path_factory.mktemp("step"), [*ALL_RIGHT, *ALL_WRONG, *MIXED], judged)
 
 
 def test_a_group_that_is_all_right_or_all_wrong_has_no_advantage(stepped: Any) -> None:

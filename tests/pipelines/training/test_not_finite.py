@@ -25,7 +25,7 @@ from engine.statistics import auc, auc_interval, cluster_bootstrap
 from engine.trainer import arguments_of, resumable, watched, write_training_set
 from engine.vlm import tiny
 from engine.vlm.protocol import Request, Sample, Sampling
-from generators.proposer import Plan, propose
+from generators.proposer import ProposerSettings, propose
 from pipelines.training.grpo import train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.calibration import fit_platt
@@ -113,7 +113,7 @@ class Model:
 @no_number
 def test_a_sample_whose_log_probability_is_no_number_is_a_row_with_a_problem(value: float) -> None:
     pair = make_image(0, "g", "train").id, Task.make("CT", "modality", "easy", "open", "direct")
-    plan = Plan("g", "compact", 2, 1.0, 1.0, 10, 0, 1)
+    plan = ProposerSettings("g", "compact", 2, 1.0, 1.0, 10, 0, 1)
     assert [t.problem for t in propose(Model(-0.5), PNG, [pair], plan)] == [None, None]
     found = propose(Model(value), PNG, [pair], plan)
     assert [t.problem for t in found] == ["log-probability: not a finite number"] * 2

@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
-class Answer:
+class Reach:
     """Both tiers of a withdrawal, where to restart, and what that costs."""
 
     target: str
@@ -63,7 +63,7 @@ class Answer:
         return {k: v for k, v in asdict(self).items() if k != "ids"}
 
 
-def withdraw(ledger: Ledger, target: str, group: bool = False) -> Answer:
+def reach(ledger: Ledger, target: str, group: bool = False) -> Reach:
     """What a withdrawal of `target` reaches: an image, patient or group, by its id or its start.
 
     A group's id is that of one of its patients, and means this patient alone, unless `group`.
@@ -72,7 +72,7 @@ def withdraw(ledger: Ledger, target: str, group: bool = False) -> Answer:
     with ledger.reading():
         kind, name, images = resolve(ledger, target, group)
         rows = derived_rows(ledger, images)
-        answer = Answer(name, kind, images, rows, _counts(ledger, rows))
+        answer = Reach(name, kind, images, rows, _counts(ledger, rows))
         _follow(ledger, answer)
         return answer
 
@@ -156,7 +156,7 @@ def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
     return counts | {"evaluations": found[0]["n"]}
 
 
-def _follow(ledger: Ledger, answer: Answer) -> None:
+def _follow(ledger: Ledger, answer: Reach) -> None:
     """Fill in models, stages and cost, from the ledger's small tables."""
     models = [
         Checkpoint(**row)
@@ -330,7 +330,7 @@ def _datasets(ledger: Ledger, triplets: list[str]) -> list[str]:
     return [row["dataset_id"] for row in found]
 
 
-def summary(answer: Answer) -> str:
+def summary(answer: Reach) -> str:
     """The answer in a few lines for the terminal."""
     rows = ", ".join(f"{n} {table}" for table, n in answer.rows.items() if n)
     influenced_by = ", ".join(f"{n} {table}" for table, n in answer.influenced_rows.items())
@@ -353,6 +353,6 @@ def summary(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def recorded(answer: Answer) -> str:
+def recorded(answer: Reach) -> str:
     """The answer as the withdrawal's row keeps it."""
     return json.dumps(answer.to_dict() | {"images": len(answer.images)}, sort_keys=True)
