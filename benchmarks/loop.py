@@ -63,9 +63,9 @@ from generators.phantoms.oracle import is_true
 from pipelines.context import Context, opened
 from pipelines.examine import examine
 from pipelines.grpo import mixed_rows
+from pipelines.judge_training import fit_judge
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.record import fresh_triplets, held_out, kept_triplets
-from pipelines.reward import fit_judge
 
 FULL = (
     "source.phantoms={MR: 700, ultrasound: 700}",

@@ -184,7 +184,7 @@ def config_of(folder: Path, number: int) -> Config:
 def run_size(number: int, folder: Path) -> dict[str, float]:
     """Seconds by stage of the loop over `number` images, all of it in this process."""
     from generators import proposer
-    from pipelines import grpo, judge, loop, reward, sft
+    from pipelines import fine_tuning, grpo, judge, judge_training, loop
     from pipelines.context import opened
     from pipelines.evaluation import examination
 
@@ -194,8 +194,8 @@ def run_size(number: int, folder: Path) -> dict[str, float]:
         for module in (proposer, examination):
             stack.enter_context(patch.object(module, "open_vlm", lambda *_, **__: Talker()))
         stack.enter_context(patch.object(judge, "Judge", Scorer))
-        for stage in (sft, grpo, reward):
-            stack.enter_context(patch.object(stage, "train_on_cluster", trained))
+        for module in (fine_tuning, grpo, judge_training):
+            stack.enter_context(patch.object(module, "train_on_cluster", trained))
         config = config_of(folder / "source", number)
         context = stack.enter_context(opened(config, folder / "w"))
         if number > REAL:

@@ -6,8 +6,7 @@ from engine.records import Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.generate import read_shards, run_proposer
-from pipelines.plan import write_tasks
+from pipelines.proposals import read_shards, run_proposer, write_tasks
 from pipelines.record import expert_images, generator_of, own_tasks, seed_triplets
 from reward_model.experts import asked_of, open_expert
 

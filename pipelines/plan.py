@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.records import Assignment, Evaluation, Prompt, Task, content_id, unique
+from engine.records import Assignment, Evaluation, content_id
 from engine.workspace import Stage
 from generators import plan as planner
-from generators import proposer
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
+from pipelines.proposals import write_tasks
 from pipelines.record import shown
 
 
@@ -39,10 +39,3 @@ def plan(context: Context, stage: Stage) -> None:
         ),
     )
     stage.metrics = {"mix": mix}
-
-
-def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:
-    """Record tasks and the prompts that ask for them."""
-    tasks = unique(tasks)
-    stage.write(Task, tasks)
-    stage.write(Prompt, unique([proposer.prompt_of(words, task) for task in tasks]))

@@ -8,9 +8,9 @@ from engine.caveats import at_chance, of_judge
 from engine.records import Preference, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
+from pipelines.judge_training import add_judge, fit_judge
 from pipelines.parts import parts_of
 from pipelines.record import own_tasks
-from pipelines.reward import add_judge, fit_judge
 from reward_model.experts import open_expert
 from reward_model.experts.expert import Expert
 from reward_model.refinement import new_pairs

@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
-from engine.errors import TriptychError
-from engine.job import TrainingJob
-from engine.records import Model, Task, Triplet
-from engine.trainer import first_use, write_training_set
+from engine.records import Triplet
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.jobs import job_of
+from pipelines.fine_tuning import fine_tune
 from pipelines.record import each_kept, left_to_grpo, seed_triplets
-from pipelines.training.launch import rows_per_step, train_on_cluster
-from pipelines.training.sft import train_sft, turns_of
-
-
-def fine_tune(
-    context: Context, stage: Stage, model: Model, role: str, rows: Callable[[], Iterable[Triplet]]
-) -> None:
-    """Train `model` on rows and record it as the stage's model of a role.
-
-    `rows` gives them each time that it is called, one after the other. Raises TriptychError where
-    there are none.
-    """
-    config, number = context.config, 0
-
-    def counted() -> Iterator[Triplet]:
-        nonlocal number
-        for row in rows():
-            number += 1
-            yield row
-
-    tasks = {t.id: t for t in context.rows(Task)}
-    style, ask_share = config.evaluate.style, config.sft.ask_share
-    turns = turns_of(counted(), tasks, config.generator.prompts, style, ask_share, config.seed)
-    count = write_training_set(stage.folder / "data", turns)
-    if not number:
-        raise TriptychError(
-            f"{stage.name}: no rows to train on; loosen select.keep or ask for more"
-        )
-    job = job_of(TrainingJob, context, stage, config.sft, model)
-    result = train_on_cluster(train_sft, job, context.display.advance)
-    stage.metrics = result.to_dict() | {"rows": number, "turns": count}
-    folder = stage.folder / "weights"
-    use = first_use(count, rows_per_step(config.sft), result.steps)
-    metrics = json.dumps(result.to_dict())
-    context.add_model(stage, role, folder, model, metrics, rows(), result.steps, use)
 
 
 def sft(context: Context, stage: Stage) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engine.workspace import Stage
 from pipelines.context import Context
+from pipelines.fine_tuning import fine_tune
 from pipelines.record import seed_triplets
-from pipelines.sft import fine_tune
 
 
 def tune(context: Context, stage: Stage) -> None:

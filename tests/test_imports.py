@@ -102,6 +102,17 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
+def test_no_stage_imports_another_stage() -> None:
+    """What two stages do stands in a room or in a module that is no stage's: each reads rows."""
+    from pipelines.loop import ONCE, ROUND
+
+    stages = {f"pipelines.{name}" for name in (*ONCE, *ROUND)}
+    for stage in sorted(stages):
+        path = ROOT.joinpath(*stage.split(".")).with_suffix(".py")
+        assert path.is_file()
+        assert modules_of(path, stages) == set(), stage
+
+
 def test_no_training_sees_what_its_stage_runs_in() -> None:
     files = sorted((ROOT / "pipelines" / "training").glob("*.py"))
     assert files

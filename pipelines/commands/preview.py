@@ -12,8 +12,8 @@ from engine.records import Judgement, Triplet
 from generators.proposer import make_proposer
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.generate import proposing
 from pipelines.progress import verbatim
+from pipelines.proposals import proposing
 from pipelines.record import generator_of, shown
 from reward_model.scoring import Judge
 from reward_model.threshold import choose

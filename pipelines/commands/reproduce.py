@@ -194,7 +194,7 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     from engine.lineage.files import read_hashed
     from engine.records import from_arrow
     from generators.proposer import make_proposer
-    from pipelines.generate import proposing
+    from pipelines.proposals import proposing
 
     shards = context.workspace.shards(Triplet.table)
     asked = {

@@ -27,7 +27,7 @@ from engine.records import Task, Triplet
 from engine.resume import Made, Worker
 from engine.vlm.memory import Parts
 from generators.proposer import Proposing
-from pipelines import generate
+from pipelines import proposals
 from pipelines.context import Context
 from tests.commands import KEY
 from tests.reward_model.test_select import row
@@ -184,14 +184,14 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         stage = workspace.begin("generate", 1, "fingerprint")
-        monkeypatch.setattr(generate, "make_proposer", partial(make, "00002"))
+        monkeypatch.setattr(proposals, "make_proposer", partial(make, "00002"))
         with pytest.raises(TriptychError, match=r"shard 00002: the worker died 3 times"):
-            generate.run_proposer(context, stage, context.base(), pairs)
+            proposals.run_proposer(context, stage, context.base(), pairs)
         assert stage.done() == {"triplets-00000", "triplets-00001", "triplets-00003"}
         log.write_text("")
-        monkeypatch.setattr(generate, "make_proposer", partial(make, ""))
-        generate.run_proposer(context, stage, context.base(), pairs)
-        rows = generate.read_shards(stage)
+        monkeypatch.setattr(proposals, "make_proposer", partial(make, ""))
+        proposals.run_proposer(context, stage, context.base(), pairs)
+        rows = proposals.read_shards(stage)
     assert [t.image_id for t in rows] == [image_id for image_id, _ in pairs]
     assert log.read_text() == "00002 "
 

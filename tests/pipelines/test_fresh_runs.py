@@ -18,7 +18,7 @@ from engine.resume import Made, Worker
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
-from pipelines import compare, generate, ingest, plan, refine
+from pipelines import compare, generate, ingest, plan, proposals, refine
 from pipelines.context import Context, run_stage
 from reward_model.measure import Measurement
 from reward_model.training import JudgeResult
@@ -121,8 +121,8 @@ def false_premise(job: Proposing) -> Worker:
         made = [
             Triplet(
                 id=content_id(row["image_id"], row["task"]["id"], shard, sample),
-                image_id=row["image_id"], task_id=row["task"]["id"], raw="", seed=job.plan.seed,
-                generator_id=job.plan.generator_id, sample=sample, round=job.plan.round,
+                image_id=row["image_id"], task_id=row["task"]["id"], raw="", seed=job.settings.seed,
+                generator_id=job.settings.generator_id, sample=sample, round=job.settings.round,
                 prompt_hash=prompt_of("compact", Task.from_dict(row["task"])).id,
                 question="Is the tail long?", options=("yes", "no"),
                 answer=("yes", "no")[sample], rationale="", logprob=-1.0,
@@ -139,7 +139,7 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no sample can be right, the expert sets a true row of its own against it."""
-    monkeypatch.setattr(generate, "make_proposer", false_premise)
+    monkeypatch.setattr(proposals, "make_proposer", false_premise)
     before = Measurement(
         pairwise=0.9, auc=0.9, auc_low=0.8, auc_high=1.0, n_holdout=9, unscored=0,
         calibration=(1.0, 0.0),

@@ -32,7 +32,7 @@ from engine.resume import Made, Worker
 from engine.workspace import Workspace
 from generators import proposer
 from generators.proposer import Proposing
-from pipelines import compare, generate, ingest, plan, seed
+from pipelines import compare, generate, ingest, plan, proposals, seed
 from pipelines.cli import app
 from pipelines.commands.export import export
 from pipelines.commands.reproduce import reproduce
@@ -144,8 +144,9 @@ def echo(job: Proposing) -> Worker:
         made = [
             Triplet(
                 id=content_id(row["image_id"], row["task"]["id"], shard),
-                image_id=row["image_id"], task_id=row["task"]["id"], raw=shard, seed=job.plan.seed,
-                generator_id=job.plan.generator_id, prompt_hash="", sample=0, round=job.plan.round,
+                image_id=row["image_id"], task_id=row["task"]["id"], raw=shard,
+                generator_id=job.settings.generator_id, seed=job.settings.seed,
+                prompt_hash="", sample=0, round=job.settings.round,
                 question="", options=(), answer="", rationale="", logprob=0.0,
             )
             for row in rows
@@ -158,7 +159,7 @@ def echo(job: Proposing) -> Worker:
 def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (generate, proposer):
+    for module in (proposals, proposer):
         monkeypatch.setattr(module, "make_proposer", echo)
     chosen = {"tasks": 8, "batch": 2}
     few = {"images": 4, "preference_images": 4, "pairs": 8}
