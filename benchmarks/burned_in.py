@@ -28,7 +28,8 @@ from engine.imaging.errors import ImagingError
 from engine.imaging.ingest import list_files
 from engine.imaging.ocr import printed_text
 from engine.imaging.text import text_lines
-from generators.phantoms import MODULES, draw, to_display
+from generators.phantoms import KINDS as PHANTOMS
+from generators.phantoms import draw, to_display
 
 Finder = Callable[[np.ndarray], bool]
 STAMP = ("DOE^JANE", "MRN 4711023", "1961-04-05")
@@ -101,7 +102,7 @@ def phantoms(count: int, size: int) -> dict[str, list[np.ndarray]]:
     """Drawn images of every modality."""
     return {
         f"{name} (phantoms)": [to_display(draw(name, seed, size)) for seed in range(count)]
-        for name in MODULES
+        for name in PHANTOMS
     }
 
 

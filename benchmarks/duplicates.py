@@ -40,7 +40,7 @@ from engine.imaging.duplicates import (
     stacked,
     symmetries,
 )
-from generators.phantoms import MODULES, draw, to_display
+from generators.phantoms import KINDS, draw, to_display
 
 T = TypeVar("T")
 COPIES = 40
@@ -92,7 +92,7 @@ def of_sets(images: int, data: Path) -> list[dict[str, Any]]:
     """Print what is joined and found in each set, and return it."""
     sets = {
         name: [PIL.Image.fromarray(to_display(draw(name, s, 128))) for s in range(images)]
-        for name in MODULES
+        for name in KINDS
         if images
     }
     files = sorted((data / "vqa_rad" / "images").glob("*.jpg"))

@@ -22,7 +22,7 @@ from pathlib import Path
 from engine.imaging.lexicon import names, vocabulary
 from engine.imaging.reports import MASK, clean_text, harmless, harmless_label
 from engine.sets.vqa_rad import load_vqa_rad
-from generators.phantoms import MODULES, draw
+from generators.phantoms import KINDS, draw
 from generators.phantoms.reporter import describe
 
 HELD_OUT = Path(__file__).with_name("held_out_names.txt")
@@ -109,9 +109,7 @@ def main() -> None:
     table(people)
     ages = {"ages 90 to 115": round(recall([str(age) for age in range(90, 116)], AGES), 4)}
     table([ages])
-    texts = {
-        "phantoms' reports": [describe(draw(k, s, 96).truth) for k in MODULES for s in range(9)]
-    }
+    texts = {"phantoms' reports": [describe(draw(k, s, 96).truth) for k in KINDS for s in range(9)]}
     if (options.data / "vqa_rad").is_dir():
         questions = load_vqa_rad(options.data / "vqa_rad")
         texts["VQA-RAD's questions"] = [q.question for q in questions]

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from generators.phantoms import MODULES, draw
+from generators.phantoms import KINDS, draw
 
 
 def timed(kind: str, size: int, number: int) -> dict[str, float]:
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--number", type=int, default=60)
     args = parser.parse_args()
-    kinds = {kind: timed(kind, args.size, args.number) for kind in MODULES}
+    kinds = {kind: timed(kind, args.size, args.number) for kind in KINDS}
     print(json.dumps({"size": args.size, "number": args.number, "unit": "ms", "kinds": kinds}))
 
 

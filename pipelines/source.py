@@ -14,9 +14,11 @@ from engine.imaging.table import Entry, find_table, read_table
 from engine.lineage.files import file_hash
 from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_file
 from engine.sets.benchmark import Benchmark
+from generators.phantoms import KINDS
 from generators.phantoms.dicom import write_cohort
 from pipelines.progress import Display
 from reward_model.experts import benchmark_of
+from reward_model.losses import check_loss
 
 DRAWN = "SHA256SUMS"  # what was drawn, in the form of sha256sum
 
@@ -65,6 +67,17 @@ def weak_key(key: bytes, display: Display) -> bool:
             f"the patients behind its hashes; nothing made with it is pushed: {MAKE_KEY}"
         )
     return weak
+
+
+def check_names(config: Config) -> None:
+    """Raise TriptychError for a kind of phantom or a loss that nobody has: these are found by their
+    place in rooms that `engine.config` does not know."""
+    unknown = sorted(config.source.phantoms.keys() - KINDS.keys())
+    if unknown:
+        raise TriptychError(
+            f"source.phantoms.{unknown[0]}: no such kind of phantom: one of {', '.join(KINDS)}"
+        )
+    check_loss(config.reward.objective)
 
 
 def check_source(config: Config, root: Path) -> None:

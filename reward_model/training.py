@@ -1,9 +1,6 @@
-"""Train the judge on preferences: Bradley-Terry pairs, or MedGR2's regression on quality tiers.
+"""Train the judge on preferences, by one of `reward_model.losses`, and measure it.
 
-Bradley-Terry: loss = -log sigmoid(r_chosen - r_rejected) + c (r_chosen + r_rejected)^2, with the
-score of the pair's own criterion. The second term (Eisenstein et al., arXiv 2312.09244) centres
-scores at zero, without which a score could not be compared between questions.
-Tiers: mean squared error of the score against the row's tier, scaled to [-1, 1] of [-6, 10].
+A pair counts with the scores of its own criterion.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import logsigmoid
 
 from engine.config.reward import Reward
 from engine.job import TrainingJob, TrainingResult
@@ -36,11 +32,10 @@ from engine.trainer import (
 from engine.vlm.inputs import encode
 from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA
+from reward_model.losses import open_loss
 from reward_model.measure import Measurement, measure
 from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.scoring import Judge
-
-CENTRE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +72,6 @@ class JudgeResult:
         )
 
 
-def pair_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """Centred Bradley-Terry loss of (N,) scores."""
-    return (-logsigmoid(chosen - rejected) + CENTRE * (chosen + rejected) ** 2).mean()
-
-
-def tier_loss(scores: torch.Tensor, tiers: torch.Tensor) -> torch.Tensor:
-    """Squared error against tiers of [-6, 10] scaled to [-1, 1]."""
-    return ((scores - (tiers - 2) / 8) ** 2).mean()
-
-
 class PairCollator:
     """Rows of the training set to one batch: all chosen, then all rejected."""
 
@@ -112,6 +97,7 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     from transformers import Trainer
 
     prepare(job.seed, job.threads)
+    loss_of = open_loss(job.section.objective)
     model, processor = load_reward_model(job.model, job.section.readout, weights_dtype(job))
     embeddings = model.backbone.get_input_embeddings().weight
     output = model.backbone.get_output_embeddings().weight
@@ -125,11 +111,7 @@ def train_judge(job: JudgeJob) -> TrainingResult:
         ) -> Any:
             criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
             scores = model(**inputs).gather(1, criterion[:, None])[:, 0]
-            if job.section.objective == "tiers":
-                loss = tier_loss(scores, tiers)
-            else:
-                half = len(scores) // 2
-                loss = pair_loss(scores[:half], scores[half:])
+            loss = loss_of(scores.view(2, -1), tiers.view(2, -1))
             return (loss, scores) if return_outputs else loss
 
     trainer = resumable(PairTrainer)(

@@ -17,7 +17,7 @@ class Reward(Optimiser):
         None, description="backbone, a folder or Hub id; null: the base; generator: the tuned one"
     )
     readout: Literal["token", "head"] = Field("token", description="start of the three heads")
-    objective: Literal["bradley-terry", "tiers"] = "bradley-terry"
+    objective: str = Field("bradley-terry", description="the loss, of reward_model/losses")
     criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(
         default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
     )

@@ -9,18 +9,14 @@ from pydantic import Field, model_validator
 
 from engine.config.section import Section, Share, check_shares
 
-PhantomKind = Literal[
-    "CT", "CT-chest", "CT-abdomen", "MR", "X-ray", "ultrasound",
-    "fundus", "OCT", "dermoscopy", "histology",
-]  # fmt: skip
-
 
 class Source(Section):
     """Where images come from: a folder, or phantoms drawn into the workspace where path is null."""
 
     path: str | None = None
-    phantoms: dict[PhantomKind, Annotated[int, Field(ge=0)]] = Field(
-        default={"MR": 300, "ultrasound": 300}, description="how many of each kind to draw"
+    phantoms: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={"MR": 300, "ultrasound": 300},
+        description="how many of each kind to draw",
     )
     segmentations: bool = Field(False, description="write the phantoms' masks as DICOM SEG too")
     size: int = Field(128, ge=48, description="side of a drawn phantom in pixels")

@@ -1,28 +1,14 @@
-"""Procedurally drawn medical images with exact truth, one module a kind.
+"""Procedurally drawn medical images with exact truth; a file a kind in `kinds`.
 
-A kind is a modality, or for CT beyond the head a modality and a body part.
+A kind is a modality, or a modality and a body part where there is more than one.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import numpy as np
 
 from generators.phantoms.base import Phantom
-
-MODULES = {
-    "CT": "generators.phantoms.ct_head",
-    "CT-chest": "generators.phantoms.ct_chest",
-    "CT-abdomen": "generators.phantoms.ct_abdomen",
-    "MR": "generators.phantoms.mr_brain",
-    "X-ray": "generators.phantoms.chest_xray",
-    "ultrasound": "generators.phantoms.ultrasound",
-    "fundus": "generators.phantoms.fundus",
-    "OCT": "generators.phantoms.oct",
-    "dermoscopy": "generators.phantoms.dermoscopy",
-    "histology": "generators.phantoms.histology",
-}
+from generators.phantoms.kinds import KINDS
 
 
 def draw(
@@ -33,8 +19,7 @@ def draw(
     `difficulty` in [0, 1] lowers the finding's contrast and raises the noise; `finding` None draws
     one at random. Raises KeyError for an unknown kind.
     """
-    phantom: Phantom = import_module(MODULES[kind]).draw(seed, size, difficulty, finding)
-    return phantom
+    return KINDS[kind].draw(seed, size, difficulty, finding)
 
 
 def to_display(phantom: Phantom) -> np.ndarray:

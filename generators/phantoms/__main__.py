@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from generators.phantoms import MODULES, draw, to_display
+from generators.phantoms import KINDS, draw, to_display
 from generators.phantoms.base import Phantom
 from generators.phantoms.reporter import describe
 
@@ -37,9 +36,9 @@ def tile(phantom: Phantom) -> Image.Image:
 def sheet(size: int, difficulty: float) -> Image.Image:
     """All kinds: the healthy image first, then their findings in turn, each of another seed."""
     high, wide = TILE + LABEL + GAP, TILE + GAP
-    out = Image.new("RGB", (MARGIN + COLUMNS * wide, high * len(MODULES)))
-    for row, (kind, module) in enumerate(MODULES.items()):
-        findings = import_module(module).FINDINGS
+    out = Image.new("RGB", (MARGIN + COLUMNS * wide, high * len(KINDS)))
+    for row, (kind, drawn) in enumerate(KINDS.items()):
+        findings = ("none", *drawn.findings)
         for column in range(COLUMNS):
             order = [*findings, *findings[1:], *findings[1:]]
             phantom = draw(kind, 100 * row + 7 * column + 3, size, difficulty, order[column])

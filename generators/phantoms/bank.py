@@ -7,11 +7,12 @@ truth. Question types are OmniMedVQA's: modality, anatomy, disease, grading and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 
 from generators.phantoms.base import Truth
+from generators.phantoms.kind import Attribute
+from generators.phantoms.kinds import KINDS
 
 QUESTION_TYPES = ("modality", "anatomy", "disease", "grading", "attribute")
 
@@ -28,10 +29,10 @@ PROMPT_STYLES = ("direct", "step", "meta")
 OPTIONS_BY_DIFFICULTY = {"easy": 2, "medium": 3, "hard": 4}
 
 
-MODALITIES = ("CT", "MR", "X-ray", "ultrasound", "fundus", "OCT", "dermoscopy", "histology")
+MODALITIES = tuple(dict.fromkeys(kind.modality for kind in KINDS.values()))
 
 
-RADIOLOGY = MODALITIES[:4]  # these are set against each other only
+RADIOLOGY = ("CT", "MR", "X-ray", "ultrasound")  # these are set against each other only
 
 
 # What else may be offered as a body part, by the one that is shown; never another that is true too.
@@ -41,7 +42,7 @@ _BODY = ("head", "brain", "chest", "breast", "abdomen", "hand")
 _WITHOUT_BRAIN = tuple(a for a in _BODY if a != "brain")
 
 
-ANATOMIES = {
+_INSTEAD = {
     **dict.fromkeys(("head", "chest", "breast", "abdomen"), _WITHOUT_BRAIN),
     "brain": tuple(a for a in _BODY if a != "head"),
     "eye": ("eye", "skin", "colon", "chest", "breast", "hand"),
@@ -50,7 +51,10 @@ ANATOMIES = {
 }
 
 
-SEQUENCES = ("T1", "T2", "FLAIR")
+ANATOMIES = {
+    kind.anatomy: _INSTEAD.get(kind.anatomy, (kind.anatomy, *_WITHOUT_BRAIN))
+    for kind in KINDS.values()
+}
 
 
 SIDES = ("left", "right")
@@ -59,179 +63,44 @@ SIDES = ("left", "right")
 COUNTS = ("1", "2", "3", "4")
 
 
-EACH = ("side", "count", "size")  # what can be told of a lesion
-
-
 # kind of phantom -> its findings -> what can be told of each
-SUBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "CT": dict.fromkeys(("hemorrhage", "infarct"), EACH),
-    "CT-chest": dict.fromkeys(("nodule", "consolidation", "effusion", "pneumothorax"), EACH),
-    "CT-abdomen": {
-        "liver metastasis": ("count", "size"),
-        **dict.fromkeys(("kidney cyst", "kidney stone", "hydronephrosis"), EACH),
-    },
-    "MR": dict.fromkeys(("tumor", "infarct", "plaque"), EACH),
-    "X-ray": dict.fromkeys(("nodule", "effusion", "pneumothorax"), EACH),
-    "ultrasound": dict.fromkeys(("cyst", "solid mass"), EACH),
-    "fundus": dict.fromkeys(
-        ("diabetic retinopathy", "macular degeneration", "vein occlusion", "glaucoma"), ()
-    ),
-    "OCT": {
-        **dict.fromkeys(("macular edema", "subretinal fluid", "drusen"), ("count", "size")),
-        "epiretinal membrane": (),
-    },
-    "dermoscopy": dict.fromkeys(
-        ("nevus", "melanoma", "seborrheic keratosis", "basal cell carcinoma"), ("size",)
-    ),
-    "histology": dict.fromkeys(("adenocarcinoma", "adenoma", "colitis"), ()),
-}
+SUBJECTS = {name: kind.findings for name, kind in KINDS.items()}
 
 
-FINDINGS = {kind: tuple(findings) for kind, findings in SUBJECTS.items()}
+FINDINGS = {name: tuple(kind.findings) for name, kind in KINDS.items()}
 
 
-NO_ARTICLE = {
-    "diabetic retinopathy", "macular degeneration", "vein occlusion", "glaucoma", "macular edema",
-    "subretinal fluid", "drusen", "adenocarcinoma", "colitis", "hydronephrosis", "consolidation",
-}  # fmt: skip
+NO_ARTICLE = frozenset[str]().union(*(kind.no_article for kind in KINDS.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """Something else to ask of an image: the values it may take, told in a report by `phrase`.
-
-    `of` gives the values by finding, for what only some findings have; empty: every image has it.
-    """
-
-    question_type: str
-    templates: tuple[str, ...]
-    values: tuple[str, ...]
-    phrase: str = "{}"
-    of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def allowed(self, finding: str) -> tuple[str, ...]:
-        """The values it can have beside a finding, none where it does not exist."""
-        return self.of.get(finding, ()) if self.of else self.values
+PLURAL = frozenset[str]().union(*(kind.plural for kind in KINDS.values()))
 
 
-_SEVERITY = ("mild", "moderate", "severe")
+def _attributes() -> dict[str, Attribute]:
+    """What can be asked of some kind; of one name the words are the same, the findings joined."""
+    found: dict[str, Attribute] = {}
+    for kind in KINDS.values():
+        for name, attribute in kind.attributes.items():
+            known = found.setdefault(name, attribute)
+            if replace(known, of={}) != replace(attribute, of={}):
+                raise ValueError(f"{kind.name} asks about {name} in words of its own")
+            found[name] = replace(known, of={**known.of, **attribute.of})
+    return found
 
 
-_DIFFERENTIATION = tuple(f"{how} differentiated" for how in ("well", "moderately", "poorly"))
-
-
-_REGULARITY = ("regular", "irregular")
-
-
-_BENIGN_OR_NOT = {
-    **dict.fromkeys(("nevus", "seborrheic keratosis"), ("benign",)),
-    **dict.fromkeys(("melanoma", "basal cell carcinoma"), ("malignant",)),
-}
-
-
-ATTRIBUTES: dict[str, Attribute] = {
-    "sequence": Attribute("attribute", ("Which MR sequence is this?",), SEQUENCES),
-    "contrast": Attribute(
-        "attribute", ("Is the CT enhanced or unenhanced?",), ("enhanced", "unenhanced")
-    ),
-    "margin": Attribute(
-        "attribute",
-        ("What margin does the nodule have?",),
-        ("smooth", "spiculated"),
-        of={"nodule": ("smooth", "spiculated")},
-    ),
-    "eye": Attribute("attribute", ("Which eye is this?",), SIDES, "{}"),
-    "cup_disc": Attribute(
-        "attribute", ("What is the cup-to-disc ratio?",), ("0.2", "0.4", "0.6", "0.8"), "cup {}",
-        {**dict.fromkeys(("none", *FINDINGS["fundus"][:3]), ("0.2", "0.4")),
-         "glaucoma": ("0.6", "0.8")},
-    ),
-    "quadrant": Attribute(
-        "attribute",
-        ("Is the superior or the inferior branch occluded?",),
-        ("superior", "inferior"),
-        of={"vein occlusion": ("superior", "inferior")},
-    ),
-    "severity": Attribute(
-        "grading",
-        ("How severe is the disease?", "What is the grade of severity?"),
-        _SEVERITY,
-        of=dict.fromkeys(("diabetic retinopathy", "macular degeneration", "colitis"), _SEVERITY),
-    ),
-    "thickness": Attribute(
-        "grading", ("How thick is the central retina?",), ("thin", "normal", "thickened")
-    ),
-    "vitreous": Attribute(
-        "attribute",
-        ("Is the vitreous attached or detached?",),
-        ("attached", "detached"),
-        "vitreous {}",
-    ),
-    "malignancy": Attribute(
-        "grading",
-        ("Is the lesion benign or malignant?",),
-        ("benign", "malignant"),
-        of=_BENIGN_OR_NOT,
-    ),
-    "border": Attribute(
-        "attribute",
-        ("Is the border of the lesion regular or irregular?",),
-        _REGULARITY,
-        "{} border",
-        dict.fromkeys(FINDINGS["dermoscopy"], _REGULARITY),
-    ),
-    "colours": Attribute(
-        "attribute",
-        ("How many colours does the lesion have?",),
-        ("1", "2", "3", "4", "5"),
-        "{} colours",
-        {"nevus": ("1", "2", "3"), "melanoma": ("2", "3", "4", "5"),
-         "seborrheic keratosis": ("1", "2"), "basal cell carcinoma": ("1", "2", "3")},
-    ),
-    "structure": Attribute(
-        "attribute",
-        ("Which structure does the lesion show?",),
-        ("pigment network", "globules", "streaks", "milia-like cysts", "arborizing vessels"),
-        of={"nevus": ("pigment network", "globules"),
-            "melanoma": ("pigment network", "globules", "streaks"),
-            "seborrheic keratosis": ("milia-like cysts",),
-            "basal cell carcinoma": ("arborizing vessels",)},
-    ),
-    "hair": Attribute("attribute", ("Is hair in view?",), ("yes", "no"), "hair {}"),
-    "differentiation": Attribute(
-        "grading",
-        ("How well is the tumor differentiated?",),
-        _DIFFERENTIATION,
-        of={"adenocarcinoma": _DIFFERENTIATION},
-    ),
-    "dysplasia": Attribute(
-        "grading",
-        ("Is the dysplasia low grade or high grade?",),
-        ("low grade", "high grade"),
-        of={"adenoma": ("low grade", "high grade")},
-    ),
-    "extent": Attribute(
-        "attribute",
-        ("Is the disease focal or diffuse?",),
-        ("focal", "diffuse"),
-        of=dict.fromkeys(FINDINGS["histology"], ("focal", "diffuse")),
-    ),
-    "cellularity": Attribute(
-        "grading", ("How dense are the nuclei?",), ("sparse", "moderate", "dense"), "{} nuclei"
-    ),
-}  # fmt: skip
+ATTRIBUTES = _attributes()
 
 
 # kind of phantom -> its attributes
-SHOWN: dict[str, tuple[str, ...]] = {
-    "CT-chest": ("contrast", "margin"),
-    "CT-abdomen": ("contrast",),
-    "MR": ("sequence",),
-    "fundus": ("eye", "cup_disc", "quadrant", "severity"),
-    "OCT": ("thickness", "vitreous"),
-    "dermoscopy": ("malignancy", "border", "colours", "structure", "hair"),
-    "histology": ("severity", "differentiation", "dysplasia", "extent", "cellularity"),
-}
+SHOWN = {name: tuple(kind.attributes) for name, kind in KINDS.items() if kind.attributes}
+
+
+_NAMES = {(kind.modality, kind.anatomy): name for name, kind in KINDS.items()}
+
+
+def shown_kind(truth: Truth) -> str:
+    """The name of the kind that draws images of a truth's modality and body part."""
+    return _NAMES[truth.modality, truth.anatomy]
 
 
 # kind -> (question type, templates)
@@ -288,7 +157,7 @@ def _index() -> dict[str, tuple[str, str | None]]:
 def fill(template: str, finding: str) -> str:
     """A template with a finding in its place, its article and verb fitting."""
     if finding in NO_ARTICLE and "{f}" in template:
-        verb = "Are" if finding == "drusen" else "Is"
+        verb = "Are" if finding in PLURAL else "Is"
         return template.replace("{a} ", "").replace("Is there", f"{verb} there").format(f=finding)
     return template.format(f=finding, a="an" if finding[:1] in tuple("aeiou") else "a")
 
@@ -300,7 +169,7 @@ def kind_of(question: str) -> tuple[str, str | None] | None:
 
 def told_of_lesion(truth: Truth) -> tuple[str, ...]:
     """What can be told of the finding that the image shows: of side, count and size."""
-    return SUBJECTS[truth.kind].get(truth.finding, ())
+    return SUBJECTS[shown_kind(truth)].get(truth.finding, ())
 
 
 def applicable(truth: Truth) -> set[str]:

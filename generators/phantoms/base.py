@@ -24,7 +24,7 @@ class Truth:
     """What the image shows, exactly. What does not apply is None: without a finding `side`, `size`
     and `size_mm`; a side where sides mean nothing (a liver, an eye's own scan, skin, a slide).
 
-    `attributes` hold what else can be asked (see `generators.phantoms.bank`) and exact measures.
+    `attributes` hold what else can be asked (see `generators.phantoms.kind`) and exact measures.
     """
 
     modality: str
@@ -36,12 +36,6 @@ class Truth:
     size_mm: float | None = None
     cnr: float = 0.0
     attributes: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """The name it is drawn by: the modality, for CT beyond the head with the body part."""
-        beyond = self.modality == "CT" and self.anatomy in ("chest", "abdomen")
-        return f"CT-{self.anatomy}" if beyond else self.modality
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,7 +49,7 @@ class Phantom:
     ultrasound and OCT; or (H, W, 3) uint8 RGB for fundus, dermoscopy and histology. `mask` is
     (H, W) bool, true on the finding. `window` is (centre, width) in the units of `pixels`, or None
     where the values are already for display. `pixel_spacing_mm` is that of columns; an OCT's rows
-    are closer (`generators.phantoms.oct`).
+    are closer (`generators.phantoms.kinds.oct`).
     """
 
     pixels: np.ndarray

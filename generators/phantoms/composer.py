@@ -24,6 +24,7 @@ from generators.phantoms.bank import (
     TEMPLATES,
     applicable,
     fill,
+    shown_kind,
 )
 from generators.phantoms.base import SIZES, Truth
 from generators.phantoms.oracle import answer_of
@@ -42,11 +43,11 @@ def possible_answers(truth: Truth, kind: str) -> tuple[str, ...]:
     if kind in ATTRIBUTES:
         return ATTRIBUTES[kind].values
     if kind == "modality":
-        return RADIOLOGY if truth.kind in RADIOLOGY else MODALITIES
+        return RADIOLOGY if shown_kind(truth) in RADIOLOGY else MODALITIES
     if kind == "anatomy":
         return ANATOMIES[truth.anatomy]
     if kind == "finding":
-        return ("none", *FINDINGS[truth.kind])
+        return ("none", *FINDINGS[shown_kind(truth)])
     return {"size": SIZES, "side": SIDES, "count": COUNTS}[kind]
 
 
@@ -72,8 +73,8 @@ def compose(
     template = templates[rng.integers(len(templates))]
     finding = truth.finding
     if kind == "presence" and (finding == "none" or rng.random() < 0.5):
-        others = [f for f in FINDINGS[truth.kind] if f != truth.finding]
-        finding = others[rng.integers(len(others))]
+        others = [f for f in FINDINGS[shown_kind(truth)] if f != truth.finding]
+        finding = others[rng.integers(len(others))] if others else finding
     question = fill(template, finding)
     answer = answer_of(truth, question)
     if answer is None:

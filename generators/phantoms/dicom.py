@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,14 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from generators.phantoms import draw
+from generators.phantoms import KINDS, draw
+from generators.phantoms.bank import shown_kind
 from generators.phantoms.base import GENERATOR, VERSION, Phantom
 from generators.phantoms.dicom_codes import code_item, decimal, region_item, uid
 from generators.phantoms.dicom_light import add_dermoscopy, add_fundus, add_microscopy, add_oct
 from generators.phantoms.segmentation import write_segmentation
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-
-
-# Kind of phantom -> DICOM modality, SOP class.
-KINDS = {
-    "CT": ("CT", _STORAGE + "2"),
-    "CT-chest": ("CT", _STORAGE + "2"),
-    "CT-abdomen": ("CT", _STORAGE + "2"),
-    "MR": ("MR", _STORAGE + "4"),
-    "X-ray": ("DX", _STORAGE + "1.1"),  # Digital X-Ray, for presentation
-    "ultrasound": ("US", _STORAGE + "6.1"),
-    "fundus": ("OP", _STORAGE + "77.1.5.1"),  # Ophthalmic Photography 8 Bit
-    "OCT": ("OPT", _STORAGE + "77.1.5.4"),  # Ophthalmic Tomography
-    "dermoscopy": ("DMS", _STORAGE + "77.1.7"),  # Dermoscopic Photography
-    "histology": ("GM", _STORAGE + "77.1.2"),  # VL Microscopic
-}
 
 
 DATE, TIME = "20000101", "120000"
@@ -69,16 +55,17 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 def to_dataset(phantom: Phantom, patient: str, uid_seed: str | int) -> Dataset:
     """The phantom as a complete dataset with file meta information."""
-    code, sop_class = KINDS[phantom.truth.kind]
+    kind = KINDS[shown_kind(phantom.truth)]
+    sop_class, add = IODS[kind.dicom]
     ds = Dataset()
-    ds.SOPClassUID = UID(sop_class)
-    label = phantom.truth.kind.upper() if "-" in phantom.truth.kind else code
+    ds.SOPClassUID = UID(_STORAGE + sop_class)
+    label = kind.name.upper() if "-" in kind.name else kind.dicom
     who = (uid_seed, label, patient)
     ds.SOPInstanceUID = uid("instance", *who, phantom.seed, phantom.pixels.tobytes().hex())
-    _add_patient_and_study(ds, label, patient, who, phantom)
+    _add_patient_and_study(ds, kind.dicom, label, patient, who, phantom)
     _add_provenance(ds, phantom)
     _add_pixels(ds, phantom)
-    _ADD[code](ds, phantom)
+    add(ds, phantom)
     ds.file_meta = _file_meta(ds)
     return ds
 
@@ -94,7 +81,7 @@ def _file_meta(ds: Dataset) -> FileMetaDataset:
 
 
 def _add_patient_and_study(
-    ds: Dataset, label: str, patient: str, who: tuple[Any, ...], phantom: Phantom
+    ds: Dataset, code: str, label: str, patient: str, who: tuple[Any, ...], phantom: Phantom
 ) -> None:
     """Patient, general study, general series and general image modules (C.7.1 to C.7.6.1)."""
     ds.PatientName, ds.PatientID = f"PHANTOM^{patient}", f"PHANTOM-{label}-{patient}"
@@ -105,7 +92,7 @@ def _add_patient_and_study(
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = ds.AcquisitionTime = TIME
     ds.ReferringPhysicianName = ds.AccessionNumber = ""
     ds.StudyID, ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = "1", 1, 1, 1
-    ds.Modality, ds.BodyPartExamined = KINDS[phantom.truth.kind][0], phantom.truth.anatomy.upper()
+    ds.Modality, ds.BodyPartExamined = code, phantom.truth.anatomy.upper()
     ds.ImageType = ["DERIVED", "PRIMARY"]
     ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
     ds.PatientOrientation = ["L", "F"] if ds.Modality == "DX" else ""
@@ -211,15 +198,16 @@ def _add_ultrasound(ds: Dataset, phantom: Phantom) -> None:
     ds.SequenceOfUltrasoundRegions = [region]
 
 
-_ADD = {
-    "CT": _add_ct,
-    "MR": _add_mr,
-    "DX": _add_xray,
-    "US": _add_ultrasound,
-    "OP": add_fundus,
-    "OPT": add_oct,
-    "DMS": add_dermoscopy,
-    "GM": add_microscopy,
+# DICOM's code of a modality -> SOP class below `_STORAGE`, and what adds its IOD's own modules
+IODS: dict[str, tuple[str, Callable[[Dataset, Phantom], None]]] = {
+    "CT": ("2", _add_ct),
+    "MR": ("4", _add_mr),
+    "DX": ("1.1", _add_xray),  # Digital X-Ray, for presentation
+    "US": ("6.1", _add_ultrasound),
+    "OP": ("77.1.5.1", add_fundus),  # Ophthalmic Photography 8 Bit
+    "OPT": ("77.1.5.4", add_oct),  # Ophthalmic Tomography
+    "DMS": ("77.1.7", add_dermoscopy),  # Dermoscopic Photography
+    "GM": ("77.1.2", add_microscopy),  # VL Microscopic
 }
 
 

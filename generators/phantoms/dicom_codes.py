@@ -9,18 +9,8 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from engine.imaging.anatomy import REGIONS
 from generators.phantoms.base import Phantom
-
-REGIONS = {  # PS3.16 CID 4, SNOMED CT
-    "head": ("69536005", "Head"),
-    "brain": ("12738006", "Brain"),
-    "chest": ("51185008", "Chest"),
-    "breast": ("76752008", "Breast"),
-    "abdomen": ("818981001", "Abdomen"),
-    "eye": ("81745001", "Eye"),
-    "skin": ("39937001", "Skin"),
-    "colon": ("71854001", "Colon"),
-}
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
@@ -32,8 +22,9 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
 
 def region_item(phantom: Phantom) -> Dataset:
     """The body part as an item of AnatomicRegionSequence."""
-    value, meaning = REGIONS[phantom.truth.anatomy]
-    return code_item(value, "SCT", meaning)
+    name = phantom.truth.anatomy
+    value = next(code for code, known in REGIONS.items() if known == name and code.isdigit())
+    return code_item(value, "SCT", name.capitalize())
 
 
 def decimal(value: float) -> str:

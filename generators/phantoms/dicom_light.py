@@ -35,7 +35,7 @@ def add_fundus(ds: Dataset, phantom: Phantom) -> None:
 
 def add_oct(ds: Dataset, phantom: Phantom) -> None:
     """Ophthalmic tomography modules (C.8.17.6 to C.8.17.10): one B-scan, enhanced multi-frame."""
-    from generators.phantoms.oct import HEIGHT_MM
+    from generators.phantoms.kinds.oct import HEIGHT_MM
 
     ds.ImageType = ["DERIVED", "PRIMARY"]
     for keyword in ("AcquisitionDate", "AcquisitionTime", "DerivationDescription",

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from generators.phantoms.bank import ATTRIBUTES, FINDINGS, SHOWN, SIDES, SUBJECTS, told_of_lesion
+from generators.phantoms.bank import (
+    ATTRIBUTES,
+    FINDINGS,
+    SHOWN,
+    SIDES,
+    SUBJECTS,
+    shown_kind,
+    told_of_lesion,
+)
 from generators.phantoms.base import SIZES, Truth
 
 
@@ -41,7 +49,7 @@ def corrupt(truth: Truth, rng: np.random.Generator) -> Truth:
     fields = ["finding", *told_of_lesion(truth), *own]
     which = fields[rng.integers(len(fields))] if finding != "none" else "finding"
     if which == "finding":
-        others = [f for f in ("none", *FINDINGS[truth.kind]) if f != finding]
+        others = [f for f in ("none", *FINDINGS[shown_kind(truth)]) if f != finding]
         finding = others[rng.integers(len(others))]
         attributes = _suited(truth, finding, rng)
     elif which == "side":
@@ -52,7 +60,7 @@ def corrupt(truth: Truth, rng: np.random.Generator) -> Truth:
         lesion["size"] = str(rng.choice([s for s in SIZES if s != truth.size]))
     else:
         attributes[which] = str(rng.choice(_alternatives(which, truth)))
-    told = SUBJECTS[truth.kind].get(finding, ())
+    told = SUBJECTS[shown_kind(truth)].get(finding, ())
     for name, draw in (("side", lambda: SIDES[rng.integers(2)]),
                        ("size", lambda: SIZES[rng.integers(3)]),
                        ("count", lambda: int(rng.integers(1, 4)))):  # fmt: skip
@@ -74,7 +82,7 @@ def _alternatives(kind: str, truth: Truth) -> list[str]:
 def _suited(truth: Truth, finding: str, rng: np.random.Generator) -> dict[str, str]:
     """The attributes of an image that shows another finding instead."""
     attributes = dict(truth.attributes)
-    for kind in SHOWN.get(truth.kind, ()):
+    for kind in SHOWN.get(shown_kind(truth), ()):
         allowed = ATTRIBUTES[kind].allowed(finding)
         if not allowed:
             attributes.pop(kind, None)

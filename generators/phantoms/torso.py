@@ -15,11 +15,16 @@ from scipy import fft
 
 from generators.phantoms.base import Phantom, Truth, count_components, diameter_mm, until_visible
 from generators.phantoms.canvas import capsule, cover, grid, oval, paint, texture
+from generators.phantoms.kind import Attribute
 
 FIELD_MM = 390.0
 SIZE_AND_COUNT = (("small", 1), ("small", 2), ("small", 3), ("medium", 1), ("medium", 2),
                   ("large", 1))  # fmt: skip
 AIR, FAT, MUSCLE, MARROW, CORTEX = -1000.0, -100.0, 55.0, 230.0, 850.0
+
+CONTRAST = Attribute(
+    "attribute", ("Is the CT enhanced or unenhanced?",), ("enhanced", "unenhanced")
+)
 
 
 Box = tuple[slice, slice]

@@ -167,10 +167,6 @@ def test_a_number_that_is_none_is_refused(key: str, number: str) -> None:
     assert key.split(".")[0] in refusal(f"{key}={number}")
 
 
-def test_a_modality_that_cannot_be_drawn_is_refused() -> None:
-    assert "source.phantoms" in refusal("source.phantoms.PET=3")
-
-
 @pytest.mark.parametrize(
     "key", ["generator.styles.direct", "source.split.train", "source.phantoms.MR"]
 )

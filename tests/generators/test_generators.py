@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.answers.matching import is_correct, is_valid
 from engine.records import Evaluation, Image, Triplet
-from generators.phantoms import MODULES, bank, composer, draw, oracle, reporter, to_display
+from generators.phantoms import KINDS, bank, composer, draw, oracle, reporter, to_display
 from generators.phantoms.base import MIN_CNR, SIZES, Phantom, Truth, count_components
 from generators.phantoms.oracle import is_true, reasons_truly
 from generators.plan import FLOOR, next_mix
@@ -36,8 +36,8 @@ def phantom_of(modality: str, finding: str | None, seed: int) -> Phantom:
 
 
 def test_every_kind_of_the_question_bank_can_be_drawn() -> None:
-    assert set(MODULES) == set(bank.FINDINGS)
-    assert {draw(kind, 0, 64).truth.modality for kind in MODULES} == set(bank.MODALITIES)
+    assert set(KINDS) == set(bank.FINDINGS)
+    assert {draw(kind, 0, 64).truth.modality for kind in KINDS} == set(bank.MODALITIES)
 
 
 # Phantoms
@@ -110,12 +110,12 @@ def test_an_image_for_display_uses_its_grey_levels(modality: str) -> None:
 # Questions
 
 
-OF_KIND = {kind: draw(kind, 0, 64).truth for kind in MODULES}
+OF_KIND = {kind: draw(kind, 0, 64).truth for kind in KINDS}
 
 
 @st.composite
 def truths(draw: st.DrawFn) -> Truth:
-    kind = draw(st.sampled_from(sorted(MODULES)))
+    kind = draw(st.sampled_from(sorted(KINDS)))
     finding = draw(st.sampled_from(["none", *bank.FINDINGS[kind]]))
     told = bank.SUBJECTS[kind].get(finding, ())
     return Truth(
@@ -158,7 +158,7 @@ def test_another_text_is_no_question_of_the_bank(text: str) -> None:
 
 @given(truths())
 def test_a_false_premise_has_no_answer(truth: Truth) -> None:
-    told = bank.SUBJECTS[truth.kind].get(truth.finding, ())
+    told = bank.SUBJECTS[bank.shown_kind(truth)].get(truth.finding, ())
     for kind, need in (("size", "size"), ("larger", "size"), ("side", "side")):
         for template, finding in itertools.product(bank.TEMPLATES[kind][1], findings):
             answer = oracle.answer_of(truth, bank.fill(template, finding))
@@ -215,7 +215,9 @@ def test_no_body_part_is_offered_that_is_true_too(truth: Truth, rng: np.random.G
 @given(truths(), rngs)
 def test_radiology_is_set_against_radiology_only(truth: Truth, rng: np.random.Generator) -> None:
     offered = set(composer.options_for(truth, "modality", truth.modality, rng, "hard"))
-    assert offered <= set(bank.RADIOLOGY if truth.kind in bank.RADIOLOGY else bank.MODALITIES)
+    assert offered <= set(
+        bank.RADIOLOGY if bank.shown_kind(truth) in bank.RADIOLOGY else bank.MODALITIES
+    )
 
 
 @given(composed)
@@ -245,12 +247,12 @@ def test_a_corrupted_truth_is_another_and_still_possible(
     other = reporter.corrupt(truth, rng)
     assert reporter.describe(other) != reporter.describe(truth)
     assert (other.modality, other.anatomy) == (truth.modality, truth.anatomy)
-    assert other.finding in ("none", *bank.FINDINGS[truth.kind])
-    told = bank.SUBJECTS[truth.kind].get(other.finding, ())
+    assert other.finding in ("none", *bank.FINDINGS[bank.shown_kind(truth)])
+    told = bank.SUBJECTS[bank.shown_kind(truth)].get(other.finding, ())
     assert [other.side is None, other.count == 0, other.size is None] == [
         name not in told for name in ("side", "count", "size")
     ]
-    for name in bank.SHOWN.get(truth.kind, ()):
+    for name in bank.SHOWN.get(bank.shown_kind(truth), ()):
         allowed = bank.ATTRIBUTES[name].allowed(other.finding)
         assert other.attributes[name] in allowed if allowed else name not in other.attributes
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,20 +17,21 @@ from pydicom import dcmread
 from scipy import ndimage
 
 from engine.config import build
-from engine.config.source import PhantomKind
 from engine.errors import TriptychError
 from engine.imaging.reader import read_dicom
 from engine.imaging.render import render
 from engine.lineage.opening import writing
 from engine.records import Image
-from generators.phantoms import MODULES, bank, composer, draw, oracle, reporter, to_display
+from generators.phantoms import KINDS, bank, composer, draw, oracle, reporter, to_display
 from generators.phantoms.base import MIN_CNR, SIZES, Phantom, Truth, count_components
-from generators.phantoms.dicom import KINDS, write_dicom
+from generators.phantoms.dicom import IODS, write_dicom
 from pipelines import ingest
 from pipelines.context import Context, run_stage
+from pipelines.source import check_names
 
+ROOT = Path(__file__).parents[2]
 SIZE = 96
-LATER = tuple(kind for kind in MODULES if kind not in bank.RADIOLOGY)
+LATER = tuple(kind for kind in KINDS if kind not in bank.RADIOLOGY)
 CASES = [(kind, finding) for kind in LATER for finding in bank.FINDINGS[kind]]
 COLOUR = ("fundus", "dermoscopy", "histology")
 
@@ -41,11 +42,11 @@ def phantom_of(kind: str, finding: str | None, seed: int, difficulty: float = 0.
 
 
 def test_everybody_knows_the_same_kinds() -> None:
-    known = (set(MODULES), set(KINDS), set(bank.FINDINGS), set(get_args(PhantomKind)))
-    assert all(kinds == known[0] for kinds in known)
-    for kind, module in MODULES.items():
-        assert ("none", *bank.FINDINGS[kind]) == import_module(module).FINDINGS
-        assert phantom_of(kind, "none", 0).truth.kind == kind
+    for name, kind in KINDS.items():
+        assert (name, kind.dicom in IODS) == (kind.name, True)
+        truth = phantom_of(name, "none", 0).truth
+        assert (truth.modality, truth.anatomy) == (kind.modality, kind.anatomy)
+        assert bank.shown_kind(truth) == name
 
 
 # What the tiny VLM was trained on stays as it is
@@ -270,7 +271,7 @@ needs_dciodvfy = pytest.mark.skipif(
 
 
 @needs_dciodvfy
-@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_is_valid_dicom_of_its_class(kind: str, tmp_path: Path) -> None:
     write_dicom(draw(kind, 1, 64), tmp_path / "p.dcm", "0001", 0)
     assert errors_of(tmp_path / "p.dcm", kind) == []
@@ -280,7 +281,7 @@ def test_a_file_is_valid_dicom_of_its_class(kind: str, tmp_path: Path) -> None:
     assert errors_of(tmp_path / "broken.dcm", kind)
 
 
-@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_mask_is_written_as_a_segmentation_of_its_image(kind: str, tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom", reason="needs the extra [seg]")
     from generators.phantoms.segmentation import write_segmentation
@@ -315,21 +316,86 @@ def test_a_healthy_phantom_has_no_segmentation(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_is_refused_in_one_line_that_names_the_known() -> None:
     with pytest.raises(TriptychError) as refused:
-        build({}, ["source.phantoms={PET: 3}"], "run.yaml")
+        check_names(build({}, ["source.phantoms={PET: 3}"], "run.yaml"))
     line = str(refused.value)
     assert "\n" not in line
     assert "source.phantoms.PET" in line
-    assert all(kind in line for kind in MODULES)
+    assert all(kind in line for kind in KINDS)
 
 
 def test_every_kind_is_ingested_by_its_name(tmp_path: Path) -> None:
-    counts = ", ".join(f"{kind}: 1" for kind in MODULES)
+    counts = ", ".join(f"{kind}: 1" for kind in KINDS)
     config = build({}, [f"source.phantoms={{{counts}}}", "source.size=64"], "run.yaml")
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)
         run_stage(context, "ingest", 0, ingest.ingest, [], {})
         images = {i.source.partition("/")[0]: i for i in workspace.read(Image)}
-    assert set(images) == set(MODULES)
+    assert set(images) == set(KINDS)
     for image in images.values():
         truth = Truth(**json.loads(image.truth or "{}"))
         assert (image.modality, image.anatomy) == (truth.modality, truth.anatomy)
+
+
+SPINE = """
+import numpy as np
+from generators.phantoms.base import Phantom, Truth
+from generators.phantoms.kind import Attribute, Kind
+
+def draw(seed, size=256, difficulty=0.3, finding=None):
+    rng = np.random.default_rng(seed)
+    finding = finding or ("none", "herniation")[rng.integers(2)]
+    pixels = rng.integers(400, 600, (size, size)).astype(np.uint16)
+    mask = np.zeros((size, size), bool)
+    told, plane = {}, {"plane": ("axial", "sagittal")[rng.integers(2)]}
+    if finding != "none":
+        mask[size // 2 : size // 2 + 9, 8:17] = True
+        pixels[mask] = 1500
+        told = {"side": "right", "count": 1, "size": "small", "size_mm": 9.0, "cnr": 9.0}
+    truth = Truth("MR", "spine", finding, **told, attributes=plane)
+    return Phantom(pixels, mask, truth, 1.0, (900.0, 1800.0), seed, difficulty)
+
+KIND = Kind(
+    name="MR-spine", modality="MR", anatomy="spine", dicom="MR", draw=draw,
+    findings={"herniation": ("side", "size")},
+    attributes={"plane": Attribute("attribute", ("Which plane is this?",), ("axial", "sagittal"))},
+)
+"""
+RUN = """
+import sys
+from pathlib import Path
+from engine.config import build
+from engine.lineage.opening import writing
+from engine.records import Image, Triplet
+from generators.phantoms.oracle import is_true
+from pipelines import ingest, seed
+from pipelines.context import Context, run_stage
+from pipelines.source import check_names
+
+config = build({}, ["source.phantoms={MR-spine: 6, MR: 3}", "source.size=64", "expert.images=8",
+                    "source.split={train: 1}", "expert.rows_per_image=8",
+                    "expert.error_rate=0"], "run.yaml")
+check_names(config)
+with writing(Path(sys.argv[1]), config.name, config.recorded()) as workspace:
+    context = Context(workspace, config)
+    run_stage(context, "ingest", 0, ingest.ingest, [], {})
+    run_stage(context, "seed", 0, seed.seed, [("ingest", 0)], {})
+    images = {i.id: i for i in workspace.read(Image) if i.anatomy == "spine"}
+    rows = [r for r in workspace.read(Triplet) if r.image_id in images]
+    assert len(images) == 6
+    assert all(is_true(images[r.image_id], r) for r in rows)
+    print(*sorted({r.question for r in rows}), sep="\\n")
+"""
+
+
+def test_a_phantom_is_one_file_in_its_place(tmp_path: Path) -> None:
+    """Drawn, written as DICOM, ingested and asked about by an expert, none of which names it."""
+    shutil.copytree(ROOT / "generators", tmp_path / "generators")
+    (tmp_path / "generators" / "phantoms" / "kinds" / "mr_spine.py").write_text(SPINE)
+    found = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "w")], capture_output=True, text=True,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    asked = found.stdout.splitlines()
+    assert "Is there a herniation?" in asked
+    assert "Which plane is this?" in asked

@@ -21,7 +21,7 @@ from engine.imaging.text import text_lines
 from engine.lineage.opening import writing
 from engine.records import Image, Refusal, Review
 from engine.workspace import Workspace
-from generators.phantoms import MODULES, draw, to_display
+from generators.phantoms import KINDS, draw, to_display
 from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 from tests.commands import KEY, command, ingested, report_of
@@ -38,7 +38,7 @@ def printed(pixels: np.ndarray, size: int = 14) -> np.ndarray:
     return np.asarray(picture)
 
 
-@pytest.mark.parametrize("modality", sorted(MODULES))
+@pytest.mark.parametrize("modality", sorted(KINDS))
 def test_printed_text_is_found_and_an_image_without_it_is_let_through(modality: str) -> None:
     plain = [to_display(draw(modality, seed, 256)) for seed in range(6)]
     assert sum(text_lines(p) > 0 for p in plain) <= 1

@@ -13,27 +13,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
+from engine.config import build
+from engine.errors import TriptychError
 from engine.statistics import auc
 from engine.trainer import write_training_set
 from engine.vlm.protocol import Request
+from pipelines.source import check_names
+from reward_model import losses
 from reward_model.calibration import fit_platt, probability
+from reward_model.losses import bradley_terry, check_loss, names, open_loss
+from reward_model.losses import tiers as on_tiers
+from reward_model.losses.bradley_terry import CENTRE
 from reward_model.measure import Measurement, measure
 from reward_model.model import JudgeSettings
 from reward_model.preferences import TIERS
 from reward_model.scoring import Judge
-from reward_model.training import CENTRE, pair_loss, tier_loss
 
+NO_TIERS = torch.zeros(2, 1)
 logit = st.floats(-20, 20, width=32)
 
 
 def loss_of(chosen: list[float], rejected: list[float]) -> float:
-    return float(pair_loss(torch.tensor(chosen), torch.tensor(rejected)))
+    return float(bradley_terry.loss(torch.tensor([chosen, rejected]), NO_TIERS))
 
 
 def slopes(chosen: float, rejected: float) -> tuple[float, float]:
     """The pair loss's derivatives by the chosen and by the rejected score."""
     scores = torch.tensor([chosen, rejected], dtype=torch.float64, requires_grad=True)
-    pair_loss(scores[:1], scores[1:]).backward()
+    bradley_terry.loss(scores.view(2, 1), NO_TIERS).backward()
     assert scores.grad is not None
     return float(scores.grad[0]), float(scores.grad[1])
 
@@ -81,17 +88,17 @@ def test_scores_far_apart_cost_neither_overflow_nor_nothing() -> None:
 def test_medgr2s_tiers_are_scaled_to_one_and_minus_one() -> None:
     tiers = torch.tensor([TIERS[t] for t in ("expert", "perturbed", "incoherent", "irrelevant")])
     assert tiers.tolist() == [10, 6, 0, -6]
-    assert float(tier_loss(torch.tensor([1.0, 0.5, -0.25, -1.0]), tiers)) == 0
+    assert float(on_tiers.loss(torch.tensor([1.0, 0.5, -0.25, -1.0]), tiers)) == 0
 
 
 def test_the_tier_loss_is_the_mean_squared_error() -> None:
-    loss = tier_loss(torch.tensor([0.0, 0.5]), torch.tensor([10.0, -6.0]))
+    loss = on_tiers.loss(torch.tensor([0.0, 0.5]), torch.tensor([10.0, -6.0]))
     assert float(loss) == pytest.approx((1.0**2 + 1.5**2) / 2)
 
 
 def test_a_step_downhill_moves_a_score_towards_its_tier() -> None:
     scores = torch.zeros(2, requires_grad=True)
-    tier_loss(scores, torch.tensor([10.0, -6.0])).backward()
+    on_tiers.loss(scores, torch.tensor([10.0, -6.0])).backward()
     assert scores.grad is not None
     assert scores.grad.tolist() == pytest.approx([-1.0, 1.0])  # 2 (score - target) / 2 rows
 
@@ -218,3 +225,20 @@ def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:
         (b"first", "0 0 0"),
         (b"second", "0 0 0"),
     ]
+
+
+# A loss is found by its place
+
+
+def test_a_loss_is_one_file_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is known without torch, the configuration takes it, and the trainer opens it."""
+    assert names() == ["bradley-terry", "tiers"]
+    with pytest.raises(TriptychError, match="no loss 'hinge-pairs': one of bradley-terry, tiers"):
+        check_loss("hinge-pairs")
+    (tmp_path / "hinge_pairs.py").write_text(
+        "def loss(scores, tiers):\n    return (1 - scores[0] + scores[1]).clamp(min=0).mean()\n"
+    )
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    check_names(build({}, ["reward.objective=hinge-pairs"], "run.yaml"))
+    found = open_loss("hinge-pairs")(torch.tensor([[2.0, 0.0], [0.5, 0.5]]), torch.zeros(2, 2))
+    assert float(found) == 0.75

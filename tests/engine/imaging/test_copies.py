@@ -22,7 +22,8 @@ from engine.imaging.layout import frame_count
 from engine.imaging.reader import read_dicom
 from engine.imaging.regions import crop_to_regions
 from engine.imaging.render import render
-from generators.phantoms.dicom import KINDS, write_cohort
+from generators.phantoms import KINDS
+from generators.phantoms.dicom import write_cohort
 from tests.commands import command
 from tests.engine.imaging.test_imaging import grey, ramp, save
 from tests.engine.imaging.test_pixels import WITH_EXTRA, corpus, expected_reason

@@ -27,7 +27,7 @@ from engine.imaging.duplicates import (
 )
 from engine.imaging.ingest import settle
 from engine.records import Image, Refusal
-from generators.phantoms import MODULES, draw, to_display
+from generators.phantoms import KINDS, draw, to_display
 from tests.pictures import PNG, shown
 
 SPLIT = {"train": 0.6, "val": 0.1, "test": 0.3}
@@ -70,7 +70,7 @@ def drawn_detail(n: int, seed: int = 0) -> np.ndarray:
     return np.clip(shared + rng.normal(0, 12, (n, SIDE, SIDE)), -127, 127).astype(np.int8)
 
 
-@pytest.mark.parametrize("modality", sorted(MODULES))
+@pytest.mark.parametrize("modality", sorted(KINDS))
 def test_altered_copies_are_near_and_other_phantoms_are_not(modality: str) -> None:
     plain = [to_display(draw(modality, seed, 128)) for seed in range(25)]
     assert list(near_pairs(signed(*plain))) == []

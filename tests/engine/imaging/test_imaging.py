@@ -32,9 +32,9 @@ from engine.imaging.render import render
 from engine.imaging.table import Entry
 from engine.lineage.chain import file_hash
 from engine.records import Image, Refusal
-from generators.phantoms import draw, to_display
+from generators.phantoms import KINDS, draw, to_display
 from generators.phantoms.base import GENERATOR
-from generators.phantoms.dicom import KINDS, write_cohort, write_dicom
+from generators.phantoms.dicom import write_cohort, write_dicom
 from tests.pictures import PNG
 
 REAL = Path(__file__).parents[4] / "shared/data/dicom"

@@ -20,8 +20,10 @@ from generators.phantoms.base import (
     contrast_to_noise,
     count_components,
 )
+from generators.phantoms.kind import EACH, Kind
 
-FINDINGS: tuple[str, ...] = ("none", "cyst", "solid mass")
+TOLD = dict.fromkeys(("cyst", "solid mass"), EACH)
+FINDINGS = ("none", *TOLD)
 FIELD_MM = 40.0
 DYNAMIC_RANGE_DB = 58.0
 SIZE_AND_COUNT = (
@@ -253,3 +255,13 @@ def draw(
     truth = _truth(placed, mask, cnr)
     pixels = np.rint(image).astype(np.uint8)
     return Phantom(pixels, mask, truth, FIELD_MM / size, None, seed, difficulty)
+
+
+KIND = Kind(
+    name="ultrasound",
+    modality="ultrasound",
+    anatomy="breast",
+    dicom="US",
+    draw=draw,
+    findings=TOLD,
+)

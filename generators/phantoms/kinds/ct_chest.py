@@ -25,8 +25,10 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
+from generators.phantoms.kind import EACH, Attribute, Kind
 from generators.phantoms.torso import (
     AIR,
+    CONTRAST,
     FAT,
     SIZE_AND_COUNT,
     Body,
@@ -39,7 +41,8 @@ from generators.phantoms.torso import (
     shell,
 )
 
-FINDINGS = ("none", "nodule", "consolidation", "effusion", "pneumothorax")
+TOLD = dict.fromkeys(("nodule", "consolidation", "effusion", "pneumothorax"), EACH)
+FINDINGS = ("none", *TOLD)
 WINDOWS = ((-400.0, 1200.0), (-200.0, 1600.0))
 LUNG_SHARE = {"small": (0.07, 0.11), "medium": (0.19, 0.25), "large": (0.38, 0.48)}
 DIAMETER = {"small": (0.04, 0.05), "medium": (0.078, 0.095), "large": (0.135, 0.16)}
@@ -309,3 +312,21 @@ def _values(
     rough = texture(rng, chest.body.size, 30)
     filled = chest.solid * 0.5 - 10 + 25 * rough - 60 * np.clip(rough - 1, 0, 1)
     return np.asarray(filled + chest.airways * (-850 - filled), np.float32)
+
+
+MARGINS = ("smooth", "spiculated")
+KIND = Kind(
+    name="CT-chest",
+    modality="CT",
+    anatomy="chest",
+    dicom="CT",
+    draw=draw,
+    findings=TOLD,
+    attributes={
+        "contrast": CONTRAST,
+        "margin": Attribute(
+            "attribute", ("What margin does the nodule have?",), MARGINS, of={"nodule": MARGINS}
+        ),
+    },
+    no_article=frozenset({"consolidation"}),
+)

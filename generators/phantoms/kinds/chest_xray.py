@@ -21,8 +21,10 @@ from generators.phantoms.base import (
     contrast_to_noise,
     count_components,
 )
+from generators.phantoms.kind import EACH, Kind
 
-FINDINGS: tuple[str, ...] = ("none", "nodule", "effusion", "pneumothorax")
+TOLD = dict.fromkeys(("nodule", "effusion", "pneumothorax"), EACH)
+FINDINGS = ("none", *TOLD)
 FIELD_MM = 380.0
 MU_SOFT, MU_BONE, MU_LUNG = 0.19, 0.45, 0.05  # 1/cm, about 70 keV effective
 SCATTER = (0.12, 0.010)  # share of the local primary beam, and a constant share of I0
@@ -416,3 +418,6 @@ def draw(
     pixels = np.clip(np.rint(image), 0, 4095).astype(np.uint16)
     truth = _truth(placed, an, mask, cnr)
     return Phantom(pixels, mask, truth, FIELD_MM / size, WINDOW, seed, difficulty)
+
+
+KIND = Kind(name="X-ray", modality="X-ray", anatomy="chest", dicom="DX", draw=draw, findings=TOLD)

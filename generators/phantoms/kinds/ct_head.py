@@ -13,8 +13,10 @@ from generators.phantoms.brain import (
     place,
 )
 from generators.phantoms.canvas import cover, streams, waves
+from generators.phantoms.kind import EACH, Kind
 
-FINDINGS = ("none", "hemorrhage", "infarct")
+TOLD = dict.fromkeys(("hemorrhage", "infarct"), EACH)
+FINDINGS = ("none", *TOLD)
 WINDOW = (40.0, 90.0)
 HU = {
     "air": -1000.0,
@@ -115,3 +117,6 @@ def _bleed(
         rim = _share(anatomy, lesion, 0.02, 0.016)
         image += 0.7 * rim * (20.0 - image)
         image += share * (blood - image)
+
+
+KIND = Kind(name="CT", modality="CT", anatomy="head", dicom="CT", draw=draw, findings=TOLD)

@@ -24,8 +24,10 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
+from generators.phantoms.kind import Attribute, Kind, severity
 
-FINDINGS = ("none", "adenocarcinoma", "adenoma", "colitis")
+TOLD = dict.fromkeys(("adenocarcinoma", "adenoma", "colitis"), ())
+FINDINGS = ("none", *TOLD)
 FIELD_MM = 0.26
 ZOOM = 1.35  # tissue is laid out on a field as much wider, of which the middle is seen
 GRADES = {
@@ -424,3 +426,40 @@ def _stamp_nuclei(size: int, nuclei: Nuclei) -> np.ndarray:
 
         stamp(canvas, x, y, float(long.max()) + edge, ellipse)
     return canvas
+
+
+_DIFFERENTIATION = tuple(f"{how} differentiated" for how in ("well", "moderately", "poorly"))
+_GRADES, _EXTENTS = ("low grade", "high grade"), ("focal", "diffuse")
+KIND = Kind(
+    name="histology",
+    modality="histology",
+    anatomy="colon",
+    dicom="GM",
+    draw=draw,
+    findings=TOLD,
+    attributes={
+        "severity": severity("colitis"),
+        "differentiation": Attribute(
+            "grading",
+            ("How well is the tumor differentiated?",),
+            _DIFFERENTIATION,
+            of={"adenocarcinoma": _DIFFERENTIATION},
+        ),
+        "dysplasia": Attribute(
+            "grading",
+            ("Is the dysplasia low grade or high grade?",),
+            _GRADES,
+            of={"adenoma": _GRADES},
+        ),
+        "extent": Attribute(
+            "attribute",
+            ("Is the disease focal or diffuse?",),
+            _EXTENTS,
+            of=dict.fromkeys(TOLD, _EXTENTS),
+        ),
+        "cellularity": Attribute(
+            "grading", ("How dense are the nuclei?",), ("sparse", "moderate", "dense"), "{} nuclei"
+        ),
+    },
+    no_article=frozenset({"adenocarcinoma", "colitis"}),
+)

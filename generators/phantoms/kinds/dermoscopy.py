@@ -27,8 +27,12 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
+from generators.phantoms.kind import Attribute, Kind
 
-FINDINGS = ("none", "nevus", "melanoma", "seborrheic keratosis", "basal cell carcinoma")
+TOLD = dict.fromkeys(
+    ("nevus", "melanoma", "seborrheic keratosis", "basal cell carcinoma"), ("size",)
+)
+FINDINGS = ("none", *TOLD)
 FIELD_MM = 18.0
 DIAMETER = {"small": (0.26, 0.31), "medium": (0.42, 0.48), "large": (0.60, 0.67)}
 IRREGULAR = {"nevus": 0.3, "melanoma": 0.75, "seborrheic keratosis": 0.4,
@@ -345,3 +349,56 @@ def _carcinoma(rng: np.random.Generator, form: Form) -> tuple[Layers, Patches]:
     vessels = discs(size, *tree) * np.clip(1.4 * inside, 0, 1)
     layers.append((0.78 * vessels, np.array([0.66, 0.13, 0.14], np.float32)))
     return layers, patches
+
+
+_REGULARITY = ("regular", "irregular")
+KIND = Kind(
+    name="dermoscopy",
+    modality="dermoscopy",
+    anatomy="skin",
+    dicom="DMS",
+    draw=draw,
+    findings=TOLD,
+    attributes={
+        "malignancy": Attribute(
+            "grading",
+            ("Is the lesion benign or malignant?",),
+            ("benign", "malignant"),
+            of={
+                **dict.fromkeys(("nevus", "seborrheic keratosis"), ("benign",)),
+                **dict.fromkeys(("melanoma", "basal cell carcinoma"), ("malignant",)),
+            },
+        ),
+        "border": Attribute(
+            "attribute",
+            ("Is the border of the lesion regular or irregular?",),
+            _REGULARITY,
+            "{} border",
+            dict.fromkeys(TOLD, _REGULARITY),
+        ),
+        "colours": Attribute(
+            "attribute",
+            ("How many colours does the lesion have?",),
+            ("1", "2", "3", "4", "5"),
+            "{} colours",
+            {
+                "nevus": ("1", "2", "3"),
+                "melanoma": ("2", "3", "4", "5"),
+                "seborrheic keratosis": ("1", "2"),
+                "basal cell carcinoma": ("1", "2", "3"),
+            },
+        ),
+        "structure": Attribute(
+            "attribute",
+            ("Which structure does the lesion show?",),
+            ("pigment network", "globules", "streaks", "milia-like cysts", "arborizing vessels"),
+            of={
+                "nevus": ("pigment network", "globules"),
+                "melanoma": ("pigment network", "globules", "streaks"),
+                "seborrheic keratosis": ("milia-like cysts",),
+                "basal cell carcinoma": ("arborizing vessels",),
+            },
+        ),
+        "hair": Attribute("attribute", ("Is hair in view?",), ("yes", "no"), "hair {}"),
+    },
+)

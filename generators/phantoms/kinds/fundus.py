@@ -24,14 +24,12 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
+from generators.phantoms.kind import Attribute, Kind, severity
 
-FINDINGS = (
-    "none",
-    "diabetic retinopathy",
-    "macular degeneration",
-    "vein occlusion",
-    "glaucoma",
+TOLD = dict.fromkeys(
+    ("diabetic retinopathy", "macular degeneration", "vein occlusion", "glaucoma"), ()
 )
+FINDINGS = ("none", *TOLD)
 FIELD_MM = 15.0  # of retina across a photograph of 50 degrees
 LESIONS = {"mild": (4, 8), "moderate": (14, 21), "severe": (34, 47)}  # drawn for each grade
 MODERATE, SEVERE = 10, 27  # and the counts in the mask from which a grade is told
@@ -364,3 +362,33 @@ def _glaucoma(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, d
     mask = (distance < 0.5 / size) & (eye.cup > 0)
     share = cover(distance, 0.010)
     return [(share, 0.12 * eye.image + 0.88 * eye.pallor)], mask, {}
+
+
+_CUPS = dict.fromkeys(FINDINGS, ("0.2", "0.4")) | {"glaucoma": ("0.6", "0.8")}
+_BRANCHES = ("superior", "inferior")
+KIND = Kind(
+    name="fundus",
+    modality="fundus",
+    anatomy="eye",
+    dicom="OP",
+    draw=draw,
+    findings=TOLD,
+    attributes={
+        "eye": Attribute("attribute", ("Which eye is this?",), ("left", "right")),
+        "cup_disc": Attribute(
+            "attribute",
+            ("What is the cup-to-disc ratio?",),
+            ("0.2", "0.4", "0.6", "0.8"),
+            "cup {}",
+            _CUPS,
+        ),
+        "quadrant": Attribute(
+            "attribute",
+            ("Is the superior or the inferior branch occluded?",),
+            _BRANCHES,
+            of={"vein occlusion": _BRANCHES},
+        ),
+        "severity": severity("diabetic retinopathy", "macular degeneration"),
+    },
+    no_article=frozenset(TOLD),
+)

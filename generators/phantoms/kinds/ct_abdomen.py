@@ -23,7 +23,9 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
+from generators.phantoms.kind import EACH, Kind
 from generators.phantoms.torso import (
+    CONTRAST,
     FAT,
     SIZE_AND_COUNT,
     Body,
@@ -36,7 +38,11 @@ from generators.phantoms.torso import (
     shell,
 )
 
-FINDINGS = ("none", "liver metastasis", "kidney cyst", "kidney stone", "hydronephrosis")
+TOLD = {
+    "liver metastasis": ("count", "size"),
+    **dict.fromkeys(("kidney cyst", "kidney stone", "hydronephrosis"), EACH),
+}
+FINDINGS = ("none", *TOLD)
 WINDOWS = ((50.0, 400.0), (40.0, 350.0))
 DIAMETER = {
     "liver metastasis": {"small": (0.04, 0.05), "medium": (0.072, 0.088), "large": (0.125, 0.15)},
@@ -381,3 +387,15 @@ def _dilate(abdomen: Abdomen, kidney: Kidney, extent: str) -> tuple[np.ndarray, 
         parts.append(capsule(u, v, (x, y), end, 0.5 * r, 0.62 * r))
     distance = np.minimum.reduce(parts)
     return cover(distance, body.pixel), distance < 0
+
+
+KIND = Kind(
+    name="CT-abdomen",
+    modality="CT",
+    anatomy="abdomen",
+    dicom="CT",
+    draw=draw,
+    findings=TOLD,
+    attributes={"contrast": CONTRAST},
+    no_article=frozenset({"hydronephrosis"}),
+)

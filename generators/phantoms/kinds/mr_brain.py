@@ -12,8 +12,10 @@ from generators.phantoms.brain import (
     place,
 )
 from generators.phantoms.canvas import cover, streams, waves
+from generators.phantoms.kind import EACH, Attribute, Kind
 
-FINDINGS = ("none", "tumor", "infarct", "plaque")
+TOLD = dict.fromkeys(("tumor", "infarct", "plaque"), EACH)
+FINDINGS = ("none", *TOLD)
 SEQUENCES = ("T1", "T2", "FLAIR")
 # T1 ms, T2 ms and proton density (relative to water), rounded from values at 1.5 T.
 TISSUE = {
@@ -148,3 +150,14 @@ def _tumor(
     rim = levels["rim"] * (1 + 0.06 * rough)
     image[box] += cover(distance, edge) * brain * (rim - image[box])
     image[box] += core * brain * (levels["necrosis"] - image[box])
+
+
+KIND = Kind(
+    name="MR",
+    modality="MR",
+    anatomy="brain",
+    dicom="MR",
+    draw=draw,
+    findings=TOLD,
+    attributes={"sequence": Attribute("attribute", ("Which MR sequence is this?",), SEQUENCES)},
+)

@@ -14,8 +14,13 @@ from scipy import ndimage
 
 from generators.phantoms.base import SIZES, Phantom, Truth, count_components, until_visible
 from generators.phantoms.canvas import cover, grid, largest, oval, streams, texture
+from generators.phantoms.kind import Attribute, Kind
 
-FINDINGS = ("none", "macular edema", "subretinal fluid", "drusen", "epiretinal membrane")
+TOLD = {
+    **dict.fromkeys(("macular edema", "subretinal fluid", "drusen"), ("count", "size")),
+    "epiretinal membrane": (),
+}
+FINDINGS = ("none", *TOLD)
 WIDTH_MM, HEIGHT_MM = 6.0, 2.0
 # Thickness beside the fovea (fraction of the height; 0.01 is 20 µm) and reflectivity, from above.
 LAYERS = (
@@ -310,3 +315,26 @@ def _add(light: np.ndarray, finding: str, shapes: Shapes, strength: float) -> No
         light += share * (0.30 + 0.14 * strength - light)
     else:
         light += share * strength * (0.03 - light)
+
+
+KIND = Kind(
+    name="OCT",
+    modality="OCT",
+    anatomy="eye",
+    dicom="OPT",
+    draw=draw,
+    findings=TOLD,
+    attributes={
+        "thickness": Attribute(
+            "grading", ("How thick is the central retina?",), ("thin", "normal", "thickened")
+        ),
+        "vitreous": Attribute(
+            "attribute",
+            ("Is the vitreous attached or detached?",),
+            ("attached", "detached"),
+            "vitreous {}",
+        ),
+    },
+    no_article=frozenset({"macular edema", "subretinal fluid", "drusen"}),
+    plural=frozenset({"drusen"}),
+)

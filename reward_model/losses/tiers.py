@@ -1,0 +1,13 @@
+"""MedGR2's regression on quality tiers: squared error of the score against the row's tier.
+
+Tiers of [-6, 10] are scaled to [-1, 1].
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def loss(scores: Tensor, tiers: Tensor) -> Tensor:
+    """The mean over all rows, the chosen and the rejected."""
+    return ((scores - (tiers - 2) / 8) ** 2).mean()
