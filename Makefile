@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test check all-tests light-tests lint clean
 
 # make demo VLLM=1 generates on a real vLLM engine.
 demo: $(VENV)/.ready$(if $(VLLM),-vllm)
@@ -12,9 +12,25 @@ demo: $(VENV)/.ready$(if $(VLLM),-vllm)
 	$(BIN)/triptych run configs/demo.yaml \
 	  $(if $(VLLM),--set generator.backend=vllm --workspace runs/demo-vllm)
 
-test: $(VENV)/.ready-vllm lint
-	@echo "== tests"
-	$(BIN)/python -m pytest
+# Two workers, each on one core; `make test WORKERS=0` is one process. tests/workers.py has the order.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Lint and types go beside the tests: each is on one core.
+test: $(VENV)/.ready-vllm
+	@$(MAKE) --no-print-directory --jobs=2 lint all-tests
+
+# Before each commit: what needs no run of the loop, no training and no whole record.
+check: $(VENV)/.ready-vllm
+	@$(MAKE) --no-print-directory --jobs=2 lint light-tests
+
+all-tests: $(VENV)/.ready-vllm
+	@echo "== tests: all of them, in $(WORKERS) processes, about ten minutes on two cores"
+	$(PYTEST)
+
+light-tests: $(VENV)/.ready-vllm
+	@echo "== tests that need no loop, in $(WORKERS) processes, about two minutes on two cores"
+	$(PYTEST) -m "not slow and not loop"
 
 lint: $(VENV)/.ready-vllm
 	@echo "== ruff, mypy"

@@ -16,6 +16,7 @@ from engine.hub.export import export
 from engine.imaging import ocr
 from engine.lineage.opening import writing
 from engine.workspace import Workspace
+from tests import workers
 
 # A busy machine is no defect, and every machine tries the same cases;
 # `--hypothesis-profile=default` looks for new ones.
@@ -45,7 +46,16 @@ SMALL = [
     "reward.epochs=1",
     "reward.refine_pairs=12",
     "reward.expert_pairs=8",
+    "cluster.threads=1",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the loop is marked before pytest chooses by marks; the longest come first."""
+    workers.mark(items)
+    if workers.is_worker():
+        items.sort(key=workers.place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,12 +134,3 @@ def exported(full: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "dataset"
     export(full, out, "demo")
     return out
-
-
-@pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished small run of one round on a local Ray, made by the real command."""
-    workspace = tmp_path_factory.mktemp("small") / "run"
-    done = triptych("run", "configs/demo.yaml", "-w", workspace, *small())
-    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
-    return workspace

@@ -15,6 +15,8 @@ from benchmarks.gpu.model import build_processor, make, model_config
 from benchmarks.gpu.rows import SIZES, rows_about
 from engine.config import MAX_PIXELS
 
+pytestmark = pytest.mark.loop
+
 
 def test_operations_are_those_of_the_weights_and_of_attention() -> None:
     from transformers import Qwen2_5_VLForConditionalGeneration

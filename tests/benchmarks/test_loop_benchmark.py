@@ -30,6 +30,8 @@ from pipelines.training.launch import rows_per_step
 from reward_model.experts.simulated import write_rows
 from tests.generators.test_generators import image_of
 
+pytestmark = pytest.mark.loop
+
 STEP = 32
 
 

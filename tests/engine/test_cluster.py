@@ -34,18 +34,25 @@ from tests.reward_model.test_select import row
 from tests.round_workspace import make_image
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
 
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    """A Ray of this process, with its environment put back afterwards."""
+
+@pytest.fixture(scope="module")
+def own_environment() -> Iterator[None]:
+    """A key, with the environment put back and Ray ended afterwards."""
     before = dict(os.environ)
     os.environ["TRIPTYCH_KEY"] = KEY
     take_key()
-    cluster.start(Cluster(cpus=1))
     yield
     cluster.stop()
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def local_ray(own_environment: None) -> None:
+    """A Ray of this process: the one of the test before, unless that has stopped it."""
+    cluster.start(Cluster(cpus=1))
 
 
 def test_a_finished_shard_does_not_wait_for_the_next(local_ray: None, tmp_path: Path) -> None:

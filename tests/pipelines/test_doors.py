@@ -23,8 +23,10 @@ from pipelines import ingest, seed, source
 from pipelines.commands import review
 from pipelines.context import Context, run_stage
 from tests.commands import KEY, command, ingested, report_of
+from tests.engine.imaging.datasets import grey, ramp, save
 from tests.engine.imaging.test_deidentify import LETTERS, everything, survivors
-from tests.engine.imaging.test_imaging import grey, ramp, save
+
+pytestmark = pytest.mark.loop
 
 GOOD = {"question": "Is the heart enlarged?", "answer": "no", "answer_type": "CLOSED"}
 NAMED = [  # a canary, and what only a look at where it stands can tell

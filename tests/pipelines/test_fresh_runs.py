@@ -15,15 +15,17 @@ from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Task, Triplet, content_id
 from engine.resume import Made, Worker
-from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
 from pipelines import compare, generate, ingest, plan, proposals, refine
 from pipelines.context import Context, run_stage
 from reward_model.measure import Measurement
 from reward_model.training import JudgeResult
+from tests.cleanly import clean
 from tests.conftest import ROOT, triptych
 from tests.lineage_workspace import commit, make_judgement, make_model
+
+pytestmark = pytest.mark.loop
 
 KEY = {"TRIPTYCH_KEY": "a key that only the tests have"}
 # A round of everything, with values so small that it takes seconds.
@@ -81,24 +83,11 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def clean(workspace: Path) -> Workspace:
-    """The workspace, of which `lineage verify` reports nothing."""
-    place = Workspace.existing(workspace)
-    report = verify(place)
-    assert report.problems == []
-    assert report.rows > 100
-    assert {c["stage"] for c in place.commits()} >= {"seed", "compare", "refine", "grpo", "export"}
-    return place
-
-
 def test_every_configuration_is_run_here() -> None:
+    """The demo in `test_loop.py`, with Ray."""
     assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {
         "demo", "vqa-rad", "medgr2-7b",
     }  # fmt: skip
-
-
-def test_demo_verifies_clean(small_run: Path) -> None:
-    clean(small_run)
 
 
 @pytest.mark.parametrize(("name", "more"), [("vqa-rad", []), ("medgr2-7b", ON_A_CPU)])

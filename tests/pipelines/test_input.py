@@ -13,6 +13,8 @@ from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
 from tests.conftest import small, triptych
 
+pytestmark = pytest.mark.loop
+
 INLINE = "cluster.address=inline"
 PUBLIC = ["--set", "source.public=true"]  # phantoms in a folder of their own
 VQA_RAD = Path(__file__).parents[3] / "shared" / "data" / "vqa_rad"

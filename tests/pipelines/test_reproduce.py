@@ -41,6 +41,8 @@ from pipelines.context import Context, config_of, run_stage
 from reward_model.experts import open_expert
 from tests.lineage_workspace import cli, made
 
+pytestmark = pytest.mark.loop
+
 SOURCE = {"phantoms": {"MR": 6, "ultrasound": 4}, "size": 64}
 
 

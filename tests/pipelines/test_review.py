@@ -26,7 +26,7 @@ from generators.phantoms.dicom import write_cohort
 from pipelines.context import Context
 from tests.commands import KEY, command, ingested, report_of
 from tests.conftest import ROOT
-from tests.engine.imaging.test_imaging import grey, ramp, save
+from tests.engine.imaging.datasets import grey, ramp, save
 
 # Printed text
 

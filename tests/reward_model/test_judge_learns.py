@@ -32,6 +32,8 @@ from tests.drawn_workspace import answered, drawn
 from tests.pictures import PNG, workspace_of
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 QUESTION = "Is there a cyst?"
 MAX_PIXELS = 2**20
 SETTINGS = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=MAX_PIXELS)

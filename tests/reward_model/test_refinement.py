@@ -30,6 +30,8 @@ from tests.drawn_workspace import answered, context_of, drawn
 from tests.lineage_workspace import commit, make_image, make_judgement, make_model, make_triplet
 from tests.pictures import PNG
 
+pytestmark = pytest.mark.loop
+
 QUESTION = "Is there a cyst?"
 FROZEN = 0.5  # of the images
 SETTINGS = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=2**20)

@@ -25,6 +25,8 @@ from pipelines.commands.export import export
 from pipelines.progress import Display
 from tests.round_workspace import commit, make_image, make_triplet
 
+pytestmark = pytest.mark.loop
+
 ROOT = Path(__file__).parents[3]
 TOKEN = "hf_of_the_stub"
 

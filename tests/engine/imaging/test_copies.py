@@ -25,8 +25,8 @@ from engine.imaging.render import render
 from generators.phantoms import KINDS
 from generators.phantoms.dicom import write_cohort
 from tests.commands import command
-from tests.engine.imaging.test_imaging import grey, ramp, save
-from tests.engine.imaging.test_pixels import WITH_EXTRA, corpus, expected_reason
+from tests.engine.imaging.corpus import WITH_EXTRA, corpus, expected_reason
+from tests.engine.imaging.datasets import grey, ramp, save
 
 KEY = b"a key of the tests"
 # Files of the corpus that are rendered and not written, and why.

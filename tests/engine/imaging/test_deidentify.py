@@ -32,7 +32,7 @@ from engine.lineage.opening import writing
 from engine.records import ROW_TYPES, Image, Task, Triplet, content_id
 from engine.workspace import Workspace
 from tests.commands import KEY, command, ingested, refused, report_of
-from tests.engine.imaging.test_imaging import grey, ramp, save
+from tests.engine.imaging.datasets import grey, ramp, save
 
 LETTERS = "QXKANARIE"
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"

@@ -13,7 +13,7 @@ import pytest
 
 from engine.imaging.ingest import Rules, belongs, list_files
 from tests.commands import ingested, report_of
-from tests.engine.imaging.test_imaging import grey, ramp, save
+from tests.engine.imaging.datasets import grey, ramp, save
 
 NAMES = ("plain.dcm", "scan.txt", "IM0001.json", "notes.md", "img.csv", "x.yaml", "DICOMDIR",
          "a.parquet", ".hidden", "deep/.folder/IM2", "x.truth.json", "no ending", "labels.tsv",

@@ -18,7 +18,7 @@ from engine.imaging.ingest import Rules, ingest_file
 from engine.imaging.text import TEXT_FOUND, text_lines
 from generators.phantoms import draw, to_display
 from tests.commands import KEY
-from tests.engine.imaging.test_imaging import grey, save
+from tests.engine.imaging.datasets import grey, save
 
 PLAIN = [to_display(draw(kind, seed, 256)) for kind in ("X-ray", "MR") for seed in range(4)]
 EXPECTED = {"faint": 1, "spaced": 5, "askew 10°": 6}  # of 8; all others: 8

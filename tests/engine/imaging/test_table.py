@@ -14,7 +14,7 @@ from engine.imaging.table import read_table
 from engine.records import Image
 from engine.workspace import Workspace
 from tests.commands import command, ingested, refused
-from tests.engine.imaging.test_imaging import grey, ramp, save
+from tests.engine.imaging.datasets import grey, ramp, save
 
 
 def table(tmp_path: Path, text: str, name: str = "labels.csv") -> Path:

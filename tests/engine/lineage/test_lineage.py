@@ -422,6 +422,7 @@ def test_first_use_holds_for_any_shuffle() -> None:
 # The benchmark
 
 
+@pytest.mark.loop
 def test_the_benchmark_writes_what_the_row_types_say(tmp_path: Path) -> None:
     figures = measure(tmp_path / "w", 1000)
     assert figures["problems"] == []

@@ -21,6 +21,8 @@ from engine.records import Decision, Triplet
 from engine.workspace import Workspace
 from tests.lineage_workspace import CONFIG
 
+pytestmark = pytest.mark.loop
+
 ROOT = Path(__file__).parents[3]
 # Commits stages of three shards and as many decisions as triplets for ever; a line for each.
 WRITER = """

@@ -38,15 +38,8 @@ from engine.records import (
 )
 from engine.workspace import Workspace
 from pipelines.commands.withdraw import withdraw
-from tests.lineage_workspace import (
-    CONFIG,
-    History,
-    Slow,
-    cli,
-    commit,
-    make_image,
-    random_history,
-)
+from tests.lineage_history import History, Slow, random_history
+from tests.lineage_workspace import CONFIG, cli, commit, make_image
 from tests.pictures import PNG
 
 

@@ -36,6 +36,8 @@ from reward_model.training import train_judge
 from tests.pipelines.training import test_training as trainings
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 TASK = {
     "modality": "MR",
     "question_type": "disease",

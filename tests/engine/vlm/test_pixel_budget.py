@@ -46,6 +46,8 @@ from reward_model.training import JudgeJob, train_judge
 from tests.pictures import PNG, shown, workspace_of
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 BUDGET = 28 * 28 * 30
 TOKENS = 36  # of the budget: sides are rounded to whole patches
 

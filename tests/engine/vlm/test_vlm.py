@@ -26,6 +26,8 @@ from pipelines.tiny.muon import Muon, orthogonalise
 from pipelines.tiny.pretrain import IGNORE, Packer, Seen, _cells, _draw, augment, patchify
 from reward_model.model import load_reward_model
 
+pytestmark = pytest.mark.loop
+
 MODEL = str(tiny.FOLDER)
 TURNS = [
     (answer_prompt("compact", "Is there a cyst?", ("yes", "no"), "direct"), "<answer>no</answer>"),

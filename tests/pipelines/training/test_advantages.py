@@ -23,6 +23,8 @@ from reward_model.scoring import Judge
 from tests.pictures import PNG
 from tests.pipelines.training.test_training import IMAGES, OPTIONS, QUESTION, grpo
 
+pytestmark = pytest.mark.loop
+
 WEIGHTS = RewardWeights(correct=1.0, judge=0.3, format=0.1)
 ALL_RIGHT, ALL_WRONG, MIXED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]
 

@@ -17,6 +17,8 @@ from tests.drawn_workspace import answered, drawn
 from tests.pictures import workspace_of
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 IGNORED = -100
 
 

@@ -40,6 +40,8 @@ from tests.reward_model.test_select import judged, opinion, reasons, row
 from tests.round_workspace import make_image
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 NO_NUMBERS = [math.nan, math.inf, -math.inf]
 no_number = pytest.mark.parametrize("value", NO_NUMBERS)
 

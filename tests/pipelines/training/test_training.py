@@ -26,6 +26,8 @@ from reward_model.training import JudgeJob, train_judge
 from tests.pictures import shown, workspace_of
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 IMAGES = [shown(phantoms.to_display(phantoms.draw("MR", n, 64))) for n in range(16)]
 QUESTION, OPTIONS = "Is there a cyst?", ("yes", "no")
 PROMPT = answer_prompt("compact", QUESTION, OPTIONS, "direct")

@@ -29,6 +29,8 @@ from tests.pictures import PNG, shown, workspace_of
 from tests.pipelines.training import test_training as trainings
 from tests.training_jobs import job_in
 
+pytestmark = pytest.mark.loop
+
 Train = Callable[[Any], Any]
 NO_MARKS = SimpleNamespace(added_tokens_decoder={}, all_special_tokens=[])
 PICTURES, BATCH = 48, 4

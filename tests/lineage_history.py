@@ -1,0 +1,230 @@
+"""A random history of a record, and a plain slow answer to a withdrawal."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.records import (
+    Consumption,
+    Decision,
+    Judgement,
+    Model,
+    Preference,
+    Row,
+    Triplet,
+    unique,
+)
+from tests.lineage_workspace import (
+    consumed,
+    make_decision,
+    make_evaluation,
+    make_image,
+    make_judgement,
+    make_model,
+    make_preference,
+    make_triplet,
+)
+
+
+@dataclass
+class History:
+    """Commits as plain rows: (stage, round, rows) in order."""
+
+    commits: list[tuple[str, int, list[Any]]] = field(default_factory=list)
+
+    def of(self, row_type: type[Row]) -> list[tuple[int, Any]]:
+        """(sequence, row) of a type."""
+        return [
+            (n, row) for n, (_, _, rows) in enumerate(self.commits) for row in rows
+            if type(row) is row_type
+        ]  # fmt: skip
+
+    def round_of(self, sequence: int) -> int:
+        return self.commits[sequence][1]
+
+
+def random_history(rng: random.Random) -> History:
+    """Stages in any order, rows that name any earlier row, checkpoints within a training."""
+    images = [
+        make_image(n, f"g{n // 2}") if n < 6 else make_image(n, f"g{n}")
+        for n in range(rng.randint(4, 10))
+    ]
+    history = History([("ingest", 0, list(images))])
+    triplets: list[Triplet] = []
+    preferences: list[Preference] = []
+    models: list[Model] = [make_model("base", "base", None, 0, None)]
+    history.commits.append(("base", 0, list(models)))
+    for number in range(rng.randint(8, 24)):
+        round = rng.randint(0, 1)
+        writer = rng.choice(models)
+        kind = rng.choice(["generate", "judge", "select", "compare", "train", "train", "evaluate"])
+        rows: list[Any] = []
+        if kind == "generate":
+            for sample in range(rng.randint(1, 4)):
+                more: dict[str, Any] = {}
+                who = rng.choice([writer.id, "expert"])
+                if triplets and rng.random() < 0.3:
+                    source = rng.choice([rng.choice(triplets).id, rng.choice(images).id])
+                    more, who = {"derived_from": (source,)}, "perturbed"
+                rows.append(
+                    make_triplet(rng.choice(images), who, sample + 10 * number, round, **more)
+                )
+            triplets += rows
+        elif kind == "judge":
+            some = rng.sample(triplets, rng.randint(0, len(triplets)))
+            rows = [make_judgement(t, writer) for t in some]
+        elif kind == "select":
+            some = rng.sample(triplets, rng.randint(0, len(triplets)))
+            rows = [make_decision(t, rng.random() < 0.5, round) for t in some]
+        elif kind == "compare" and len(triplets) > 1:
+            pairs = [rng.sample(triplets, 2) for _ in range(rng.randint(1, 3))]
+            rows = unique([make_preference(a, b, rng.random() < 0.3) for a, b in pairs])
+            preferences += rows
+        elif kind == "evaluate":
+            rows = [make_evaluation(rng.choice(images), writer, number)]
+        elif kind == "train":
+            rows = random_training(rng, number, round, writer, triplets, preferences, models)
+            models += [row for row in rows if isinstance(row, Model)]
+        if rows:
+            history.commits.append((f"{kind}{number}", round, rows))
+    return history
+
+
+def random_training(
+    rng: random.Random,
+    number: int,
+    round: int,
+    parent: Model,
+    triplets: list[Triplet],
+    preferences: list[Preference],
+    models: list[Model],
+) -> list[Any]:
+    """One training's checkpoints and the rows it saw, each from some step on."""
+    role = rng.choice(["sft", "judge"])
+    pool: list[Any] = [*(triplets if role == "sft" else preferences)]
+    if role == "sft" and rng.random() < 0.3:
+        pool.append(rng.choice(models))
+    seen = rng.sample(pool, rng.randint(0, len(pool)))
+    last = rng.choice([None, 30])
+    final = make_model(f"m{number}", role, parent.id, round, last)
+    early = [
+        make_model(f"m{number}at{step}", role, parent.id, round, step)
+        for step in rng.sample((10, 20), rng.randint(0, 2))
+    ]
+    used = [c for row in seen for c in consumed(final, [row], rng.choice([None, 1, 5, 15, 25]))]
+    return [*early, final, *used]
+
+
+@dataclass
+class Slow:
+    """A withdrawal's answer by sets and loops over plain rows, one rule after the other."""
+
+    history: History
+    images: set[str]
+    triplets: set[str] = field(default_factory=set)
+    preferences: set[str] = field(default_factory=set)
+    derived: set[str] = field(default_factory=set)
+    tainted: set[str] = field(default_factory=set)
+
+    def answer(self) -> Slow:
+        while self._grow_tier_1():
+            pass
+        self.tainted = set(self.derived)
+        while self._grow_tier_2():
+            pass
+        return self
+
+    def _saw(self, sequence: int, model: Model, rows: set[str]) -> bool:
+        return any(
+            at == sequence
+            and use.row_id in rows
+            and (model.step is None or (use.first_step or 0) <= model.step)
+            for at, use in self.history.of(Consumption)
+        )
+
+    def _grow_tier_1(self) -> bool:
+        before = len(self.triplets), len(self.preferences), len(self.derived)
+        for _, t in self.history.of(Triplet):
+            if t.image_id in self.images or set(t.derived_from) & (self.triplets | self.images):
+                self.triplets.add(t.id)
+        for _, p in self.history.of(Preference):
+            if p.image_id in self.images or {p.chosen_id, p.rejected_id} & self.triplets:
+                self.preferences.add(p.id)
+        for sequence, m in self.history.of(Model):
+            if m.parent_id in self.derived or self._saw(sequence, m, self.triplets):
+                self.derived.add(m.id)
+        return before != (len(self.triplets), len(self.preferences), len(self.derived))
+
+    def after_a_tainted_judge(self, sequence: int) -> bool:
+        """Whether a tainted judge judged in the round of a stage before it."""
+        number = self.history.round_of(sequence)
+        return any(
+            j.judge_id in self.tainted and at < sequence and self.history.round_of(at) == number
+            for at, j in self.history.of(Judgement)
+        )
+
+    def written(self) -> set[str]:
+        """Triplets that a tainted model wrote, and what was made from these."""
+        rows = {t.id for _, t in self.history.of(Triplet) if t.generator_id in self.tainted}
+        while True:
+            more = {t.id for _, t in self.history.of(Triplet) if set(t.derived_from) & rows} - rows
+            if not more:
+                return rows
+            rows |= more
+
+    def _reaches(self, sequence: int, model: Model) -> bool:
+        written = self.written()
+        pairs = {
+            p.id: (at, p) for at, p in self.history.of(Preference)
+        }  # fmt: skip
+        for at, use in self.history.of(Consumption):
+            if at != sequence or (model.step is not None and (use.first_step or 0) > model.step):
+                continue
+            if use.row_table == "models" and use.row_id in self.tainted:
+                return True
+            rows = {use.row_id}
+            if use.row_table == "preferences":
+                made_at, pair = pairs[use.row_id]
+                if use.row_id in self.preferences or self.after_a_tainted_judge(made_at):
+                    return True
+                rows = {pair.chosen_id, pair.rejected_id}
+            if rows & written or self._decided(rows, sequence):
+                return True
+        return model.role == "judge" and any(
+            p.holdout and p.id in self.preferences and at <= sequence
+            for at, p in self.history.of(Preference)
+        )
+
+    def _decided(self, rows: set[str], before: int) -> bool:
+        """Whether a decision on any of the rows, or their sources, rests on a tainted judge."""
+        sources = {t.id: set(t.derived_from) for _, t in self.history.of(Triplet)}
+        while True:
+            more = {s for row in rows for s in sources.get(row, set())} - rows
+            if not more:
+                break
+            rows = rows | more
+        return any(
+            d.triplet_id in rows and at < before and self.after_a_tainted_judge(at)
+            for at, d in self.history.of(Decision)
+        )
+
+    def _grow_tier_2(self) -> bool:
+        before = len(self.tainted)
+        for sequence, m in self.history.of(Model):
+            if m.parent_id in self.tainted or self._reaches(sequence, m):
+                self.tainted.add(m.id)
+        return len(self.tainted) != before
+
+    def clean_ancestor(self) -> str | None:
+        """The newest model that is in neither tier and that a tainted one descends from."""
+        known = {m.id: (s, m) for s, m in reversed(self.history.of(Model))}
+        found = []
+        for name in self.tainted:
+            while name in self.tainted:
+                name = known[name][1].parent_id
+            if name is not None:
+                sequence, m = known[name]
+                found.append((sequence, float("inf") if m.step is None else m.step, name))
+        return max(found)[2] if found else None

@@ -1,0 +1,62 @@
+"""Which tests need the loop, which begin first, and on how many cores a worker computes.
+
+`make test` runs two workers of pytest-xdist; a module stays whole on one of them, so that what a
+fixture of the module made is made once, and the longest begin first, so that workers end together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import pytest
+
+# A test needs the loop where it, or its module, is marked `loop`, and where it uses one of these:
+# it runs the loop, reads the whole record that a loop leaves, or looks with RapidOCR's models.
+LOOP = {"original", "copy", "full", "exported", "rapidocr"}
+# The longest first; all others come after, in their order.
+LONGEST = (
+    "tests/pipelines/test_submitted.py",
+    "tests/pipelines/test_loop.py",
+    "tests/pipelines/test_rolled_back.py",
+    "tests/engine/test_cluster.py",
+    "tests/pipelines/test_fresh_runs.py",
+    "tests/pipelines/test_input.py",
+    "tests/engine/vlm/test_vlm.py",
+    "tests/pipelines/training/test_training.py",
+    "tests/pipelines/training/test_training_sets.py",
+    "tests/engine/imaging/test_deidentify.py",
+    "tests/reward_model/test_judge_learns.py",
+)
+# Workers share the cores: each computes on one, in its own process and in those that it starts.
+ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+def is_worker() -> bool:
+    """Whether this process is one of several workers."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def cap_threads() -> None:
+    """Let a worker compute on one core; before torch or NumPy is imported."""
+    if is_worker():
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+
+
+def mark(items: Iterable[pytest.Item]) -> None:
+    """Mark a test with `loop` where a fixture of it needs the loop."""
+    for item in items:
+        if LOOP & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.loop)
+
+
+def place(item: pytest.Item) -> int:
+    """Where in `LONGEST` a test's module is, or after it."""
+    module = item.nodeid.partition("::")[0]
+    return LONGEST.index(module) if module in LONGEST else len(LONGEST)
