@@ -37,6 +37,8 @@ from pipelines.commands.withdraw import withdraw
 from tests.pictures import PNG
 from tests.round_workspace import commit, make_image, make_triplet
 
+pytestmark = pytest.mark.loop
+
 ROOT = Path(__file__).parents[3]
 MB = 1_000_000
 TASK = Task.make("CT", "disease", "easy", "choice", "step")
