@@ -11,15 +11,18 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 from types import NoneType
 from typing import Any, ClassVar, get_args, get_type_hints
 
 import pyarrow as pa
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _JSON.encode(value)
 
 
 def content_id(*parts: Any) -> str:
@@ -38,16 +41,24 @@ class Row:
     table: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in column_names(type(self))}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Any:
         """Build a row from a dictionary; keys that are not columns are ignored."""
-        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        known = column_names(cls)
         picked = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
         }
         return cls(**picked)
+
+
+def column_names(row_type: type[Row]) -> tuple[str, ...]:
+    """The names of a row type's columns, in order."""
+    return _names(row_type)  # type: ignore[arg-type]
+
+
+_names = cache(lambda row_type: tuple(f.name for f in fields(row_type)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,6 +417,11 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 def schema_of(row_type: type[Row]) -> pa.Schema:
     """The Arrow schema of a row type: its columns in order, nullable where it allows None."""
+    return _schema(row_type)  # type: ignore[arg-type]
+
+
+@cache
+def _schema(row_type: type[Row]) -> pa.Schema:
     hints = get_type_hints(row_type)
     return pa.schema(
         [
@@ -417,12 +433,21 @@ def schema_of(row_type: type[Row]) -> pa.Schema:
 
 def to_arrow(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
     """Rows as an Arrow table of the type's schema."""
-    return pa.Table.from_pylist([r.to_dict() for r in rows], schema=schema_of(row_type))
+    schema, rows = schema_of(row_type), list(rows)
+    columns = ([getattr(row, field.name) for row in rows] for field in schema)
+    return pa.Table.from_arrays(
+        [pa.array(values, field.type) for values, field in zip(columns, schema)], schema=schema
+    )
 
 
 def from_arrow(row_type: type[Row], table: pa.Table) -> list[Any]:
-    """The inverse of `to_arrow`."""
-    return [row_type.from_dict(values) for values in table.to_pylist()]
+    """The inverse of `to_arrow`; columns that are none of the type's are ignored."""
+    names = [name for name in table.column_names if name in column_names(row_type)]
+    columns = [table[name].to_pylist() for name in names]
+    for place, name in enumerate(names):
+        if pa.types.is_list(table.schema.field(name).type):
+            columns[place] = [value if value is None else tuple(value) for value in columns[place]]
+    return [row_type(**dict(zip(names, values))) for values in zip(*columns)]
 
 
 def unique(rows: Iterable[Any]) -> list[Any]:

@@ -59,13 +59,25 @@ class Scan:
             table = pa.Table.from_batches([batch]).select(columns.names).cast(columns)
             yield from from_arrow(row_type, table)
 
+    def write(self, path: Path, query: str) -> int:
+        """Write a query's rows, all columns but those that a scan adds, to a Parquet file.
+
+        Row groups are of FEW rows, so that of a sorted file a part is read by itself. Returns how
+        many rows there are; without any there is no file.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = str(path).replace("'", "''")
+        self._db.execute(
+            f"COPY (SELECT * EXCLUDE ({WRITTEN}) FROM ({query})) TO '{target}' "
+            f"(FORMAT parquet, ROW_GROUP_SIZE {FEW})"
+        )
+        ((rows,),) = self.values(f"SELECT count(*) FROM read_parquet('{target}')")
+        if not rows:
+            path.unlink()
+        return int(rows)
+
     def values(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """A query's rows as tuples, a few at a time."""
         done = self._db.execute(query, list(parameters))
         while some := done.fetchmany(FEW):
             yield from some
-
-
-def part_of(column: str, part: int, parts: int) -> str:
-    """SQL for the rows of which a column of ids falls into one of so many parts."""
-    return f"('0x' || substr({column}, 1, 8))::UBIGINT % {parts} = {part}"

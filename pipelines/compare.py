@@ -20,7 +20,7 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     draws = int(content_id(config.seed, "compare")[:8], 16)
     shown = [(image.id, image.modality) for image in images]
     mix = uniform_mix(modality for _, modality in shown)
-    return draw_tasks(shown, mix, config.generator.styles, number, draws)
+    return list(draw_tasks(shown, mix, config.generator.styles, number, draws))
 
 
 def compare(context: Context, stage: Stage) -> None:

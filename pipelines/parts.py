@@ -8,46 +8,74 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from engine.records import Judgement, Triplet
-from engine.scan import Scan, part_of
+from engine.records import Judgement, Triplet, from_arrow
 from pipelines.context import Context
 
-PART = 200_000  # rows, about
+PART = 50_000  # rows, about
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Committed shards of triplets and judgements, and in how many parts they are read."""
+class Part:
+    """Shards that hold all of a round's rows of some images, and between which ids these are."""
 
+    first: str
+    last: str
     triplets: tuple[Path, ...]
     judgements: tuple[Path, ...]
-    number: int
 
-    def mine(self, part: int) -> str:
-        """SQL for the rows of a part, by `image_id`."""
-        return part_of("image_id", part, self.number)
-
-    def rows(self, part: int) -> tuple[list[Triplet], dict[str, Judgement]]:
-        """A part's triplets, in order of their ids, and the judgements of them by their ids."""
-        with Scan() as scan:
-            scan.table("triplets", Triplet, self.triplets)
-            scan.table("judgements", Judgement, self.judgements)
-            mine = self.mine(part)
-            triplets = scan.rows(Triplet, f"SELECT * FROM triplets WHERE {mine} ORDER BY id")
-            judged = scan.rows(
-                Judgement,
-                "SELECT * FROM judgements WHERE triplet_id IN "
-                f"(SELECT id FROM triplets WHERE {mine})",
-            )
-        return triplets, {j.triplet_id: j for j in judged}
-
-    def __iter__(self) -> Iterator[tuple[list[Triplet], dict[str, Judgement]]]:
-        return (self.rows(part) for part in range(self.number))
+    def rows(self) -> tuple[list[Triplet], dict[str, Judgement]]:
+        """The part's triplets, in order of their ids, and the judgements of them by their ids."""
+        triplets = [t for path in self.triplets for t in from_arrow(Triplet, pq.read_table(path))]
+        judged = [j for path in self.judgements for j in from_arrow(Judgement, pq.read_table(path))]
+        return sorted(triplets, key=lambda t: t.id), {j.triplet_id: j for j in judged}
 
 
-def parts_of(context: Context, round: int) -> Parts:
-    """The parts of what was generated and judged in a round."""
-    triplets = context.shards(Triplet, "generate", round)
-    judgements = context.shards(Judgement, "judge", round)
-    rows = sum(pq.read_metadata(path).num_rows for path in triplets)
-    return Parts(tuple(triplets), tuple(judgements), -(-rows // PART) or 1)
+def parts_of(context: Context, round: int, size: int = PART) -> list[Part]:
+    """What was generated and judged in a round, in parts of about `size` rows.
+
+    Shards whose ids lie between each other's are in one part. Generation keeps an image's rows
+    together, so that a part is a few shards; where a round does not, it is one part.
+    """
+    spans = sorted(
+        span for path in context.shards(Triplet, "generate", round) if (span := _span(path))
+    )
+    judged = {_number(path): path for path in context.shards(Judgement, "judge", round)}
+    strange = judged.keys() - {_number(span[2]) for span in spans}
+    parts: list[Part] = []
+    rows = 0
+    for first, last, path, count in spans:
+        mine = (judged[_number(path)],) if _number(path) in judged else ()
+        if parts and (rows < size or first <= parts[-1].last or strange):
+            before = parts.pop()
+            first, last = before.first, max(last, before.last)
+            triplets, judgements = (*before.triplets, path), (*before.judgements, *mine)
+            parts.append(Part(first, last, triplets, judgements))
+            rows += count
+        else:
+            parts.append(Part(first, last, (path,), mine))
+            rows = count
+    if strange and parts:  # whoever judged did not go by the shards of the triplets
+        whole = parts.pop()
+        parts = [Part(whole.first, whole.last, whole.triplets, tuple(judged.values()))]
+    return parts
+
+
+def _number(path: Path) -> str:
+    return path.stem.partition("-")[2]
+
+
+def _span(path: Path) -> tuple[str, str, Path, int] | None:
+    """The first and the last image's id in a shard of triplets, and its rows; None of an empty."""
+    file = pq.ParquetFile(path)
+    if not file.metadata.num_rows:
+        return None
+    place = file.schema_arrow.names.index("image_id")
+    groups = [file.metadata.row_group(n).column(place) for n in range(file.num_row_groups)]
+    found = [group.statistics for group in groups]
+    first, last = min(s.min for s in found), max(s.max for s in found)
+    return first, last, path, file.metadata.num_rows
+
+
+def each_part(parts: list[Part]) -> Iterator[tuple[list[Triplet], dict[str, Judgement]]]:
+    """The rows of parts, one part after the other."""
+    return (part.rows() for part in parts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from engine.records import Assignment, Evaluation, content_id
+from collections.abc import Iterator
+
+from engine.records import Assignment, Evaluation, Task, content_id
 from engine.workspace import Stage
 from generators import plan as planner
 from generators.tasks import draw_tasks, uniform_mix
@@ -16,8 +18,7 @@ def plan(context: Context, stage: Stage) -> None:
 
     Only validation questions are looked at; test images never steer the loop.
     """
-    images = shown(context, "train")
-    mix = uniform_mix(modality for _, modality in images)
+    mix = uniform_mix(modality for _, modality in shown(context, "train"))
     if stage.round > 1:
         previous = [c for c in context.workspace.commits() if c["stage"] == "plan"]
         mix = previous[-1]["metrics"]["mix"]
@@ -29,13 +30,15 @@ def plan(context: Context, stage: Stage) -> None:
         mix = planner.next_mix(mix, answered)
     generator = context.config.generator
     seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
-    pairs = draw_tasks(images, mix, generator.styles, generator.tasks, seed)
-    write_tasks(stage, generator.prompts, [task for _, task in pairs])
-    stage.write_all(
-        Assignment,
-        (
-            Assignment.make(image_id, task.id, stage.round, n)
-            for n, (image_id, task) in enumerate(pairs)
-        ),
-    )
+    drawn: dict[str, Task] = {}
+
+    def assignments() -> Iterator[Assignment]:
+        images = shown(context, "train")
+        pairs = draw_tasks(images, mix, generator.styles, generator.tasks, seed)
+        for place, (image_id, task) in enumerate(pairs):
+            drawn.setdefault(task.id, task)
+            yield Assignment.make(image_id, task.id, stage.round, place)
+
+    stage.write_all(Assignment, assignments())
+    write_tasks(stage, generator.prompts, drawn.values())
     stage.metrics = {"mix": mix}

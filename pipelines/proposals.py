@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import pyarrow.parquet as pq
 
 from engine.cluster import Places, Rows
 from engine.records import Model, Prompt, Task, Triplet, from_arrow, unique
-from engine.resume import Shards, make_shards
+from engine.resume import Shards, Worker, make_shards
 from engine.shards import shard_paths
 from engine.workspace import Stage
 from generators.proposer import ProposerSettings, Proposing, make_proposer, prompt_of
 from pipelines.context import Context
 
+Job = TypeVar("Job")
 
-def write_tasks(stage: Stage, words: str, tasks: list[Task]) -> None:
+
+def write_tasks(stage: Stage, words: str, tasks: Iterable[Task]) -> None:
     """Record tasks and the prompts that ask for them."""
     tasks = unique(tasks)
     stage.write(Task, tasks)
@@ -44,26 +49,36 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
 
 
 def run_proposer(
-    context: Context, stage: Stage, model: Model, pairs: list[tuple[str, Task]]
+    context: Context, stage: Stage, model: Model, pairs: Iterable[tuple[str, Task]]
 ) -> None:
     """Triplets of the stage for pairs of an image's id and a task, one shard a batch."""
+    rows = [{"image_id": image_id, "task": task.to_dict()} for image_id, task in pairs]
+    batch = context.config.generator.batch
+    shards = {f"{low // batch:05d}": rows[low : low + batch] for low in range(0, len(rows), batch)}
+    job = proposing(context, model, stage.round)
+    propose_all(context, stage, make_proposer, job, shards)
+
+
+def propose_all(
+    context: Context,
+    stage: Stage,
+    make: Callable[[Job], Worker],
+    job: Job,
+    shards: dict[str, Rows],
+    sizes: dict[str, int] | None = None,
+) -> None:
+    """The stage's shards of triplets, by workers that each hold the generator."""
     config, section = context.config, context.config.generator
-    shards: dict[str, Rows] = {
-        f"{low // section.batch:05d}": [
-            {"image_id": image_id, "task": task.to_dict()}
-            for image_id, task in pairs[low : low + section.batch]
-        ]
-        for low in range(0, len(pairs), section.batch)
-    }
     make_shards(
         Shards(stage.folder, (Triplet,)),
-        make_proposer,
-        proposing(context, model, stage.round),
+        make,
+        job,
         shards,
         Places(section.actors, config.cluster.threads, section.backend.gpus),
         lambda done, total: context.display.advance(
             done * section.samples, total * section.samples, "triplets"
         ),
+        sizes,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from engine.records import (
-    Assignment,
     Decision,
     Image,
     Model,
@@ -66,11 +66,11 @@ def pending(workspace: Workspace) -> list[Refusal]:
     return [*{r.image_id: r for r in waiting if r.image_id not in decided}.values()]
 
 
-def shown(context: Context, split: str) -> list[Shown]:
-    """The ids of a split's images with their modalities, in order of id."""
+def shown(context: Context, split: str) -> Iterator[Shown]:
+    """The ids of a split's images with their modalities, in order of id, a few at a time."""
     with context.scan(Image) as scan:
         query = "SELECT id, modality FROM images WHERE split = ? ORDER BY id"
-        return [(image_id, modality) for image_id, modality in scan.values(query, [split])]
+        yield from scan.values(query, [split])
 
 
 def images_of(context: Context, ids: Iterable[str]) -> dict[str, Image]:
@@ -108,29 +108,28 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
 def expert_images(context: Context) -> tuple[list[Image], list[Image]]:
     """Training images with expert rows, and further ones for preferences; in order of id."""
     asked = asked_of(context.config)
-    ids = [image_id for image_id, _ in shown(context, "train")]
-    images = list(images_of(context, ids[: asked.images + asked.preference_images]).values())
+    first = islice(shown(context, "train"), asked.images + asked.preference_images)
+    images = list(images_of(context, [image_id for image_id, _ in first]).values())
     rows, rest = images[: asked.images], images[asked.images :]
     return rows, rest or rows
 
 
 def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     """About `number` expert questions on a split's images, spread evenly over the images."""
-    ids = [image_id for image_id, _ in shown(context, split)]
-    if not ids:
-        return []
-    expert = open_expert(context.config, context.images())
-    each = -(-number // len(ids))
     rows: list[Exemplar] = []
-    for low in range(0, len(ids), SOME):
-        for image in images_of(context, ids[low : low + SOME]).values():
-            rows += expert.rows(image, each)
-        if len(rows) >= number:
-            break
+    with context.scan(Image) as scan:
+        ((images,),) = scan.values("SELECT count(*) FROM images WHERE split = ?", [split])
+        if not images:
+            return []
+        expert = open_expert(context.config, context.images())
+        found = scan.stream(Image, "SELECT * FROM images WHERE split = ? ORDER BY id", [split])
+        for image in found:
+            rows += expert.rows(image, -(-number // images))
+            if len(rows) >= number:
+                break
     return rows[:number]
 
 
-SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 
@@ -147,17 +146,6 @@ def generator_of(context: Context, refresh: bool = True) -> Model:
     if refresh and context.config.generator.refresh and context.has("sft"):
         return context.model("policy")
     return context.model("generator")
-
-
-def planned_pairs(context: Context, round: int) -> list[tuple[str, Task]]:
-    """What a round's plan asks: an image's id and a task each, without images withdrawn since."""
-    tasks = {t.id: t for t in context.rows(Task, "plan", round)}
-    with context.scan(Assignment, Image) as scan:
-        query = (
-            "SELECT image_id, task_id FROM assignments WHERE round = ? "
-            "AND image_id IN (SELECT id FROM images) ORDER BY place"
-        )
-        return [(image_id, tasks[task_id]) for image_id, task_id in scan.values(query, [round])]
 
 
 def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:

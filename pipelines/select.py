@@ -1,16 +1,16 @@
 """Select: decide on every row of a round, with the reason (`reward_model.threshold`).
 
-Rows of one image are compared with each other, and all questions by how sure their choices are. So
-it goes over the committed shards twice, in parts by image: once for each question's choice, then,
-with the threshold that all of them give, for the decisions.
+Rows of one image are compared with each other, in parts by image; the threshold is of all questions
+together, and then decides of each part's choices.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,106 +18,58 @@ import pyarrow.parquet as pq
 from engine.caveats import at_chance, auc_in_words, of_selection
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Select
-from engine.records import Decision, Image, Row, Triplet, from_arrow
+from engine.records import Decision, Image, Judgement, Triplet, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.scan import Scan
-from engine.shards import shard_paths
+from engine.shards import shard_paths, write_shard
 from engine.workspace import Stage
+from generators.phantoms.oracle import truths
 from pipelines.context import Context
-from pipelines.parts import Parts, parts_of
-from pipelines.record import judge_metrics, precision
+from pipelines.parts import Part, parts_of
+from pipelines.record import images_of, judge_metrics
 from reward_model.threshold import (
     BEATEN,
-    Choice,
     Duplicate,
+    Weighed,
     choices_of,
-    decided,
+    confidences,
+    decisions,
     duplicate_key,
     threshold,
+    weighed,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen(Row):
-    """A question's choice on its way from the first pass to the second; no table of the record."""
-
-    table: ClassVar[str] = "chosen"
-    id: str  # the question's key
-    triplet_id: str
-    score: float
-    confidence: float
-    probability: float
 
 
 @dataclass(frozen=True)
 class Selecting:
     """What a worker decides on, and by which rules."""
 
-    parts: Parts
-    earlier: tuple[Path, ...]  # triplets of earlier rounds
-    decisions: tuple[Path, ...]
+    parts: tuple[Part, ...]
+    kept_before: Path | None  # rows of earlier rounds
     rules: Select
     round: int
     trusted: bool
     logprobs_known: bool
-    chosen: Path  # the folder of the first pass
-    threshold: float = 0.0
 
-    def seen(self, part: int) -> set[Duplicate]:
+    def seen(self, part: Part) -> set[Duplicate]:
         """What was kept of a part's images in earlier rounds."""
-        with Scan() as scan:
-            scan.table("triplets", Triplet, self.earlier)
-            scan.table("decisions", Decision, self.decisions)
-            kept = scan.rows(
-                Triplet,
-                f"SELECT * FROM triplets WHERE {self.parts.mine(part)} "
-                "AND id IN (SELECT triplet_id FROM decisions WHERE keep)",
-            )
+        if self.kept_before is None:
+            return set()
+        between = [("image_id", ">=", part.first), ("image_id", "<=", part.last)]
+        kept = from_arrow(Triplet, pq.read_table(self.kept_before, filters=between))
         return {duplicate_key(t) for t in kept}
 
 
-def make_chooser(job: Selecting) -> Worker:
-    """A worker on parts {part}: the choice of each question."""
+def make_weigher(job: Selecting) -> Worker:
+    """A worker on parts {part}: what is decided of each row if the threshold allows it."""
 
     def work(shard: str, rows: Rows) -> Made:
-        triplets, judged = job.parts.rows(rows[0]["part"])
+        part = job.parts[rows[0]["part"]]
+        triplets, judged = part.rows()
         choices = choices_of(triplets, judged, job.rules, job.trusted, job.logprobs_known)
-        chosen = [
-            Chosen(
-                id=key,
-                triplet_id=choice.triplet.id,
-                score=choice.score,
-                confidence=choice.confidence,
-                probability=choice.probability,
-            )
-            for key, choice in choices.items()
-        ]
-        return {Chosen: chosen}
-
-    return work
-
-
-def make_decider(job: Selecting) -> Worker:
-    """A worker on parts {part}: a decision on each row."""
-
-    def work(shard: str, rows: Rows) -> Made:
-        part = rows[0]["part"]
-        triplets, judged = job.parts.rows(part)
-        by_id = {t.id: t for t in triplets}
-        chosen = from_arrow(Chosen, pq.read_table(job.chosen / f"{Chosen.table}-{shard}.parquet"))
-        choices = {
-            c.id: Choice(by_id[c.triplet_id], c.score, c.confidence, c.probability) for c in chosen
-        }
         return {
-            Decision: decided(
-                triplets,
-                judged,
-                choices,
-                job.threshold,
-                job.rules,
-                job.round,
-                job.seen(part),
-                job.trusted,
+            Weighed: weighed(
+                triplets, judged, choices, job.rules, job.round, job.seen(part), job.trusted
             )
         }
 
@@ -127,33 +79,51 @@ def make_decider(job: Selecting) -> Worker:
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure precision."""
     parts = parts_of(context, stage.round)
-    judge = judge_metrics(context, _judge_of(parts.judgements))
+    judge = judge_metrics(context, _judge_of(context.shards(Judgement, "judge", stage.round)))
     job = Selecting(
-        parts=parts,
-        earlier=tuple(context.shards(Triplet, "generate")),
-        decisions=tuple(context.shards(Decision)),
+        parts=tuple(parts),
+        kept_before=_kept_before(context, stage),
         rules=context.config.select,
         round=stage.round,
         trusted=not at_chance(judge),
-        logprobs_known=_logprobs_known(parts.triplets),
-        chosen=stage.folder / "chosen",
+        logprobs_known=_logprobs_known(context.shards(Triplet, "generate", stage.round)),
     )
-    shards = {f"{n:05d}": [{"part": n}] for n in range(parts.number)}
-    places = Places(actors=min(cores(), parts.number), here=True)
-
-    def advance(done: int, total: int) -> None:
-        context.display.advance(done, total, "parts")
-
-    make_shards(Shards(job.chosen, (Chosen,)), make_chooser, job, shards, places, advance)
-    paths = [job.chosen / f"{Chosen.table}-{name}.parquet" for name in shards]
-    confidence = [pq.read_table(p, columns=["confidence"])["confidence"].to_numpy() for p in paths]
-    job = replace(job, threshold=threshold(np.concatenate(confidence), job.rules.keep))
-    make_shards(Shards(stage.folder, (Decision,)), make_decider, job, shards, places, advance)
-    stage.metrics = selection_metrics(context, stage, job)
+    to = Shards(stage.folder / "weighed", (Weighed,))
+    shards: dict[str, Rows] = {f"{n:05d}": [{"part": n}] for n in range(len(parts))}
+    places = Places(actors=min(cores(), len(parts) or 1), here=True)
+    make_shards(
+        to,
+        make_weigher,
+        job,
+        shards,
+        places,
+        lambda done, total: context.display.advance(done, total, "parts"),
+    )
+    found = {name: to.folder / f"{Weighed.table}-{name}.parquet" for name in shards}
+    each = [confidences(pq.read_table(path)) for path in found.values()]
+    least = threshold(np.concatenate([np.empty(0), *each]), job.rules.keep)
+    for name, path in found.items():
+        decided = decisions(pq.read_table(path), least, job.rules, job.round, job.trusted)
+        write_shard(stage.folder, f"{Decision.table}-{name}", decided)
+    if not found:
+        stage.write(Decision, [])
+    stage.metrics = selection_metrics(context, stage, parts)
     by = "judge" if job.trusted else "agreement"
     stage.metrics |= {"by": by, "judge": auc_in_words(judge)}
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
+
+
+def _kept_before(context: Context, stage: Stage) -> Path | None:
+    """A file of what was kept in earlier rounds, by image; None where nothing was."""
+    path = stage.folder / "before" / "kept.parquet"
+    with context.scan(Triplet, Decision) as scan:
+        number = scan.write(
+            path,
+            "SELECT * FROM triplets WHERE id IN (SELECT triplet_id FROM decisions WHERE keep) "
+            "ORDER BY image_id",
+        )
+    return path if number else None
 
 
 def _judge_of(shards: Iterable[Path]) -> set[str]:
@@ -170,10 +140,10 @@ def _logprobs_known(shards: Sequence[Path]) -> bool:
         return not list(scan.values(query))
 
 
-def selection_metrics(context: Context, stage: Stage, job: Selecting) -> dict[str, Any]:
+def selection_metrics(context: Context, stage: Stage, parts: list[Part]) -> dict[str, Any]:
     """Counts by reason, kept share of questions, and precision before and after (phantoms only)."""
     with Scan() as scan:
-        scan.table("triplets", Triplet, job.parts.triplets)
+        scan.table("triplets", Triplet, context.shards(Triplet, "generate", stage.round))
         scan.table("decisions", Decision, shard_paths(stage.folder, Decision.table))
         counts = dict(
             scan.values(
@@ -193,20 +163,23 @@ def selection_metrics(context: Context, stage: Stage, job: Selecting) -> dict[st
         "kept_fraction": round(kept / max(questions, 1), 4),
         "questions": questions,
         "reasons": counts,
-    } | _precision(context, stage)
+    } | _precision(context, stage, parts)
 
 
-def _precision(context: Context, stage: Stage) -> dict[str, float | None]:
+def _precision(context: Context, stage: Stage, parts: list[Part]) -> dict[str, float | None]:
     """Of parsed rows and of kept ones the share that is right; None where truth is not known."""
     with context.scan(Image) as scan:
         known = list(scan.values("SELECT 1 FROM images WHERE truth IS NOT NULL LIMIT 1"))
-    if not known:
-        return {"precision_before": None, "precision_after": None}
-    rows = context.rows(Triplet, "generate", stage.round)
-    parsed = {t.id: t for t in rows if t.problem is None}
-    paths = shard_paths(stage.folder, Decision.table)
-    kept = [d.triplet_id for p in paths for d in from_arrow(Decision, pq.read_table(p)) if d.keep]
-    return {
-        "precision_before": precision(context, list(parsed.values())),
-        "precision_after": precision(context, [parsed[i] for i in kept]),
-    }
+    parsed: Counter[bool] = Counter()
+    kept: Counter[bool] = Counter()
+    for part, shard in zip(parts if known else [], shard_paths(stage.folder, Decision.table)):
+        rows = [t for t in part.rows()[0] if t.problem is None]
+        images = images_of(context, [t.image_id for t in rows])
+        keep = {d.triplet_id for d in from_arrow(Decision, pq.read_table(shard)) if d.keep}
+        parsed.update(truths(images, rows))
+        kept.update(truths(images, [t for t in rows if t.id in keep]))
+    return {"precision_before": _share(parsed), "precision_after": _share(kept)}
+
+
+def _share(counts: Counter[bool]) -> float | None:
+    return round(counts[True] / counts.total(), 4) if counts else None

@@ -20,38 +20,37 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.answers.matching import resolve
 from engine.answers.spelling import normalise, normalise_question
 from engine.config.select import Select
-from engine.records import Decision, Judgement, Triplet, content_id
+from engine.records import (
+    Decision,
+    Judgement,
+    Row,
+    Triplet,
+    content_id,
+    from_arrow,
+    schema_of,
+    to_arrow,
+)
 
 KEPT = "kept"
-
-
 SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
-
-
 LESS_AGREED = "samples agree on another answer"
-
-
 BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
-
-
 KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
-
-
 KEEPS = (KEPT, KEPT_BY_AGREEMENT)
-
-
+BELOW, FLOOR = "below the threshold", "below the probability floor"
+DUPLICATE = "exact duplicate"
+OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE)  # what is said of a question's choice alone
 UNJUDGED = "judge: no finite score"
-
-
 UNSURE = "log-probability: not a finite number"
-
-
 Duplicate = tuple[str, str, str]  # image, question and answer as they are compared
 
 
@@ -63,6 +62,18 @@ class Choice:
     score: float
     confidence: float
     probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed(Row):
+    """A decision before the threshold is known; no table of the record."""
+
+    table: ClassVar[str] = "weighed"
+    id: str  # the decision's
+    triplet_id: str
+    reason: str
+    confidence: float  # of its question's choice
+    score: float  # the same as it is told
 
 
 def answer_key(triplet: Triplet) -> str:
@@ -146,8 +157,9 @@ def decide(
     """One decision for each triplet, in order; without the judge where it is not `trusted`."""
     logprobs_known = all(t.logprob is not None for t in triplets if t.problem is None)
     choices = choices_of(triplets, judged, rules, trusted, logprobs_known)
-    least = threshold([c.confidence for c in choices.values()], rules.keep)
-    return decided(triplets, judged, choices, least, rules, round, seen, trusted)
+    found = to_arrow(Weighed, weighed(triplets, judged, choices, rules, round, seen, trusted))
+    least = threshold(confidences(found), rules.keep)
+    return from_arrow(Decision, decisions(found, least, rules, round, trusted))
 
 
 def choices_of(
@@ -179,55 +191,81 @@ def threshold(confidence: Sequence[float] | np.ndarray, keep: float) -> float:
     return float(sure[kept - 1]) if len(sure) else 0.0
 
 
-def decided(
+def weighed(
     triplets: list[Triplet],
     judged: Mapping[str, Judgement],
     choices: Mapping[str, Choice],
-    threshold: float,
     rules: Select,
     round: int,
     seen: Collection[Duplicate] = (),
     trusted: bool = True,
-) -> list[Decision]:
-    """One decision for each triplet, in order, by their questions' choices and the threshold.
+) -> list[Weighed]:
+    """What is decided of each triplet, in order, where its question is above the threshold.
 
-    `triplets` are all of their images; `seen` are what was kept of these before.
+    `triplets` are all of their images, `choices` those of their questions, and `seen` what was kept
+    of the images before. The threshold changes no more than whether a choice is above it: surer
+    questions come first, so that no duplicate of a row that it keeps out is kept.
     """
-    rules_id = content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
+    rules_id = _rules_id(rules, trusted)
     known = set(seen)
+    keys = {t.id: t.question_key for t in triplets if t.problem is None}
+    choice_of = {i: choices[key] for i, key in keys.items() if key in choices}
     reasons: dict[str, str] = {}
-    for triplet in sorted(triplets, key=lambda t: _rank(t, choices)):
-        choice = choices.get(triplet.question_key) if triplet.problem is None else None
+    for triplet in sorted(triplets, key=lambda t: _rank(t, choice_of.get(t.id))):
         no_number = unusable(triplet, judged.get(triplet.id), trusted)
         reasons[triplet.id] = (
-            _reason(triplet, choice, threshold, rules, known, trusted)
+            _reason(triplet, choice_of.get(triplet.id), rules, known, trusted)
             if triplet.problem or no_number is None
             else no_number
         )
         if reasons[triplet.id] in KEEPS:
             known.add(duplicate_key(triplet))
-    decisions = []
-    for triplet in triplets:
-        choice = choices.get(triplet.question_key) if triplet.problem is None else None
-        reason = reasons[triplet.id]
-        decisions.append(
-            Decision(
-                id=content_id("decision", triplet.id, rules_id, round),
-                triplet_id=triplet.id,
-                rules_id=rules_id,
-                round=round,
-                keep=reason in KEEPS,
-                reason=reason,
-                score=round_to(choice.confidence) if choice else 0.0,
-                threshold=round_to(threshold),
-            )
+    return [
+        Weighed(
+            id=content_id("decision", triplet.id, rules_id, round),
+            triplet_id=triplet.id,
+            reason=reasons[triplet.id],
+            confidence=choice.confidence if choice else 0.0,
+            score=round_to(choice.confidence) if choice else 0.0,
         )
-    return decisions
+        for triplet in triplets
+        for choice in [choice_of.get(triplet.id)]
+    ]
 
 
-def _rank(triplet: Triplet, choices: Mapping[str, Choice]) -> tuple[float, str]:
+def confidences(found: pa.Table) -> np.ndarray:
+    """How confident each question's choice is: float64, one a question, of a table of `Weighed`."""
+    chosen = pc.is_in(found["reason"], pa.array(OF_CHOICES))
+    return np.asarray(found.filter(chosen)["confidence"].to_numpy())
+
+
+def decisions(
+    found: pa.Table, threshold: float, rules: Select, round: int, trusted: bool
+) -> pa.Table:
+    """The decisions that a threshold makes of a table of `Weighed`, row by row."""
+    chosen = pc.is_in(found["reason"], pa.array(OF_CHOICES))
+    above = pc.greater_equal(found["confidence"], threshold)  # not of NaN
+    reason = pc.if_else(pc.and_(chosen, pc.invert(above)), BELOW, found["reason"])
+    columns = {
+        "id": found["id"],
+        "triplet_id": found["triplet_id"],
+        "rules_id": pa.repeat(_rules_id(rules, trusted), len(found)),
+        "round": pa.repeat(round, len(found)),
+        "keep": pc.is_in(reason, pa.array(KEEPS)),
+        "reason": reason,
+        "score": found["score"],
+        "threshold": pa.repeat(round_to(threshold), len(found)),
+    }
+    schema = schema_of(Decision)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _rules_id(rules: Select, trusted: bool) -> str:
+    return content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
+
+
+def _rank(triplet: Triplet, choice: Choice | None) -> tuple[float, str]:
     """Surer questions first, so that of duplicates the surest stays whatever the rows' order."""
-    choice = choices.get(triplet.question_key) if triplet.problem is None else None
     return (-choice.confidence if choice else 0.0, triplet.id)
 
 
@@ -244,7 +282,6 @@ def round_to(value: float) -> float:
 def _reason(
     triplet: Triplet,
     choice: Choice | None,
-    threshold: float,
     rules: Select,
     known: set[Duplicate],
     trusted: bool,
@@ -256,10 +293,10 @@ def _reason(
         if answer_key(choice.triplet) == answer_key(triplet):
             return SAME
         return WORSE if trusted else LESS_AGREED
-    if not choice.confidence >= threshold:
-        return "below the threshold"
+    if math.isnan(choice.confidence):
+        return BELOW
     if not choice.probability >= rules.min_probability:
-        return "below the probability floor"
+        return FLOOR
     if duplicate_key(triplet) in known:
-        return "exact duplicate"
+        return DUPLICATE
     return KEPT if trusted else KEPT_BY_AGREEMENT

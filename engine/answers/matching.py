@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import permutations
 
 from engine.answers.spelling import normalise, says_something
@@ -16,6 +17,7 @@ from engine.answers.spelling import normalise, says_something
 _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]+|\s|$)")
 
 
+@lru_cache(maxsize=1 << 14)  # the samples of a question say the same few things
 def resolve(answer: str, options: tuple[str, ...]) -> str | None:
     """The one option that `answer` names, or None.
 

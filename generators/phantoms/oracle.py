@@ -71,8 +71,13 @@ def reasons_truly(image: Image, triplet: Triplet) -> bool:
     )
 
 
+def truths(images: Mapping[str, Image], rows: Iterable[Triplet]) -> list[bool]:
+    """Whether rows are right on their images, of those of which the truth is known."""
+    found = [is_true(images[row.image_id], row) for row in rows]
+    return [truth for truth in found if truth is not None]
+
+
 def share_true(images: Mapping[str, Image], rows: Iterable[Triplet]) -> float | None:
     """Share in [0, 1] of rows that are right on their image; None where truth is not known."""
-    truths = [is_true(images[row.image_id], row) for row in rows]
-    known = [truth for truth in truths if truth is not None]
+    known = truths(images, rows)
     return round(float(np.mean(known)), 4) if known else None

@@ -23,9 +23,8 @@ def show(context: Context, number: int) -> None:
     """Print `number` questions with their chosen answers and scores."""
     context.require("preview", [("reward", 0)])
     config, section = context.config, context.config.generator
-    images = shown(context, "train")
-    mix = uniform_mix(modality for _, modality in images)
-    pairs = draw_tasks(images, mix, section.styles, number, config.seed)
+    mix = uniform_mix(modality for _, modality in shown(context, "train"))
+    pairs = draw_tasks(shown(context, "train"), mix, section.styles, number, config.seed)
     model, judge = generator_of(context), context.model("judge")
     propose = make_proposer(proposing(context, model, 0))
     rows = propose("preview", [{"image_id": i, "task": t.to_dict()} for i, t in pairs])

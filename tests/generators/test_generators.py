@@ -366,15 +366,16 @@ STYLES = {"direct": 0.5, "meta": 0.5}
 def test_the_same_seed_draws_the_same_tasks_in_any_order_of_images(
     number: int, seed: int, images: list[tuple[str, str]]
 ) -> None:
-    drawn = draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, number, seed)
-    assert draw_tasks(images, uniform_mix(MODALITIES), STYLES, number, seed) == drawn
+    drawn = list(draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, number, seed))
+    assert list(draw_tasks(images, uniform_mix(MODALITIES), STYLES, number, seed)) == drawn
+    assert [image for image, _ in drawn] == sorted(image for image, _ in drawn)
     assert len(drawn) == number
     assert all(dict(IMAGES)[image] == task.modality for image, task in drawn)
     assert {task.prompt_style for _, task in drawn} <= set(STYLES)
 
 
 def test_no_image_is_asked_about_twice_before_all_of_its_modality_were() -> None:
-    drawn = draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, 200, 1)
+    drawn = list(draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, 200, 1))
     for modality in ("MR", "CT"):
         asked = [image for image, task in drawn if task.modality == modality]
         counts = [asked.count(image) for image, shown in IMAGES if shown == modality]
