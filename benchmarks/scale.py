@@ -8,7 +8,8 @@ of a run; what a model would say is drawn at random, a training copies its start
 the folder is of PNG, of one anatomy each a little different; above, rows of images are committed as
 ingest commits them. For each stage its seconds, and the exponent of their growth from one size to
 the next; for each size the peak memory of all processes but those that would hold a model. Sizes
-that were measured are kept in --keep and taken up again. Ends with one line of JSON.
+that were measured are kept in --keep, and one that was cut short goes on. Ends with one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -126,9 +127,11 @@ def base_picture() -> np.ndarray:
 
 def write_files(folder: Path, number: int) -> None:
     """A folder in VQA-RAD's form: PNG, and questions about the first ASKED of them."""
+    if (folder / "questions.json").exists():
+        return
     base = base_picture()
-    (folder / "images").mkdir(parents=True)
-    for n in range(min(number, REAL)):
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for n in range(number if number <= REAL else 0):
         (folder / "images" / f"{n:07d}.png").write_bytes(to_png(drawn(n, base)))
     rows = [
         {
@@ -145,6 +148,8 @@ def commit_images(context: Any, number: int) -> None:
     """Images as ingest commits them, without files."""
     from pipelines.ingest import SHARD
 
+    if context.has("ingest"):
+        return
     base = base_picture()
     stage = context.workspace.begin("ingest", 0, "made")
     for low in range(0, number, SHARD):
@@ -190,6 +195,11 @@ def run_size(number: int, folder: Path) -> dict[str, float]:
 
     write_files(folder / "source", number)
     seconds: dict[str, float] = {}
+
+    def begins(name: str) -> str:
+        (folder / "stage").write_text(name)
+        return name
+
     with ExitStack() as stack:
         for module in (proposer, examination):
             stack.enter_context(patch.object(module, "open_vlm", lambda *_, **__: Talker()))
@@ -202,32 +212,37 @@ def run_size(number: int, folder: Path) -> dict[str, float]:
             commit_images(context, number)
         for name in loop.ONCE:
             if name != "ingest" or number <= REAL:
-                seconds[name] = loop.step(context, name)["seconds"]
+                seconds[name] = loop.step(context, begins(name))["seconds"]
         for name in loop.ROUND:
-            seconds[name] = loop.step(context, name, 1)["seconds"]
+            seconds[name] = loop.step(context, begins(name), 1)["seconds"]
         for name, leave in (("export", loop.export.export), ("report", loop.export.report)):
             started = time.time()
+            begins(name)
             leave(context.workspace, context.display)
             seconds[name] = round(time.time() - started, 2)
     return seconds
 
 
 def measured(number: int, folder: Path) -> dict[str, Any]:
-    """A size in a process of its own: {"images", "seconds", "peak_mib"} of it and its children."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """A size in a process of its own: {"images", "seconds", "peaks"} of it and its children.
+
+    `peaks` are MiB by stage. A run that was cut short goes on where it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "benchmarks.scale", "--one", str(number), "--keep", str(folder)]
-    peak = 0.0
+    known, now = folder / "peaks.json", folder / "stage"
+    peaks: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
     with subprocess.Popen(words, stdout=sys.stderr) as process:
         while process.poll() is None:
-            peak = max(peak, held(process.pid))
+            stage = now.read_text() if now.exists() else "begin"
+            peaks[stage] = max(peaks.get(stage, 0), round(held(process.pid)))
+            known.write_text(json.dumps(peaks))
             time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"{number} images: the run ended with {process.returncode}")
     seconds = json.loads((folder / "seconds.json").read_text())
-    shutil.rmtree(folder / "w")
-    shutil.rmtree(folder / "source")
-    return {"images": number, "seconds": seconds, "peak_mib": round(peak)}
+    shutil.rmtree(folder)
+    return {"images": number, "seconds": seconds, "peaks": peaks}
 
 
 def held(pid: int) -> float:
@@ -256,8 +271,8 @@ def show(results: list[dict[str, Any]]) -> None:
             (low, before), (high, after) = known[-2:]
             power = f"{math.log(after / before) / math.log(high / low):.2f}"
         print(f"| {name} | " + " | ".join(told) + f" | {power} |")
-    peaks = " | ".join(f"{r['peak_mib']:,} MiB" for r in results)
-    print(f"| peak memory | {peaks} | |")
+    highest = [max(r["peaks"].items(), key=lambda pair: pair[1]) for r in results]
+    print(f"| peak memory | {' | '.join(f'{mib:,} MiB ({name})' for name, mib in highest)} | |")
 
 
 def main(

@@ -11,9 +11,9 @@ its work folder into events/, then one DuckDB transaction; a ledger that missed 
 catches up when the workspace is opened. So `kill -9` costs at most the shards in flight, or what a
 stage that writes none before its end has done.
 
-commit.json holds the SHA-256 of each shard and of the commit before: `engine.lineage.chain`. Only a
-withdrawal writes a committed shard again, and its commit names the old hash and the new one. A
-shard is used only where it has its hash: whoever reads one looks.
+commit.json holds the SHA-256 and the size of each shard, and the SHA-256 of the commit before:
+`engine.lineage.chain`. Only a withdrawal writes a committed shard again, and its commit names the
+old hash and the new one. A shard is used only where it has its hash: whoever reads one looks.
 """
 
 from __future__ import annotations
@@ -277,6 +277,7 @@ class Workspace:
             "metrics": stage.metrics,
             "schema": SCHEMA_VERSION,
             "shards": {shard.name: file_hash(shard) for shard in shards},
+            "sizes": {shard.name: shard.stat().st_size for shard in shards},
             "previous": self.head,
         }
         if stage.redactions:

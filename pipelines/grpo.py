@@ -8,14 +8,18 @@ groups while it trains; here they are found before, so that every step has a ful
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
+from heapq import nsmallest
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from engine.caveats import at_chance
 from engine.config.training import Grpo, RewardWeights
-from engine.records import Model, Preference, Triplet, unique
+from engine.records import Model, Preference, Triplet
 from engine.shards import replace_file
 from engine.trainer import first_use, write_training_set
 from engine.vlm.protocol import Sampling
@@ -24,8 +28,8 @@ from pipelines.context import Context
 from pipelines.examine import ask_arms, examine
 from pipelines.jobs import job_of
 from pipelines.record import (
-    fresh_triplets,
-    kept_triplets,
+    each_kept,
+    left_to_grpo,
     precision,
     seed_triplets,
     validation_questions,
@@ -33,6 +37,8 @@ from pipelines.record import (
 from pipelines.training.composite_reward import mixed
 from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
 from pipelines.training.launch import rows_per_step, train_on_cluster
+
+ASKED = 4  # questions that are looked at for one that GRPO visits
 
 
 def mixed_rows(
@@ -49,12 +55,15 @@ def mixed_rows(
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
     """What GRPO trains on: kept questions that SFT left, on which its model is mixed.
 
-    Where these do not fill one step, the other questions left follow, then what SFT saw. The choice
-    is written down, for a training that is taken up again must see the same rows.
+    Of those left, ASKED times as many are looked at as the training visits. Where they do not fill
+    one step, the others left follow, then what SFT saw. The choice is written down, for a training
+    that is taken up again must see the same rows.
     """
     section = context.config.grpo
-    kept = kept_triplets(context, stage.round)
-    fresh = fresh_triplets(context, kept) or kept
+    step = rows_per_step(section) // section.group  # a step takes whole groups of completions
+    most = ASKED * step * section.steps
+    kept = partial(each_kept, context, stage.round)
+    fresh = some((row for row in kept() if left_to_grpo(context, row)), most) or some(kept(), most)
     choice = stage.folder / "asked" / "mixed.json"
     if not choice.exists():
         teach = [
@@ -63,10 +72,20 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
         choice.parent.mkdir(exist_ok=True)
         replace_file(choice, json.dumps(teach).encode())
     ids = set(json.loads(choice.read_text()))
-    chosen = [t for t in fresh if t.id in ids]
-    stage.metrics = {"fresh": len(fresh), "mixed": len(chosen)}
-    step = rows_per_step(section) // section.group  # a step takes whole groups of completions
-    return unique([*chosen, *fresh, *kept, *seed_triplets(context)])[: max(len(chosen), step)]
+    teaching = [t for t in fresh if t.id in ids]
+    stage.metrics = {"fresh": len(fresh), "mixed": len(teaching)}
+    chosen: dict[str, Triplet] = {}
+    for row in chain(teaching, fresh, kept(), seed_triplets(context)):
+        if len(chosen) >= max(len(teaching), step):
+            break
+        chosen.setdefault(row.id, row)
+    return list(chosen.values())
+
+
+def some(rows: Iterable[Triplet], most: int) -> list[Triplet]:
+    """At most so many rows, by the hashes of their questions, in the order given."""
+    found = nsmallest(most, enumerate(rows), key=lambda pair: (pair[1].question_key, pair[0]))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
 def rewards_of(section: Grpo, judge: Model) -> RewardWeights:

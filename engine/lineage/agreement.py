@@ -8,7 +8,7 @@ with the record first, and `triptych lineage verify` compares indexes and summar
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from engine.lineage import chain, links
 from engine.lineage.files import check_hash
 from engine.lineage.ledger import (
     INDEXED,
-    MEMORY,
     SUMMARIES,
     Ledger,
     columns_of,
@@ -34,7 +33,6 @@ from engine.lineage.links import number_of
 from engine.records import ROW_TYPES, TYPES_BY_TABLE, Row
 from engine.workspace import Workspace
 
-HELD = "1GB"
 BLOCK = 1_000_000  # rows that are compared at once, so that memory does not grow with the record
 Difference = tuple[str, str, str]  # what is wrong, in which stage or table, and how much of it
 
@@ -50,7 +48,7 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
     ledger = workspace.ledger()
     if workspace.is_writer:
         ledger.sync(workspace.events)
-    with ledger.reading() as db, _within(db):
+    with ledger.reading() as db:
         try:
             found = [*differences(workspace, db), *(derived_differences(db) if whole else ())]
         except duckdb.Error as error:
@@ -61,17 +59,6 @@ def agreed(workspace: Workspace, whole: bool = False) -> Iterator[Ledger]:
                 f"-w {workspace.root}` makes {ledger.path.name} again from the record"
             )
         yield ledger
-
-
-@contextmanager
-def _within(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """With HELD of memory: what leaves is read once, and more would be a cache of it."""
-    db.execute(f"SET memory_limit = '{HELD}'")
-    try:
-        yield
-    finally:
-        with suppress(duckdb.Error):  # an engine that failed is closed, and its settings with it
-            db.execute(f"SET memory_limit = '{MEMORY}'")
 
 
 def check_record(workspace: Workspace) -> None:

@@ -111,7 +111,7 @@ def _sound(commit: Any) -> bool:
     return (
         isinstance(commit, dict)
         and all(isinstance(commit.get(key), kind) for key, kind in _KINDS.items())
-        and isinstance(commit.get("shards", {}), dict)
+        and all(isinstance(commit.get(key, {}), dict) for key in ("shards", "sizes"))
         and isinstance(commit.get("redactions", []), list)
         and all(
             isinstance(change, dict) and {"folder", "shard", "old", "new"} <= change.keys()

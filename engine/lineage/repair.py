@@ -21,18 +21,20 @@ from engine.workspace import Workspace
 def mend(workspace: Workspace, thorough: bool = False) -> None:
     """Put torn or missing committed shards back; the workspace is open for writing.
 
-    `thorough` hashes every shard, and puts back those that were changed too. Raises TriptychError
+    A shard is torn where it is not of the size that its commit says. `thorough` hashes every shard,
+    and puts back those that were changed too. Raises TriptychError
     where the ledger cannot give one back.
     """
     record = links.links(workspace.events)
-    hashes = links.shard_hashes(record)
+    said = links.replay(record)
     for link in record:
-        shards = {p: h for p, h in hashes.items() if p.parent == link.folder and h is not None}
-        torn = {
-            p: h
-            for p, h in shards.items()
-            if not p.exists() or not is_whole(p) or (thorough and file_hash(p) != h)
-        }
+        sizes = link.commit.get("sizes", {})
+        torn = {}
+        for shard in link.shards:
+            digest = said.hashes.get(shard)
+            size = None if shard in said.redacted else sizes.get(shard.name)
+            if digest is not None and not _is_there(shard, size, digest if thorough else None):
+                torn[shard] = digest
         for shard, digest in torn.items():
             made = len(torn) == 1 and _made_again(workspace, link.commit["sequence"], shard, digest)
             if not made:
@@ -40,6 +42,15 @@ def mend(workspace: Workspace, thorough: bool = False) -> None:
                     f"{shard} is torn or was changed, and the ledger cannot give it back: restore "
                     "it from a backup (`triptych lineage verify` lists everything that is damaged)"
                 )
+
+
+def _is_there(shard: Path, size: int | None, digest: str | None) -> bool:
+    """Whether a shard is of its size and hash, where these are known; its footer tells, without."""
+    if not shard.exists():
+        return False
+    if digest is not None:
+        return file_hash(shard) == digest
+    return is_whole(shard) if size is None else shard.stat().st_size == size
 
 
 def _made_again(workspace: Workspace, sequence: int, shard: Path, digest: str) -> bool:
