@@ -15,7 +15,8 @@ ALL = 10**6  # rows an image: every question that a benchmark has
 
 def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     """The image's id and the task that candidates are generated for, before preferences."""
-    config, (_, images) = context.config, expert_images(context)
+    config = context.config
+    _, images = expert_images(context, open_expert(config, context.images()))
     number = max(asked_of(config).pairs, len(images))
     draws = int(content_id(config.seed, "compare")[:8], 16)
     shown = [(image.id, image.modality) for image in images]
@@ -26,8 +27,8 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
 def compare(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
-    seed_images, images = expert_images(context)
     expert = open_expert(config, context.images())
+    seed_images, images = expert_images(context, expert)
     if expert.compares_generated:
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])

@@ -24,7 +24,7 @@ from generators.phantoms.oracle import share_true
 from generators.tasks import Shown
 from pipelines.context import Context
 from reward_model.experts import asked_of, open_expert
-from reward_model.experts.expert import EXPERT, Exemplar
+from reward_model.experts.expert import EXPERT, Exemplar, Expert
 
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
@@ -105,31 +105,40 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
     return unique([told[row.id] for row in own])
 
 
-def expert_images(context: Context) -> tuple[list[Image], list[Image]]:
+def known_images(context: Context, expert: Expert, split: str) -> Iterator[str]:
+    """The ids of a split's images of which the expert knows something, in order of id."""
+    with context.scan(Image) as scan:
+        query = "SELECT id, source FROM images WHERE split = ? ORDER BY id"
+        for image_id, source in scan.values(query, [split]):
+            if expert.knows(source):
+                yield image_id
+
+
+def expert_images(context: Context, expert: Expert) -> tuple[list[Image], list[Image]]:
     """Training images with expert rows, and further ones for preferences; in order of id."""
     asked = asked_of(context.config)
-    first = islice(shown(context, "train"), asked.images + asked.preference_images)
-    images = list(images_of(context, [image_id for image_id, _ in first]).values())
+    known = known_images(context, expert, "train")
+    first = islice(known, asked.images + asked.preference_images)
+    images = list(images_of(context, first).values())
     rows, rest = images[: asked.images], images[asked.images :]
     return rows, rest or rows
 
 
 def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     """About `number` expert questions on a split's images, spread evenly over the images."""
+    if not any(shown(context, split)):
+        return []
+    expert = open_expert(context.config, context.images())
+    images = sum(1 for _ in known_images(context, expert, split))
     rows: list[Exemplar] = []
-    with context.scan(Image) as scan:
-        ((images,),) = scan.values("SELECT count(*) FROM images WHERE split = ?", [split])
-        if not images:
-            return []
-        expert = open_expert(context.config, context.images())
-        found = scan.stream(Image, "SELECT * FROM images WHERE split = ? ORDER BY id", [split])
-        for image in found:
+    ids = known_images(context, expert, split)
+    while len(rows) < number and (some := list(islice(ids, SOME))):
+        for image in images_of(context, some).values():
             rows += expert.rows(image, -(-number // images))
-            if len(rows) >= number:
-                break
     return rows[:number]
 
 
+SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 

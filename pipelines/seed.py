@@ -14,7 +14,7 @@ def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
     _check_reviewed(context)
     expert = open_expert(context.config, context.images())
-    images, _ = expert_images(context)
+    images, _ = expert_images(context, expert)
     number = asked_of(context.config).rows_per_image
     rows = [row for i in images for row in expert.rows(i, number, True)]
     if not rows:

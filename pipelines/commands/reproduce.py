@@ -205,8 +205,7 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     name, recorded = next(
         (name, rows) for name, rows in asked.items() if before.id in {row.id for row in rows}
     )
-    size = context.config.generator.batch
-    batch = _asked(context, commit)[int(name) * size :][:size]
+    batch = _asked(context, commit, name)
     _check_whole(context, commit, batch, recorded)
     tasks = {t.id: t for t in context.rows(Task)}
     writer = _writer(context, before.generator_id)
@@ -215,20 +214,28 @@ def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -
     return list(work(name, rows)[Triplet])
 
 
-def _asked(context: Context, commit: dict[str, Any]) -> list[tuple[str, str]]:
-    """The (image, task) ids that a stage asked about, in its order.
+def _asked(context: Context, commit: dict[str, Any], shard: str) -> list[tuple[str, str]]:
+    """The (image, task) ids that a stage asked about in a shard, in its order.
 
-    A plan names images that are withdrawn since, so batches are what they were. Before preferences
+    A plan names images that are withdrawn since, so shards are what they were. Before preferences
     nothing was planned: the pairs are drawn again from the images that are left.
     """
     from pipelines.compare import asked_pairs
+    from pipelines.generate import planned_shards
 
     if commit["stage"] == "compare":
-        return [(image_id, task.id) for image_id, task in asked_pairs(context)]
-    place = ("plan", commit["round"])
-    asked = sorted(context.rows(Assignment, *place), key=lambda a: a.place)
+        size = context.config.generator.batch
+        pairs = asked_pairs(context)[int(shard) * size :][:size]
+        return [(image_id, task.id) for image_id, task in pairs]
+    (places,) = planned_shards(context, commit["round"])[0][shard]
     gone = {name for name, when in _withdrawn(context).items() if when < commit["sequence"]}
-    return [(a.image_id, a.task_id) for a in asked if a.image_id not in gone]
+    with context.scan(Assignment) as scan:
+        query = (
+            "SELECT image_id, task_id FROM assignments WHERE round = ? "
+            "AND place BETWEEN ? AND ? ORDER BY place"
+        )
+        found = scan.values(query, [commit["round"], places["first"], places["last"]])
+        return [(image_id, task_id) for image_id, task_id in found if image_id not in gone]
 
 
 def _withdrawn(context: Context) -> dict[str, int]:

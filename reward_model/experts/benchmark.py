@@ -46,6 +46,9 @@ class BenchmarkExpert:
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
+    def knows(self, source: str) -> bool:
+        return source in self.questions
+
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         asked = self.questions.get(image.source, [])
         once = list({normalise_question(q.question): q for q in asked}.values())

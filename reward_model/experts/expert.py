@@ -30,6 +30,10 @@ class Expert(Protocol):
 
     compares_generated: ClassVar[bool]
 
+    def knows(self, source: str) -> bool:
+        """Whether there may be rows about the image that came from `source` (`Image.source`)."""
+        ...
+
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         """Up to `number` true rows about an image, each with the task that it answers.
 

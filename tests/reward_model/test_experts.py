@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.config import Config, build
 from engine.errors import TriptychError
+from engine.lineage.opening import writing
 from engine.sets.benchmark import NOTHING
+from engine.workspace import Workspace
+from pipelines.context import Context
+from pipelines.record import expert_images, held_out
 from pipelines.source import beside, table_of
 from reward_model.experts import asked_of, benchmark_of, open_expert
 from reward_model.experts.benchmark import BenchmarkExpert
 from reward_model.experts.simulated import SimulatedExpert
+from tests.round_workspace import commit, make_image
 
 ROW = {
     "image_name": "0.png",
@@ -69,3 +75,22 @@ def test_what_is_known_of_the_files_is_the_benchmarks_or_the_tables(folder: Path
     config = config_of("none", folder)
     assert beside(config, folder, NOTHING) == {"labels.csv": "the table"}
     assert table_of(config, folder, NOTHING)["images/0.png"].anatomy != "head"
+
+
+def test_the_images_that_a_benchmark_asks_about_are_found_among_many(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    rows = [ROW | {"image_name": f"{n}.png", "qid": n} for n in (40, 41)]
+    (tmp_path / "questions.json").write_text(json.dumps(rows))
+    config = build(
+        {"expert": {"kind": "benchmark", "images": 1, "preference_images": 1}},
+        [f"source.path={tmp_path}", "source.public=true"],
+        "x",
+    )
+    known = [replace(make_image(n, f"g{n}", "train"), source=f"images/{n}.png") for n in range(60)]
+    with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
+        commit(workspace, "ingest", 0, {}, known)
+    context = Context(Workspace.existing(tmp_path / "w"), config)
+    expert = open_expert(config, context.images())
+    seed, further = expert_images(context, expert)
+    assert {i.source for i in seed + further} == {"images/40.png", "images/41.png"}
+    assert len(held_out(context, "train", 2)) == 2
