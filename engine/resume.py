@@ -28,6 +28,10 @@ class Shards:
     folder: Path
     tables: tuple[type[Row], ...]
 
+    def path(self, table: type[Row], name: str) -> Path:
+        """Where a table's rows of a shard are."""
+        return self.folder / f"{table.table}-{name}.parquet"
+
     def done(self) -> set[str]:
         """Names of the shards that are whole; what is torn is thrown away."""
         last = f"{self.tables[-1].table}-"

@@ -43,6 +43,10 @@ class Scan:
         else:
             self._db.register(name, schema_of(row_type).empty_table())
 
+    def register(self, name: str, table: pa.Table) -> None:
+        """Make an Arrow table known by a name."""
+        self._db.register(name, table)
+
     def rows(self, row_type: type[Row], query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows that a query gives of a type's columns."""
         found: pa.Table = self._db.sql(query, params=list(parameters)).to_arrow_table()

@@ -71,14 +71,14 @@ class Stage:
         """Write one shard of a table; writing it again replaces it."""
         write_shard(self.folder, f"{row_type.table}-{shard}", to_arrow(row_type, rows))
 
-    def write_all(self, row_type: type[Row], rows: Iterable[Row]) -> None:
-        """Write a table as its rows come, in shards of SHARD rows, at least one."""
+    def write_all(self, row_type: type[Row], rows: Iterable[Row], size: int = SHARD) -> None:
+        """Write a table as its rows come, in shards of `size` rows, at least one."""
         left = iter(rows)
         for number in count():
-            some = list(islice(left, SHARD))
+            some = list(islice(left, size))
             if some or not number:
                 self.write(row_type, some, f"{number:03d}")
-            if len(some) < SHARD:
+            if len(some) < size:
                 return
 
 

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.cluster import Places, Rows, cores, is_shared
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import key_id
-from engine.imaging.ingest import Look, Rules, frame_of, ingest_file, list_files, settle
+from engine.imaging.duplicates import SIGNATURE_BYTES, stacked
+from engine.imaging.groups import SEEN, group_images
+from engine.imaging.ingest import Look, Rules, copied, ingest_file, list_files
 from engine.records import (
     Image,
     Model,
@@ -29,9 +34,11 @@ from engine.records import (
     Row,
     content_id,
     from_arrow,
+    schema_of,
     unique,
 )
 from engine.resume import Made, Shards, Worker, make_shards
+from engine.scan import Scan
 from engine.sets.benchmark import Benchmark, LeftOut
 from engine.shards import write_shard
 from engine.workspace import Stage
@@ -39,14 +46,22 @@ from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key
 from reward_model.experts import benchmark_of
 
-SHARD = 1000  # images
+SHARD = 10_000  # images
+PICTURES, PICTURE_BYTES = 1000, 64 << 20  # a shard
 FILES = 32  # a shard of what is read
-
 
 REPORT = "ingest-report.csv"
 
+# One frame of a file is one row, also where it shows the same as another.
+_SETTLED = """
+SELECT r.* REPLACE (s."group" AS "group", s.split AS split)
+FROM read r JOIN settled s ON s.id = r.id AND s.source = r.source
+    AND s.frame = coalesce((r.rendering ->> '$.frame')::BIGINT, 0)
+ORDER BY s.source, s.frame
+"""
 
-def _gold_refusals(benchmark: Benchmark, rules: Rules, images: list[Image]) -> list[Refusal]:
+
+def _gold_refusals(benchmark: Benchmark, rules: Rules, images: pa.Table) -> list[Refusal]:
     """Gold values that are not used: a benchmark's rows, a table's labels.
 
     Each is of its image, with which it is withdrawn. A row's own id is named where it is public.
@@ -60,10 +75,12 @@ def _gold_refusals(benchmark: Benchmark, rules: Rules, images: list[Image]) -> l
         for path, entry in rules.table.items()
         if entry.problems
     ]
-    shown = {image.source: image for image in images}
+    sources = [rules.name(source) for source, _, _ in told]
+    mine = images.filter(pc.is_in(images["source"], pa.array(sources, pa.string())))
+    shown = {row["source"]: row for row in mine.to_pylist()}
     return [
-        _gold_refusal(rules.name(place), reason, shown.get(rules.name(source)))
-        for source, place, reason in told
+        _gold_refusal(rules.name(place), reason, shown.get(source))
+        for source, (_, place, reason) in zip(sources, told)
     ]
 
 
@@ -71,7 +88,7 @@ def _with_id(row: LeftOut) -> str:
     return f"qid {row.qid}: {row.reason}" if row.qid else row.reason
 
 
-def _gold_refusal(name: str, reason: str, image: Image | None) -> Refusal:
+def _gold_refusal(name: str, reason: str, image: dict[str, Any] | None) -> Refusal:
     row = Refusal(
         id=content_id("refusal", name, -1, reason),
         path=name,
@@ -79,7 +96,7 @@ def _gold_refusal(name: str, reason: str, image: Image | None) -> Refusal:
         reason=reason,
         status="gold",
     )
-    return replace(row, image_id=image.id, patient=image.patient) if image else row
+    return replace(row, image_id=image["id"], patient=image["patient"]) if image else row
 
 
 def ingest(context: Context, stage: Stage) -> None:
@@ -94,22 +111,31 @@ def ingest(context: Context, stage: Stage) -> None:
     if left:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
     shards, names = read_files(context, stage, folder, files, rules)
-    found, refusals = rows_of(shards, names, Image), rows_of(shards, names, Refusal)
-    looks = {row.id: row.signature for row in rows_of(shards, names, Look)}
+    seen, signatures = looked_at(shards, names)
     shares: list[tuple[str, float]] = list(config.source.split.items())
-    images, copies = settle(found, looks, dict(shares), lines=table_lines(rules))
-    refusals = unique(refusals + copies)
+    settled, copies = group_images(seen, signatures, dict(shares), lines=table_lines(rules))
+    refusals = unique([*rows_of(shards, names, Refusal), *copied(copies)])
     gold = benchmark_of(config)
-    apart = _gold_refusals(gold, rules, images)
-    write_report(workspace.root / REPORT, images, refusals + apart)
-    _refuse_nothing(folder, files, images, refusals)
-    for low in range(0, len(images), SHARD):
-        stage.write(Image, images[low : low + SHARD], f"{low // SHARD:03d}")
-    keep_pictures(stage, shards, names, {image.id for image in images})
+    apart = _gold_refusals(gold, rules, settled)
+    write_report(workspace.root / REPORT, used(settled), refusals + apart)
+    _refuse_nothing(folder, files, len(settled), refusals)
+    reports = 0
+    with Scan() as scan:
+        scan.table("read", Image, [shards.path(Image, name) for name in names])
+        scan.register("settled", settled)
+
+        def images() -> Iterator[Image]:
+            nonlocal reports
+            for image in scan.stream(Image, _SETTLED):
+                reports += image.report is not None
+                yield image
+
+        stage.write_all(Image, images(), SHARD)
+    keep_pictures(stage, shards, names, seen["id"])
     stage.write(Refusal, refusals + apart)
     stage.write(Model, unique(outside))
-    stage.metrics = metrics(len(files), images, refusals, rules)
-    stage.metrics["table"] = table_metrics(rules, folder, images)
+    stage.metrics = metrics(len(files), settled, refusals, rules)
+    stage.metrics["table"] = table_metrics(rules, folder, reports)
     stage.metrics["weak key"] = not rules.public and weak_key(rules.key, context.display)
     stage.metrics["gold"] = {"used": len(gold.questions), "refused": len(gold.left_out)}
     for line in told(stage.metrics, workspace.root):
@@ -125,11 +151,12 @@ class Reading:
 
 
 def make_reader(job: Reading) -> Worker:
-    """A worker on shards of {path} below the folder: images, pictures, looks and refusals out."""
+    """A worker on shards {paths} below the folder: images, pictures, looks and refusals out."""
     decoder = Decoder()
 
     def work(shard: str, rows: Rows) -> Made:
-        read = [ingest_file(decoder, job.folder, job.folder / r["path"], job.rules) for r in rows]
+        paths = [job.folder / path for row in rows for path in row["paths"]]
+        read = [ingest_file(decoder, job.folder, path, job.rules) for path in paths]
         return {
             Refusal: [row for each in read for row in each.refusals],
             Look: [row for each in read for row in each.looks],
@@ -151,16 +178,22 @@ def read_files(
     told = repr(replace(rules, key=b"", include=frozenset()))  # a set's words come in any order
     same = content_id(key_id(rules.key), sorted(rules.include), told)
     shards: dict[str, Rows] = {}
+    sizes: dict[str, int] = {}
     for low in range(0, len(files), FILES):
         some = files[low : low + FILES]
         named = [(path.relative_to(folder).as_posix(), _version(path)) for path in some]
-        shards[f"{low // FILES:06d}-{content_id(same, named)[:12]}"] = [
-            {"path": name} for name, _ in named
-        ]
+        shard = f"{low // FILES:06d}-{content_id(same, named)[:12]}"
+        shards[shard], sizes[shard] = [{"paths": [name for name, _ in named]}], len(some)
     places = Places(actors=cores(), here=not is_shared())
     job = Reading(folder.absolute(), rules)
     make_shards(
-        to, make_reader, job, shards, places, lambda n, m: context.display.advance(n, m, "files")
+        to,
+        make_reader,
+        job,
+        shards,
+        places,
+        lambda done, total: context.display.advance(done, total, "files"),
+        sizes,
     )
     return to, list(shards)
 
@@ -176,23 +209,48 @@ def _version(path: Path) -> list[int]:
 
 def rows_of(shards: Shards, names: Iterable[str], row_type: type[Row]) -> list[Any]:
     """The rows of a type in shards, in order."""
-    paths = [shards.folder / f"{row_type.table}-{name}.parquet" for name in names]
+    paths = (shards.path(row_type, name) for name in names)
     return [row for path in paths for row in from_arrow(row_type, pq.read_table(path))]
 
 
-def keep_pictures(stage: Stage, shards: Shards, names: Iterable[str], wanted: set[str]) -> None:
-    """The stage's pictures: those of `wanted` images, each once, a shard after the other."""
-    for number, name in enumerate(names):
-        table = pq.read_table(shards.folder / f"{Picture.table}-{name}.parquet")
-        mine = [i in wanted for i in table["id"].to_pylist()]
-        wanted = wanted.difference(table["id"].to_pylist())
-        if any(mine):
-            write_shard(stage.folder, f"{Picture.table}-{number:06d}", table.filter(pa.array(mine)))
+def looked_at(shards: Shards, names: Iterable[str]) -> tuple[pa.Table, np.ndarray]:
+    """What images are settled by: SEEN's columns, and signatures in a file beside the shards."""
+    tables = [schema_of(Look).empty_table().select(SEEN.names)]
+    path = shards.folder / "signatures"
+    with path.open("wb") as out:
+        for name in names:
+            table = pq.read_table(shards.path(Look, name))
+            tables.append(table.select(SEEN.names))
+            out.writelines(table["signature"].to_pylist())
+    seen = pa.concat_tables(tables)
+    if not len(seen):
+        return seen, stacked([])
+    return seen, np.memmap(path, np.uint8, "r", shape=(len(seen), SIGNATURE_BYTES))
 
 
-def _refuse_nothing(
-    folder: Path, files: list[Path], images: list[Image], refusals: list[Refusal]
-) -> None:
+def keep_pictures(stage: Stage, shards: Shards, names: Iterable[str], ids: pa.ChunkedArray) -> None:
+    """The stage's pictures, each once, in the order of `ids`, which are those in the shards."""
+    first = np.zeros(len(ids), bool)
+    first[np.unique(np.array(ids.to_pylist(), "S32"), return_index=True)[1]] = True
+    low = number = 0
+    held: list[pa.Table] = []
+    for name in names:
+        table = pq.read_table(shards.path(Picture, name))
+        held.append(table.filter(pa.array(first[low : low + len(table)])))
+        low += len(table)
+        if sum(map(len, held)) >= PICTURES or sum(t.nbytes for t in held) >= PICTURE_BYTES:
+            _write_pictures(stage, held, number)
+            held, number = [], number + 1
+    _write_pictures(stage, held, number)
+
+
+def _write_pictures(stage: Stage, held: list[pa.Table], number: int) -> None:
+    table = pa.concat_tables([schema_of(Picture).empty_table(), *held])
+    if len(table):
+        write_shard(stage.folder, f"{Picture.table}-{number:06d}", table)
+
+
+def _refuse_nothing(folder: Path, files: list[Path], images: int, refusals: list[Refusal]) -> None:
     if images or any(r.status == "quarantined" for r in refusals):
         return
     refused = [r for r in refusals if r.status != "skipped"]
@@ -208,7 +266,7 @@ def table_lines(rules: Rules) -> dict[str, int]:
 
 
 def metrics(
-    files: int, images: list[Image], refusals: list[Refusal], rules: Rules
+    files: int, images: pa.Table, refusals: list[Refusal], rules: Rules
 ) -> dict[str, object]:
     """Counts for the commit, and by what the key is recognised again."""
     by_status = Counter(r.status for r in refusals)
@@ -220,19 +278,19 @@ def metrics(
         "quarantined": by_status["quarantined"],
         "duplicates": by_status["duplicate"],
         "skipped": by_status["skipped"],
-        "groups": len({i.group for i in images}),
-        "patients": len({i.patient for i in images}),
+        "groups": len(pc.unique(images["group"])),
+        "patients": len(pc.unique(images["patient"])),
         "key_id": key_id(rules.key),
     }
 
 
-def table_metrics(rules: Rules, folder: Path, images: list[Image]) -> dict[str, int]:
+def table_metrics(rules: Rules, folder: Path, reports: int) -> dict[str, int]:
     """What became of the table's rows and texts."""
     withheld = Counter(column for entry in rules.table.values() for column in entry.withheld)
     return {
         "rows": len(rules.table),
         "without file": sum(not (folder / path).is_file() for path in rules.table),
-        "reports kept": sum(i.report is not None for i in images),
+        "reports kept": reports,
         "reports refused": withheld.pop("report", 0),
         "labels refused": withheld.total(),
     }
@@ -266,18 +324,34 @@ def told(counts: dict[str, object], root: Path) -> list[str]:
     return lines
 
 
+Used = tuple[str, int, str]  # an image's source, frame and id
+
+
+def used(images: pa.Table) -> Iterator[Used]:
+    """What is used, by source and frame, of a table with SEEN's columns."""
+    for batch in images.select(["source", "frame", "id"]).to_batches(10_000):
+        yield from zip(*(column.to_pylist() for column in batch.columns))
+
+
 def write_report(
-    path: Path, images: Iterable[Image], refusals: Iterable[Refusal], reviews: Iterable[Review] = ()
+    path: Path,
+    images: Iterable[Used],
+    refusals: Iterable[Refusal],
+    reviews: Iterable[Review] = (),
 ) -> None:
-    """One row a file, frame or row of gold values: path, frame, status, reason, image_id."""
+    """One row a file, frame or row of gold values: path, frame, status, reason, image_id.
+
+    `images` come by source and frame.
+    """
     verdicts = {review.image_id: review.verdict for review in reviews}
-    rows = {(i.source, frame_of(i)): ("used", "", i.id) for i in images}
+    apart: dict[tuple[str, int], tuple[str, str, str]] = {}
     for r in refusals:
         decided = verdicts.get(r.image_id, r.status) if r.status == "quarantined" else r.status
-        rows[r.path, r.frame] = (decided, r.reason, r.image_id)
+        apart[r.path, r.frame] = (decided, r.reason, r.image_id)
+    rows = (((i[0], i[1]), ("used", "", i[2])) for i in images if (i[0], i[1]) not in apart)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(["path", "frame", "status", "reason", "image_id"])
-        table.writerows([*place, *row] for place, row in sorted(rows.items()))
+        table.writerows([*place, *row] for place, row in merge(rows, sorted(apart.items())))
     partial.replace(path)

@@ -8,7 +8,6 @@ but keyed hashes. `settle` gives groups and splits to all at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,18 +17,19 @@ from typing import ClassVar
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
 
-from engine.errors import TriptychError
 from engine.imaging import ocr
 from engine.imaging.anatomy import anatomy_name, anatomy_of, modality_name
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, group_key, hidden_path
-from engine.imaging.duplicates import joined, near_pairs, signature, stacked
+from engine.imaging.duplicates import signature, stacked
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.groups import SEEN, group_images
 from engine.imaging.table import Entry
 from engine.lineage.files import file_hash
 from engine.pixels import pixels_id, to_png
-from engine.records import Image, Picture, Refusal, Row, canonical, content_id
+from engine.records import Image, Picture, Refusal, Row, canonical, content_id, to_arrow
 
 SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")
 MIN_SIDE, MAX_ASPECT = 16, 20.0
@@ -85,26 +85,17 @@ def belongs(path: Path, relative: str, rules: Rules) -> str:
     return rules.beside.get(relative, "")
 
 
-def split_of_group(group: str, fractions: dict[str, float]) -> str:
-    """The split of a group by its hash: the same on every worker, one group in one split.
-
-    `fractions` maps split names to shares, in order; they are normalised by their sum.
-    """
-    digest = hashlib.sha256(f"split:{group}".encode()).digest()
-    at = int.from_bytes(digest[:8], "big") / 2**64 * sum(fractions.values())
-    for name, share in fractions.items():
-        if at < share:
-            return name
-        at -= share
-    return next(reversed(fractions))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look(Row):
-    """By what a picture is compared with others while a folder is read; no table of the record."""
+    """By what an image is settled while a folder is read; no table of the record."""
 
     table: ClassVar[str] = "looks"
     id: str  # the image's
+    source: str
+    frame: int
+    patient: str
+    group: str
+    split: str
     signature: bytes
 
 
@@ -141,7 +132,7 @@ def ingest_file(decoder: Decoder, root: Path, path: Path, rules: Rules) -> Read:
         if kept_out is None:
             read.images.append(image)
             read.pictures.append(Picture(id=image.id, png=to_png(item.pixels)))
-            read.looks.append(Look(id=image.id, signature=look(item.pixels)))
+            read.looks.append(look_of(image, signature_of(item.pixels)))
         else:
             read.refusals.append(not_used(image, item.frame, *kept_out))
     return read
@@ -223,9 +214,22 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     )
 
 
-def look(pixels: np.ndarray) -> bytes:
+def signature_of(pixels: np.ndarray) -> bytes:
     """The signature of (H, W) or (H, W, 3) uint8 pixels."""
     return signature(PIL.Image.fromarray(pixels))
+
+
+def look_of(image: Image, signature: bytes) -> Look:
+    """What an image is settled by."""
+    return Look(
+        id=image.id,
+        source=image.source,
+        frame=frame_of(image),
+        patient=image.patient,
+        group=image.group,
+        split=image.split,
+        signature=signature,
+    )
 
 
 def settle(
@@ -236,57 +240,34 @@ def settle(
     ties: Iterable[tuple[str, str]] = (),
     lines: Mapping[str, int] | None = None,
 ) -> tuple[list[Image], list[Refusal]]:
-    """Give each image its group and split; exact copies become refusals.
+    """Give each image its group and split (`groups.group_images`); exact copies become refusals.
 
-    Patients who share a picture, exactly or nearly, mirrored or turned (by the `signatures` of all
-    images, `earlier` ones too), are one group, so no split can part them. Only exact copies leave:
-    a near or mirrored one stays an image of its own, since left and right are not the same in it. A
-    split that the table gives holds for the whole group. `earlier` images keep theirs, and `ties`
-    are patients known to belong to one group. Raises TriptychError where a group would be in two
-    splits; `lines` are the table's, by source, to name.
+    `signatures` are of all images, by id. Only exact copies leave: a near or mirrored one stays an
+    image of its own, since left and right are not the same in it. `earlier` images keep what they
+    have.
     """
-    images = sorted(images, key=lambda i: (i.source, frame_of(i)))  # whoever was read first
-    first = {image.id: image for image in reversed([*earlier, *images])}
-    known = {image.id for image in earlier}
-    fresh = [i for i in images if first[i.id] is i]
-    pool = [*(first[n] for n in sorted(known)), *fresh]
-    pictures = stacked(signatures[i.id] for i in pool)
-    tied = [(i.patient, i.patient) for i in images]
-    tied += [(i.patient, i.group) for i in earlier] + list(ties)
-    tied += [(i.patient, first[i.id].patient) for i in images]
-    tied += [(pool[a].patient, pool[b].patient) for a, b in near_pairs(pictures)]
-    group_of = joined(tied)
-    splits = _given_splits([*earlier, *images], group_of, lines or {})
-    settled = []
-    for image in fresh:
-        group = group_of[image.patient]
-        split = splits.get(group) or split_of_group(group, shares)
-        settled.append(replace(image, group=group, split=split))
-    kept = {id(image) for image in fresh}
-    copies = [
-        not_used(i, frame_of(i), "duplicate", str(Reason.DUPLICATE))
-        for i in images
-        if id(i) not in kept
+    every = [*earlier, *images]
+    seen = to_arrow(Look, (look_of(image, b"") for image in every)).select(SEEN.names)
+    pictures = stacked(signatures[image.id] for image in every)
+    found, copies = group_images(seen, pictures, shares, ties, lines)
+    by_place = {(i.id, i.source, frame_of(i)): i for i in images}
+    settled = [
+        replace(by_place[r["id"], r["source"], r["frame"]], group=r["group"], split=r["split"])
+        for r in found.to_pylist()
     ]
-    return settled, copies
+    return settled, copied(copies)
 
 
-def _given_splits(
-    images: Iterable[Image], group_of: Mapping[str, str], lines: Mapping[str, int]
-) -> dict[str, str]:
-    """The split that a group's images name, one a group."""
-    said: dict[str, Image] = {}
-    for image in images:
-        other = said.setdefault(group_of[image.patient], image) if image.split else image
-        if other.split != image.split:
-            places = [
-                f"line {lines[i.source]}" if i.source in lines else i.source for i in (other, image)
-            ]
-            raise TriptychError(
-                f"{places[0]} and {places[1]} are one patient or show the same picture, and are "
-                f"given to {other.split} and {image.split}: give them one split"
-            )
-    return {group: image.split for group, image in said.items()}
+def copied(copies: pa.Table) -> list[Refusal]:
+    """What is recorded of exact copies of other images, by their SEEN columns."""
+    return [
+        replace(
+            _refusal(row["source"], row["frame"], str(Reason.DUPLICATE), "duplicate"),
+            image_id=row["id"],
+            patient=row["patient"],
+        )
+        for row in copies.to_pylist()
+    ]
 
 
 def _patient(item: Rendered, relative: str, rules: Rules, entry: Entry) -> str:

@@ -29,7 +29,7 @@ from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, key_id
 from engine.imaging.duplicates import signature
 from engine.imaging.errors import ImagingError
-from engine.imaging.ingest import Rules, image_of, list_files, look, settle
+from engine.imaging.ingest import Rules, frame_of, image_of, list_files, settle, signature_of
 from engine.pixels import Pixels, pixels_id, to_png
 from engine.records import Image, Picture, Refusal, Review, content_id
 from engine.workspace import Workspace
@@ -149,7 +149,7 @@ def _released(
     copies = [r for r in workspace.read(Refusal) if r.status == "duplicate" and r.image_id in by_id]
     ties = [(r.patient, by_id[r.image_id].group) for r in copies]
     shares: list[tuple[str, float]] = list(config.source.split.items())
-    looks = {image_id: look(w.rendered.pixels) for image_id, w in found.items()}
+    looks = {image_id: signature_of(w.rendered.pixels) for image_id, w in found.items()}
     pixels = Pixels(workspace.root)
     for image in earlier:
         looks[image.id] = signature(PIL.Image.open(io.BytesIO(pixels[image.id])))
@@ -187,8 +187,9 @@ def _commit(
         "dropped": sum(r.verdict == "dropped" for r in reviews),
     }
     workspace.commit(stage)
-    every = workspace.read(Image), workspace.read(Refusal), workspace.read(Review)
-    write_report(workspace.root / REPORT, *every)
+    shown = sorted((i.source, frame_of(i), i.id) for i in workspace.stream(Image))
+    report = workspace.root / REPORT
+    write_report(report, shown, workspace.read(Refusal), workspace.read(Review))
 
 
 def _same_rules(config: Config, workspace: Workspace) -> Rules:

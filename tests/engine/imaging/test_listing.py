@@ -13,7 +13,8 @@ from pydicom import dcmread
 
 from engine.imaging.decode import Decoder
 from engine.imaging.deidentify import group_key
-from engine.imaging.ingest import list_files, split_of_group
+from engine.imaging.groups import split_of_group
+from engine.imaging.ingest import list_files
 from engine.imaging.table import Entry
 from engine.lineage.chain import file_hash
 from generators.phantoms import KINDS, draw, to_display
