@@ -20,20 +20,20 @@ import numpy as np
 
 from engine.answers.parsing import render_completion
 from engine.config.training import Optimiser
-from engine.job import TrainingJob
 from engine.prompts import answer_prompt
 from engine.records import Consumption, Model, Task, Triplet, unique
 from engine.trainer import write_training_set
+from engine.training_job import TrainingJob
 from engine.workspace import Stage
 from generators import filters
 from generators.phantoms import oracle, reporter
 from generators.phantoms.oracle import share_true, truth_of
 from pipelines.context import Context
 from pipelines.grpo import fit_policy
-from pipelines.jobs import job_of
 from pipelines.record import seed_triplets
 from pipelines.training.launch import rows_per_step
 from pipelines.training.sft import Turn, train_sft, turns_of
+from pipelines.training_jobs import job_of
 from reward_model.threshold import choose
 
 

@@ -84,7 +84,7 @@ class Scorer:
 
 def trained(loop: Any, job: Any, advance: Any) -> Any:
     """A training that copies its start and has learned what its kind would tell."""
-    from engine.job import TrainingResult
+    from engine.training_job import TrainingResult
     from pipelines.training.grpo import GrpoJob, GrpoResult
     from reward_model.measure import Measurement
     from reward_model.training import JudgeJob, JudgeResult

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.errors import TriptychError
-from engine.job import TrainingJob
+from engine.training_job import TrainingJob
 
 
 def guarded(trainer_class: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from engine.guards import guard, guarded
-from engine.job import TrainingJob
+from engine.training_job import TrainingJob
 
 if TYPE_CHECKING:
     from datasets import Dataset

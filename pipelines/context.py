@@ -28,7 +28,7 @@ from engine.records import (
     Triplet,
     content_id,
 )
-from engine.scan import Scan
+from engine.sql import Scan
 from engine.vlm.weights import is_commit, known_id, located, outside_model
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display

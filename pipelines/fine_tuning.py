@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from engine.errors import TriptychError
-from engine.job import TrainingJob
 from engine.records import Model, Task, Triplet
 from engine.trainer import first_use, write_training_set
+from engine.training_job import TrainingJob
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.jobs import job_of
 from pipelines.training.launch import rows_per_step, train_on_cluster
 from pipelines.training.sft import train_sft, turns_of
+from pipelines.training_jobs import job_of
 
 
 def fine_tune(

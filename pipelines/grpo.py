@@ -26,7 +26,6 @@ from engine.vlm.protocol import Sampling
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.examine import ask_arms, examine
-from pipelines.jobs import job_of
 from pipelines.record import (
     each_kept,
     left_to_grpo,
@@ -37,6 +36,7 @@ from pipelines.record import (
 from pipelines.training.composite_reward import mixed
 from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
 from pipelines.training.launch import rows_per_step, train_on_cluster
+from pipelines.training_jobs import job_of
 
 ASKED = 4  # questions that are looked at for one that GRPO visits
 

@@ -38,9 +38,9 @@ from engine.records import (
     unique,
 )
 from engine.resume import Made, Shards, Worker, make_shards
-from engine.scan import Scan
 from engine.sets.benchmark import Benchmark, LeftOut
 from engine.shards import write_shard
+from engine.sql import Scan
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key

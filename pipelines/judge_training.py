@@ -11,9 +11,9 @@ from engine.records import Model, Preference, Triplet
 from engine.trainer import first_use
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.jobs import job_of
 from pipelines.record import triplets_of
 from pipelines.training.launch import rows_per_step, train_on_cluster
+from pipelines.training_jobs import job_of
 from reward_model.model import JudgeSettings
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, write_pairs
 

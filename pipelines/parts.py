@@ -39,7 +39,11 @@ def parts_of(context: Context, round: int, size: int = PART) -> list[Part]:
     spans = sorted(
         span for path in context.shards(Triplet, "generate", round) if (span := _span(path))
     )
-    judged = {_number(path): path for path in context.shards(Judgement, "judge", round)}
+    judged = {
+        _number(path): path
+        for path in context.shards(Judgement, "judge", round)
+        if pq.read_metadata(path).num_rows
+    }
     strange = judged.keys() - {_number(span[2]) for span in spans}
     parts: list[Part] = []
     rows = 0

@@ -18,7 +18,7 @@ from engine.records import (
     Triplet,
     unique,
 )
-from engine.scan import WRITTEN
+from engine.sql import WRITTEN
 from engine.workspace import Workspace
 from generators.phantoms.oracle import share_true
 from generators.tasks import Shown

@@ -13,7 +13,7 @@ from pipelines.parts import each_part, parts_of
 from pipelines.record import own_tasks
 from reward_model.experts import open_expert
 from reward_model.experts.expert import Expert
-from reward_model.refinement import new_pairs
+from reward_model.refinement import new_pairs, no_worse
 
 
 def refine(context: Context, stage: Stage) -> None:
@@ -47,11 +47,6 @@ def refine(context: Context, stage: Stage) -> None:
         for line in of_judge(metrics):
             context.display.warn(line)
         add_judge(context, stage, current, metrics, learned)
-
-
-def no_worse(before: float | None, after: float | None, tolerance: float) -> bool:
-    """Whether an AUC fell by no more than `tolerance`; one that was not measured is worse."""
-    return before is not None and after is not None and after >= before - tolerance
 
 
 def expert_of_new_rows(context: Context) -> Expert | None:

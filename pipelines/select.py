@@ -20,8 +20,8 @@ from engine.cluster import Places, Rows, cores
 from engine.config.select import Select
 from engine.records import Decision, Image, Judgement, Triplet, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
-from engine.scan import Scan
 from engine.shards import shard_paths, write_shard
+from engine.sql import Scan
 from engine.workspace import Stage
 from generators.phantoms.oracle import truths
 from pipelines.context import Context

@@ -1,4 +1,7 @@
-"""Which pairs refine a judge: the expert decides the least certain, the surest teach themselves."""
+"""Which pairs refine a judge, and whether it stays refined or is rolled back.
+
+The expert decides the least certain pairs, the surest teach themselves.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,11 @@ def new_pairs(
             preference(contest.best, contest.rival, "factuality", "perturbed", "judge", False)
         )
     return pairs, made
+
+
+def no_worse(before: float | None, after: float | None, tolerance: float) -> bool:
+    """Whether an AUC fell by no more than `tolerance`; one that was not measured is worse."""
+    return before is not None and after is not None and after >= before - tolerance
 
 
 def _ask(

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from engine.config.reward import Reward
-from engine.job import TrainingJob, TrainingResult
 from engine.pixels import Pixels
 from engine.prompts import judge_prompt
 from engine.records import Preference, Triplet
@@ -29,6 +28,7 @@ from engine.trainer import (
     weights_dtype,
     write_training_set,
 )
+from engine.training_job import TrainingJob, TrainingResult
 from engine.vlm.inputs import encode
 from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA

@@ -23,7 +23,9 @@ ROOMS = {
 }
 OURS = {*ROOMS, "tests", "benchmarks", "tools"}
 NAMED_IN = {
-    "ray": {f"engine/cluster/{name}.py" for name in ("connection", "actors", "training", "jobs")},
+    "ray": {
+        f"engine/cluster/{name}.py" for name in ("connection", "actors", "training", "submission")
+    },
     "trl": {"pipelines/training/sft.py", "pipelines/training/grpo.py"},
     "vllm": {"engine/vlm/vllm.py"},
 }
@@ -116,7 +118,7 @@ def test_no_stage_imports_another_stage() -> None:
 def test_no_training_sees_what_its_stage_runs_in() -> None:
     files = sorted((ROOT / "pipelines" / "training").glob("*.py"))
     assert files
-    known = {"pipelines.context", "pipelines.jobs"}
+    known = {"pipelines.context", "pipelines.training_jobs"}
     assert [name_of(path) for path in files if modules_of(path, known)] == []
 
 

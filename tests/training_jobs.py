@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from engine.config import MAX_PIXELS
 from engine.config.training import Optimiser
-from engine.job import TrainingJob
+from engine.training_job import TrainingJob
 from engine.vlm import tiny
 
 Job = TypeVar("Job", bound=TrainingJob)

@@ -19,10 +19,10 @@ from benchmarks.gpu.rows import PROMPTS, STYLE, rows_about
 from benchmarks.gpu.watch import Profiled, Profiler, Watch
 from engine.config import MAX_PIXELS, load
 from engine.config.training import Optimiser
-from engine.job import TrainingJob
 from engine.lineage.opening import writing
 from engine.records import Picture
 from engine.trainer import write_training_set
+from engine.training_job import TrainingJob
 from pipelines.training.grpo import GrpoJob, questions_of, train_grpo
 from pipelines.training.sft import train_sft, turns_of
 

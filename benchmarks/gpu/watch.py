@@ -25,8 +25,8 @@ from benchmarks.gpu.measures import (
     synchronised,
     timed,
 )
-from engine.job import TrainingJob
 from engine.trainer import watched
+from engine.training_job import TrainingJob
 
 GENERATES, REWARDS, PREPARES = "_generate_single_turn", "_calculate_rewards", "_prepare_inputs"
 

@@ -10,7 +10,7 @@ from engine.cluster.causes import cause
 from engine.cluster.connection import check_room, connected, is_shared
 from engine.cluster.work import DEATHS
 from engine.errors import TriptychError
-from engine.job import TrainingJob
+from engine.training_job import TrainingJob
 
 Job = TypeVar("Job", bound=TrainingJob)
 Result = TypeVar("Result")

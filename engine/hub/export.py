@@ -25,7 +25,7 @@ from engine.errors import TriptychError
 from engine.hub.card import counted_card
 from engine.hub.croissant import write_croissant
 from engine.hub.selection import SELECTED, SPLITS, batches, selecting
-from engine.hub.splits import write_split
+from engine.hub.sharding import write_split
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels

@@ -19,8 +19,8 @@ import stamina
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.private import address_told, bearer
+from engine.vlm.endpoint_replies import Refused, body_of, parts_of, read_choices, read_reply
 from engine.vlm.protocol import Request, Sample, Sampling
-from engine.vlm.replies import Refused, body_of, parts_of, read_choices, read_reply
 from engine.vlm.streams import stream_seed
 
 CONCURRENT = 16

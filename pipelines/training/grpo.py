@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from engine.config.training import Grpo
-from engine.job import TrainingJob
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt
 from engine.records import Triplet
@@ -22,6 +21,7 @@ from engine.trainer import (
     watched,
     weights_dtype,
 )
+from engine.training_job import TrainingJob
 from pipelines.training.advantages import quarters, verified
 from pipelines.training.composite_reward import reward_parts
 from pipelines.training.sft import chat_dataset

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.answers.parsing import render_completion, render_question
-from engine.job import TrainingJob, TrainingResult
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Task, Triplet
@@ -24,6 +23,7 @@ from engine.trainer import (
     watched,
     weights_dtype,
 )
+from engine.training_job import TrainingJob, TrainingResult
 from generators.phantoms.bank import DIFFICULTIES
 
 if TYPE_CHECKING:

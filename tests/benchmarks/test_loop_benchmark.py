@@ -17,9 +17,9 @@ from benchmarks import arms, loop
 from benchmarks.loop import OutOfTime, Pieces
 from benchmarks.loop_report import gains_of, report, verdict
 from engine.config import Config, build
-from engine.job import TrainingJob, TrainingResult
 from engine.records import Consumption, Decision, Judgement, Model, Task, Triplet
 from engine.trainer import read_training_set
+from engine.training_job import TrainingJob, TrainingResult
 from generators import phantoms
 from generators.phantoms import reporter
 from generators.phantoms.oracle import is_true

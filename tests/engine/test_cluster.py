@@ -20,11 +20,11 @@ from engine.config import build
 from engine.config.cluster import Cluster
 from engine.config.training import Sft
 from engine.errors import TriptychError
-from engine.job import TrainingJob, TrainingResult
 from engine.lineage.opening import writing
 from engine.private import take_key
 from engine.records import Task, Triplet
 from engine.resume import Made, Worker
+from engine.training_job import TrainingJob, TrainingResult
 from engine.vlm.memory import Parts
 from generators.proposer import Proposing
 from pipelines import proposals

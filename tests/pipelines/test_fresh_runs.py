@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from engine.config import Config
-from engine.job import TrainingResult
 from engine.lineage.opening import writing
 from engine.lineage.verify import verify
 from engine.records import Task, Triplet, content_id
 from engine.resume import Made, Worker
+from engine.training_job import TrainingResult
 from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
 from pipelines import compare, generate, ingest, plan, proposals, refine

@@ -18,9 +18,9 @@ from engine.config.training import Sft
 from engine.errors import TriptychError
 from engine.guards import guarded
 from engine.imaging.ingest import to_png
-from engine.job import TrainingJob
 from engine.lineage.opening import writing
 from engine.prompts import answer_prompt, ask_prompt
+from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from engine.vlm.backends import open_vlm
 from engine.vlm.memory import Parts, ran_out

@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from engine.config.reward import Reward
 from engine.config.select import Select
 from engine.errors import TriptychError
-from engine.job import TrainingJob
 from engine.records import Task
 from engine.statistics import auc, auc_interval, cluster_bootstrap
 from engine.trainer import arguments_of, resumable, watched, write_training_set
+from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from engine.vlm.protocol import Request, Sample, Sampling
 from generators.proposer import ProposerSettings, propose

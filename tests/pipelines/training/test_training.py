@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from engine.config import MAX_PIXELS
 from engine.config.reward import Reward
 from engine.config.training import Grpo, RewardWeights, Sft
-from engine.job import TrainingJob
 from engine.prompts import answer_prompt, judge_prompt
 from engine.trainer import last_checkpoint, rate, write_training_set
+from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from generators import phantoms
 from pipelines.training.grpo import GrpoJob, train_grpo

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 from engine.config.training import Sft
 from engine.errors import TriptychError
-from engine.job import TrainingJob
 from engine.pixels import Pixels
 from engine.trainer import read_training_set, write_training_set
+from engine.training_job import TrainingJob
 from pipelines.training.grpo import train_grpo
 from pipelines.training.sft import chat_dataset, train_sft
 from reward_model.training import train_judge

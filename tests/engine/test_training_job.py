@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from engine.config.reward import Reward
 from engine.config.training import Grpo, Sft
-from engine.job import TrainingJob
+from engine.training_job import TrainingJob
 from pipelines.training.grpo import GrpoJob
 from reward_model.model import JudgeSettings
 from reward_model.training import JudgeJob

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.hub import splits as cut
+from engine.hub import sharding as cut
 from engine.hub.export import export, schema
 from engine.hub.publish import publish
-from engine.hub.splits import Group, by_image, row_groups, sizes, write_split
+from engine.hub.sharding import Group, by_image, row_groups, sizes, write_split
 from engine.lineage.files import hashes_of
 from engine.lineage.opening import maintaining, writing
 from engine.lineage.verify import verify
@@ -287,15 +287,15 @@ def test_a_killed_export_leaves_the_one_before(large: Workspace) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from engine.hub import splits
+from engine.hub import sharding
 from engine.hub.publish import publish
 from engine.lineage.opening import maintaining
-close = splits.Shard.close
+close = sharding.Shard.close
 def killed(shard):
     close(shard)
     if shard.path.name == ".train-00001":
         os.kill(os.getpid(), signal.SIGKILL)
-splits.Shard.close = killed
+sharding.Shard.close = killed
 with maintaining(Path({str(large.root)!r})) as workspace:
     publish(workspace)
 """

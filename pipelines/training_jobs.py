@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from engine.config.training import Optimiser
-from engine.job import TrainingJob
 from engine.records import Model
+from engine.training_job import TrainingJob
 from engine.workspace import Stage
 from pipelines.context import Context
 
