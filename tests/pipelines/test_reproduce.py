@@ -161,7 +161,7 @@ def echo(job: Proposing) -> Worker:
 def test_generated_rows_are_made_again_in_the_batches_of_then_after_a_withdrawal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (proposals, proposer):
+    for module in (generate, proposals, proposer):
         monkeypatch.setattr(module, "make_proposer", echo)
     chosen = {"tasks": 8, "batch": 2}
     few = {"images": 4, "preference_images": 4, "pairs": 8}
