@@ -128,7 +128,8 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no sample can be right, the expert sets a true row of its own against it."""
-    monkeypatch.setattr(proposals, "make_proposer", false_premise)
+    for module in (generate, proposals):
+        monkeypatch.setattr(module, "make_proposer", false_premise)
     before = Measurement(
         pairwise=0.9, auc=0.9, auc_low=0.8, auc_high=1.0, n_holdout=9, unscored=0,
         calibration=(1.0, 0.0),
