@@ -251,7 +251,7 @@ def as_version_1(root: Path) -> None:
             old = table.drop_columns([c for c in new_columns if c in table.column_names])
             pq.write_table(old, shard, compression="zstd")
         commit = json.loads((folder / "commit.json").read_text())
-        for key in ("schema", "shards", "previous", "started", "ended"):
+        for key in ("schema", "shards", "sizes", "previous", "started", "ended"):
             del commit[key]
         (folder / "commit.json").write_text(json.dumps(commit, indent=1))
     described = json.loads((root / "workspace.json").read_text()) | {"schema": 1}
