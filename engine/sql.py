@@ -63,16 +63,17 @@ class Scan:
             table = pa.Table.from_batches([batch]).select(columns.names).cast(columns)
             yield from from_arrow(row_type, table)
 
-    def write(self, path: Path, query: str) -> int:
-        """Write a query's rows, all columns but those that a scan adds, to a Parquet file.
+    def write(self, path: Path, row_type: type[Row], query: str) -> int:
+        """Write the rows that a query gives of a type's columns to a Parquet file.
 
         Row groups are of FEW rows, so that of a sorted file a part is read by itself. Returns how
         many rows there are; without any there is no file.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         target = str(path).replace("'", "''")
+        columns = ", ".join(f'"{name}"' for name in schema_of(row_type).names)
         self._db.execute(
-            f"COPY (SELECT * EXCLUDE ({WRITTEN}) FROM ({query})) TO '{target}' "
+            f"COPY (SELECT {columns} FROM ({query})) TO '{target}' "
             f"(FORMAT parquet, ROW_GROUP_SIZE {FEW})"
         )
         ((rows,),) = self.values(f"SELECT count(*) FROM read_parquet('{target}')")

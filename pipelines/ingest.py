@@ -112,6 +112,8 @@ def ingest(context: Context, stage: Stage) -> None:
         context.display.say(f"  {left} files beyond source.limit were not looked at")
     shards, names = read_files(context, stage, folder, files, rules)
     seen, signatures = looked_at(shards, names)
+    if len(seen) > SHARD:  # minutes in which nothing else is heard
+        context.display.say(f"  {len(seen)} images are compared, to find copies")
     shares: list[tuple[str, float]] = list(config.source.split.items())
     settled, copies = group_images(seen, signatures, dict(shares), lines=table_lines(rules))
     refusals = unique([*rows_of(shards, names, Refusal), *copied(copies)])

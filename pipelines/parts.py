@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +77,3 @@ def _span(path: Path) -> tuple[str, str, Path, int] | None:
     found = [group.statistics for group in groups]
     first, last = min(s.min for s in found), max(s.max for s in found)
     return first, last, path, file.metadata.num_rows
-
-
-def each_part(parts: list[Part]) -> Iterator[tuple[list[Triplet], dict[str, Judgement]]]:
-    """The rows of parts, one part after the other."""
-    return (part.rows() for part in parts)

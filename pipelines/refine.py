@@ -9,7 +9,7 @@ from engine.records import Preference, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.judge_training import add_judge, fit_judge
-from pipelines.parts import each_part, parts_of
+from pipelines.parts import parts_of
 from pipelines.record import own_tasks
 from reward_model.experts import open_expert
 from reward_model.experts.expert import Expert
@@ -61,7 +61,7 @@ def pairs_of_round(
     """`new_pairs` among what was generated and judged in a round."""
     return new_pairs(
         context.config,
-        each_part(parts_of(context, round)),
+        (part.rows() for part in parts_of(context, round)),
         expert_of_new_rows(context),
         round,
         trusted,

@@ -120,6 +120,7 @@ def _kept_before(context: Context, stage: Stage) -> Path | None:
     with context.scan(Triplet, Decision) as scan:
         number = scan.write(
             path,
+            Triplet,
             "SELECT * FROM triplets WHERE id IN (SELECT triplet_id FROM decisions WHERE keep) "
             "ORDER BY image_id",
         )
