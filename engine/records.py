@@ -224,6 +224,73 @@ class Preference(Row):
     expert: str  # pseudonym, or the rule that made the pair
     round: int
     holdout: bool  # frozen: never trained on
+    outcome: str = "better"  # or tie, both bad, cannot tell: then which is chosen says nothing
+    item_id: str = ""  # what was asked; empty where a rule made the pair
+    at: str = ""  # RFC 3339, UTC
+    seconds: float | None = None  # that the expert looked at it
+    repeat: bool = False  # the same expert answered it before: for self-agreement alone
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item(Row):
+    """What experts are asked: a verdict on one triplet, or which of two of an image is better."""
+
+    table: ClassVar[str] = "items"
+    id: str
+    kind: str  # verdict or preference
+    triplet_id: str
+    other_id: str  # the second triplet of a preference; else empty
+    image_id: str
+    stream: str  # why it is asked: random, informative or test
+    round: int
+    place: int  # in the order in which items are shown, from 0
+    readers: int  # how many different experts are to answer it
+
+    @classmethod
+    def make(
+        cls,
+        triplet: Triplet,
+        other: Triplet | None,
+        stream: str,
+        round: int,
+        place: int,
+        readers: int,
+    ) -> Item:
+        """What is asked of a triplet, or of two."""
+        second = other.id if other else ""
+        return cls(
+            id=content_id("item", triplet.id, second, stream, round),
+            kind="preference" if other else "verdict",
+            triplet_id=triplet.id,
+            other_id=second,
+            image_id=triplet.image_id,
+            stream=stream,
+            round=round,
+            place=place,
+            readers=readers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Row):
+    """An expert's opinion of one triplet."""
+
+    table: ClassVar[str] = "verdicts"
+    id: str
+    item_id: str  # what was asked; empty where nobody asked and it was given
+    triplet_id: str
+    image_id: str
+    verdict: str  # accept, reject or cannot tell
+    reasons: tuple[str, ...]  # of `reward_model.verdicts.REASONS`
+    correction: str  # the right answer, where the expert gave one
+    comment: str
+    expert: str  # pseudonym
+    at: str  # RFC 3339, UTC
+    seconds: float | None  # that the expert looked at it
+    stream: str  # why it was asked: random, informative, test; or given
+    round: int
+    repeat: bool  # the same expert answered it before: for self-agreement alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,6 +458,8 @@ ROW_TYPES: tuple[type[Row], ...] = (  # what the ledger holds: all but pictures
     Judgement,
     Decision,
     Preference,
+    Item,
+    Verdict,
     Model,
     Consumption,
     Evaluation,

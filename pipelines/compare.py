@@ -7,8 +7,8 @@ from engine.workspace import Stage
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.proposals import read_shards, run_proposer, write_tasks
-from pipelines.record import expert_images, generator_of, own_tasks, seed_triplets
-from reward_model.experts import asked_of, open_expert
+from pipelines.record import expert_images, expert_of, generator_of, own_tasks, seed_triplets
+from reward_model.experts import asked_of
 
 ALL = 10**6  # rows an image: every question that a benchmark has
 
@@ -16,7 +16,7 @@ ALL = 10**6  # rows an image: every question that a benchmark has
 def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     """The image's id and the task that candidates are generated for, before preferences."""
     config = context.config
-    _, images = expert_images(context, open_expert(config, context.images()))
+    _, images = expert_images(context, expert_of(context))
     number = max(asked_of(config).pairs, len(images))
     draws = int(content_id(config.seed, "compare")[:8], 16)
     shown = [(image.id, image.modality) for image in images]
@@ -27,7 +27,7 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
 def compare(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and what the expert thinks of them."""
     config = context.config
-    expert = open_expert(config, context.images())
+    expert = expert_of(context)
     seed_images, images = expert_images(context, expert)
     if expert.compares_generated:
         pairs = asked_pairs(context)

@@ -90,12 +90,20 @@ def triplets_of(context: Context, pairs: Iterable[Preference]) -> dict[str, Trip
         return {row.id: row for row in scan.rows(Triplet, query, [wanted])}
 
 
+def expert_of(context: Context) -> Expert:
+    """The configuration's expert; raises TriptychError where there is nobody to ask."""
+    tasks = {task.id: task for task in context.rows(Task, COLLECT)}
+    gold = [t for t in context.rows(Triplet, COLLECT) if t.generator_id == EXPERT]
+    known = [(row, tasks[row.task_id]) for row in gold]
+    return open_expert(context.config, context.images(), context.workspace.root, known)
+
+
 def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
     """The tasks of rows that the expert wrote of its own accord, in no plan and no seed."""
     own = [row for row in rows if row.generator_id == EXPERT and not row.derived_from]
     if not own:
         return []
-    expert = open_expert(context.config, context.images())
+    expert = expert_of(context)
     images = images_of(context, [row.image_id for row in own])
     told = {
         written.id: task
@@ -128,7 +136,7 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     """About `number` expert questions on a split's images, spread evenly over the images."""
     if not any(shown(context, split)):
         return []
-    expert = open_expert(context.config, context.images())
+    expert = expert_of(context)
     images = sum(1 for _ in known_images(context, expert, split))
     rows: list[Exemplar] = []
     ids = known_images(context, expert, split)
@@ -138,6 +146,7 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     return rows[:number]
 
 
+COLLECT = "collect"  # the stage that writes what experts said
 SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
 

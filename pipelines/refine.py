@@ -10,8 +10,7 @@ from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.judge_training import add_judge, fit_judge
 from pipelines.parts import parts_of
-from pipelines.record import own_tasks
-from reward_model.experts import open_expert
+from pipelines.record import expert_of, own_tasks
 from reward_model.experts.expert import Expert
 from reward_model.refinement import new_pairs, no_worse
 
@@ -51,7 +50,7 @@ def refine(context: Context, stage: Stage) -> None:
 
 def expert_of_new_rows(context: Context) -> Expert | None:
     """The expert, where it can compare new answers."""
-    expert = open_expert(context.config, context.images())
+    expert = expert_of(context)
     return expert if expert.compares_generated else None
 
 

@@ -6,14 +6,14 @@ from engine.errors import TriptychError
 from engine.records import Image, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.record import expert_images, pending
-from reward_model.experts import asked_of, open_expert
+from pipelines.record import expert_images, expert_of, pending
+from reward_model.experts import asked_of
 
 
 def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
     _check_reviewed(context)
-    expert = open_expert(context.config, context.images())
+    expert = expert_of(context)
     images, _ = expert_images(context, expert)
     number = asked_of(context.config).rows_per_image
     rows = [row for i in images for row in expert.rows(i, number, True)]

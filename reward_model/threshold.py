@@ -261,7 +261,7 @@ def decisions(
 
 
 def _rules_id(rules: Select, trusted: bool) -> str:
-    return content_id("select", rules.model_dump(), *([] if trusted else ["agreement"]))
+    return content_id("select", rules.model_dump(exclude_none=True), *([] if trusted else ["agreement"]))
 
 
 def _rank(triplet: Triplet, choice: Choice | None) -> tuple[float, str]:

@@ -28,6 +28,7 @@ from engine.records import (
     Assignment,
     Consumption,
     Dataset,
+    Item,
     Membership,
     Run,
     Task,
@@ -48,6 +49,7 @@ from reward_model.model import JudgeSettings
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
 from reward_model.scoring import Judge
 from reward_model.threshold import decide
+from reward_model.verdicts import Answer, verdict_of
 from tests.drawn_workspace import context_of
 from tests.generators.test_proposer import Scripted
 from tests.lineage_workspace import make_image, make_judgement, make_model
@@ -134,6 +136,8 @@ def ids() -> dict[str, str]:
     other = replace(first, id="other", image_id="another", question=OPEN, options=(), answer="none")
     choice = {r.id: make_judgement(r, make_model("judge", "judge", None, 0, 1)) for r in rows}
     policy = replace(make_model("p", "policy", None, 1, 1), id="policy")
+    item = Item.make(first, None, "random", 1, 3, 2)
+    answer = Answer(id="answer", kind="verdict", reader="r1", at="", verdict="accept")
     flagged = not_used(image, 3, "flagged", "black")
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 6)
     found = {
@@ -151,6 +155,9 @@ def ids() -> dict[str, str]:
         "triplets/incoherent": incoherent(thought, rng).id,
         "triplets/irrelevant": irrelevant(first, other).id,
         "preferences": preference(first, other, "relevance", "irrelevant", "r1", True).id,
+        "items/verdict": item.id,
+        "items/preference": Item.make(first, other, "informative", 2, 0, 1).id,
+        "verdicts": verdict_of(answer, item, first).id,
         "judgements": Silent().judge(rows[:1], {image.id: b"png"})[0].id,
         "decisions": decide(rows, choice, Select(), 1)[0].id,
         "evaluations": marked(

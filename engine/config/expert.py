@@ -9,8 +9,30 @@ from pydantic import Field
 from engine.config.section import Section, named
 
 
-class Asked(Section):
-    """An expert who is asked for rows to imitate and for pairs to learn a taste from."""
+class Verdicts(Section):
+    """How many questions experts answer, by why they are asked."""
+
+    first: int = Field(200, ge=0, description="from which the first judge learns")
+    informative: int = Field(60, ge=0, description="a round, where the judge is unsure")
+    random: int = Field(
+        150, ge=0, description="a round, drawn from chosen rows: for certificate and figures"
+    )
+    test: int = Field(100, ge=0, description="once, on validation and test images")
+    readers: int = Field(1, ge=1, description="who answer each question")
+    test_readers: int = Field(2, ge=1, description="who have to agree on a test question")
+    preferences: float = Field(
+        0.2, ge=0, le=1, description="share of what teaches that is asked as which of two is better"
+    )
+    repeats: float = Field(
+        0.05, ge=0, lt=1, description="share that a reader is shown again, for self-agreement"
+    )
+
+
+NOT_ASKED = Verdicts(first=0, informative=0, random=0, test=0)
+
+
+class Writing(Section):
+    """An expert who has rows to imitate, and makes pairs to learn a taste from."""
 
     finds_by_name: ClassVar[bool] = False  # images by their file names
     images: int = Field(60, ge=1, description="training images with expert rows")
@@ -20,19 +42,51 @@ class Asked(Section):
     holdout: float = Field(0.25, gt=0, lt=1, description="share of pairs never trained on")
 
 
-class Simulated(Asked):
+class Simulated(Writing):
     """An expert simulated from the truth of phantoms."""
 
     kind: Literal["simulated"] = "simulated"
-    error_rate: float = Field(0.05, ge=0, lt=0.5, description="of comparisons that are wrong")
+    verdicts: Verdicts = NOT_ASKED
+    error_rate: float = Field(0.05, ge=0, lt=0.5, description="of opinions that are wrong")
 
 
-class FromBenchmark(Asked):
+class FromBenchmark(Writing):
     """A benchmark's questions and gold answers."""
 
     finds_by_name: ClassVar[bool] = True
+    verdicts: ClassVar[Verdicts] = NOT_ASKED  # it has gold answers and no opinion of others
     kind: Literal["benchmark"] = "benchmark"
     name: Literal["vqa-rad"] = Field("vqa-rad", description="in whose form the questions are")
+
+
+class FromTable(Writing):
+    """Labels from the table beside the images, put into questions by templates.
+
+    Readers answer what is asked beyond them, where `verdicts` asks for any.
+    """
+
+    kind: Literal["table"] = "table"
+    verdicts: Verdicts = NOT_ASKED
+    templates: str | None = Field(
+        None, description="YAML of questions by column; null: a question a column"
+    )
+
+
+class People(Section):
+    """Readers who answer in the reading room."""
+
+    finds_by_name: ClassVar[bool] = False
+    kind: Literal["people"] = "people"
+    verdicts: Verdicts = Verdicts()
+    images: ClassVar[int] = 0  # they write no rows before they are asked
+    rows_per_image: ClassVar[int] = 0
+    pairs: ClassVar[int] = 0
+    holdout: ClassVar[float] = 0.5
+
+    @property
+    def preference_images(self) -> int:
+        """Training images on which the first questions are proposed."""
+        return self.verdicts.first
 
 
 class Nobody(Section):
@@ -42,6 +96,9 @@ class Nobody(Section):
     kind: Literal["none"] = "none"
 
 
+Asked = Simulated | FromBenchmark | FromTable | People
 Expert = Annotated[
-    Simulated | FromBenchmark | Nobody, Field(discriminator="kind"), named("simulated")
+    Simulated | FromBenchmark | FromTable | People | Nobody,
+    Field(discriminator="kind"),
+    named("simulated"),
 ]

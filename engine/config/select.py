@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from engine.config.section import Section
+
+
+class Guarantee(Section):
+    """How pure the kept rows are to be, and how sure of it one is to be."""
+
+    precision: float = Field(0.95, gt=0, lt=1, description="share of kept rows that are right")
+    confidence: float = Field(0.9, gt=0, lt=1, description="with which it is at least that")
+    by: Literal["modality"] | None = Field(
+        None, description="a promise for each, where there are verdicts enough"
+    )
 
 
 class Select(Section):
@@ -14,3 +26,6 @@ class Select(Section):
     agreement: float = Field(1.0, ge=0, description="weight of the log vote share among samples")
     keep: float = Field(0.7, gt=0, le=1, description="share of questions kept, the surest first")
     min_probability: float = Field(0.0, ge=0, le=1, description="calibrated floor in any case")
+    guarantee: Guarantee | None = Field(
+        None, description="in the place of `keep`: the most rows of which that can be promised"
+    )

@@ -31,7 +31,7 @@ from engine.lineage.trace import resolve
 from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
 from pipelines.context import Context, config_of
-from pipelines.record import images_of
+from pipelines.record import expert_of, images_of
 from pipelines.source import rules_of
 from reward_model.experts.expert import EXPERT
 
@@ -179,14 +179,11 @@ def _listed(triplet: Triplet) -> dict[str, Any]:
 
 def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Triplet]:
     """What the expert wrote about a row's image, at least up to the row; `as_asked` for a seed."""
-    from reward_model.experts import asked_of, open_expert
+    from reward_model.experts import asked_of
 
     image = images_of(context, [before.image_id])[before.image_id]
     number = max(before.sample + 1, asked_of(context.config).rows_per_image)
-    return [
-        row
-        for row, _ in open_expert(context.config, context.images()).rows(image, number, as_asked)
-    ]
+    return [row for row, _ in expert_of(context).rows(image, number, as_asked)]
 
 
 def generated_again(context: Context, commit: dict[str, Any], before: Triplet) -> list[Triplet]:

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from engine.config import Config
-from engine.config.expert import Asked, FromBenchmark, Nobody, Simulated
+from engine.config.expert import Asked, FromBenchmark, FromTable, Nobody, People, Simulated
 from engine.errors import TriptychError
 from engine.records import Image
 from engine.sets.benchmark import NOTHING, Benchmark
 from reward_model.experts.benchmark import BenchmarkExpert, read_benchmark
-from reward_model.experts.expert import Expert
+from reward_model.experts.expert import Exemplar, Expert
+from reward_model.experts.people import PeopleExpert
 from reward_model.experts.simulated import SimulatedExpert
+from reward_model.journal import Journal
 
 
-def open_expert(config: Config, images: Iterable[Image]) -> Expert:
+def open_expert(
+    config: Config,
+    images: Iterable[Image],
+    workspace: Path = Path(),
+    gold: Iterable[Exemplar] = (),
+) -> Expert:
     """The configuration's expert, who knows these images.
 
-    Raises TriptychError where there is nobody to ask, or what the expert knows cannot be read.
+    Of people, `workspace` has the answers and `gold` are the rows that came of them. Raises
+    TriptychError where there is nobody to ask, or what the expert knows cannot be read.
     """
     match config.expert:
         case Simulated() as section:
             return SimulatedExpert(section, list(config.generator.styles), config.seed, images)
         case FromBenchmark() as section:
             return BenchmarkExpert(section, read_benchmark(section, config.source), images)
+        case FromTable():
+            raise TriptychError("expert.kind table is not built yet")
+        case People():
+            return PeopleExpert(Journal(workspace), gold)
         case Nobody() as section:
             raise _nobody(section)
 
@@ -37,7 +50,8 @@ def asked_of(config: Config) -> Asked:
 
 def _nobody(section: Nobody) -> TriptychError:
     return TriptychError(
-        f"expert.kind {section.kind}: there is nobody to ask; give simulated or benchmark"
+        f"expert.kind {section.kind}: there is nobody to ask; give people, table, benchmark or "
+        "simulated"
     )
 
 

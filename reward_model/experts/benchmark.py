@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,11 +12,12 @@ from engine.answers.parsing import render_completion, render_question
 from engine.answers.spelling import normalise, normalise_question
 from engine.config.expert import FromBenchmark
 from engine.config.source import Source
-from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.records import Image, Item, Preference, Task, Triplet, content_id
 from engine.sets.benchmark import Benchmark, GoldQuestion
 from engine.sets.vqa_rad import read_gold
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
 from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
+from reward_model.verdicts import Answer
 
 READERS = {"vqa-rad": read_gold}
 
@@ -29,6 +30,7 @@ def read_benchmark(section: FromBenchmark, source: Source) -> Benchmark:
 class BenchmarkExpert:
     """A benchmark's questions and gold answers; pairs set them against made-up rows."""
 
+    writes: ClassVar[bool] = True
     compares_generated: ClassVar[bool] = False
 
     def __init__(
@@ -110,6 +112,10 @@ class BenchmarkExpert:
     def implied(self, rows: list[Triplet]) -> Pairs:
         """None: `pairs` already sets every gold row against made-up ones."""
         return [], []
+
+    def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
+        """None: it has gold answers, and no opinion of others."""
+        return []
 
     def _worse(
         self, row: Triplet, tier: str, gold: list[Triplet], rng: np.random.Generator

@@ -1,13 +1,15 @@
-"""What an expert of any kind can be asked: rows about an image, and which of two is better.
+"""What an expert of any kind can be asked: rows about an image, and opinions of other rows.
 
 None is ever asked about test images for training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from engine.records import Image, Preference, Task, Triplet
+from engine.records import Image, Item, Preference, Task, Triplet
+from reward_model.verdicts import Answer
 
 EXPERT = "expert"
 
@@ -24,10 +26,12 @@ Pairs = tuple[list[Triplet], list[Preference]]  # rows made for the pairs, and t
 class Expert(Protocol):
     """Someone who can be asked about training and held-out images.
 
-    `compares_generated` says whether they can tell which of two rows that a generator wrote is
-    better; who cannot makes pairs of their own rows alone.
+    `writes` says whether they have rows before they are asked for verdicts. `compares_generated`
+    says whether they can tell which of two rows that a generator wrote is better; who cannot makes
+    pairs of their own rows alone.
     """
 
+    writes: ClassVar[bool]
     compares_generated: ClassVar[bool]
 
     def knows(self, source: str) -> bool:
@@ -47,4 +51,10 @@ class Expert(Protocol):
 
     def implied(self, rows: list[Triplet]) -> Pairs:
         """Preferences that follow from expert rows without asking again."""
+        ...
+
+    def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
+        """What they say of items about triplets, which are given by id; nothing of an item that
+        they have not answered.
+        """
         ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,12 +13,22 @@ from engine.answers.matching import is_valid
 from engine.answers.parsing import render_completion, render_question
 from engine.config.expert import Simulated
 from engine.errors import TriptychError
-from engine.records import Image, Preference, Task, Triplet, content_id
+from engine.records import Image, Item, Preference, Task, Triplet, content_id
 from generators.phantoms import bank, composer, oracle, reporter
 from generators.phantoms.base import Truth
 from generators.phantoms.oracle import is_true, reasons_truly, truth_of
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
 from reward_model.preferences import derived, in_holdout, irrelevant, preference
+from reward_model.verdicts import (
+    ACCEPT,
+    BOTH_BAD,
+    FIRST,
+    PREFERENCE,
+    REJECT,
+    SECOND,
+    TIE,
+    Answer,
+)
 
 
 def expert_row(
@@ -88,8 +99,9 @@ def write_rows(
 
 
 class SimulatedExpert:
-    """Simulated from truth: its rows are right, each comparison wrong at `expert.error_rate`."""
+    """Simulated from truth: its rows are right, each opinion wrong at `expert.error_rate`."""
 
+    writes: ClassVar[bool] = True
     compares_generated: ClassVar[bool] = True
 
     def __init__(
@@ -154,6 +166,59 @@ class SimulatedExpert:
             verdict = self._verdict(right, wrong, rng)
             pairs.append(preference(*verdict, "factuality", "perturbed", "expert row", False))
         return made, pairs
+
+    def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
+        return [
+            self._answer(item, rows, reader) for item in items for reader in range(item.readers)
+        ]
+
+    def _answer(self, item: Item, rows: Mapping[str, Triplet], reader: int) -> Answer:
+        """What a reader says of an item, by the truth, and wrongly at the stated rate."""
+        rng = np.random.default_rng(int(content_id(item.id, self.seed, reader)[:8], 16))
+        errs = bool(rng.random() < self.section.error_rate)
+        row, name = rows[item.triplet_id], f"simulated-{reader + 1}"
+        told = Answer(
+            id=content_id("answer", item.id, name),
+            kind=item.kind,
+            reader=name,
+            at="",
+            item_id=item.id,
+            triplet_id=item.triplet_id,
+            other_id=item.other_id,
+        )
+        if item.kind == PREFERENCE:
+            return replace(told, preferences=self._prefers(row, rows[item.other_id], errs))
+        accepts, reasons, correction = self._opinion(row)
+        if errs:
+            accepts, reasons, correction = not accepts, ("wrong finding",) * accepts, ""
+        return replace(
+            told,
+            verdict=ACCEPT if accepts else REJECT,
+            reasons=reasons,
+            correction=correction,
+        )
+
+    def _opinion(self, row: Triplet) -> tuple[bool, tuple[str, ...], str]:
+        """(whether the row is right, what is wrong, the right answer where there is one)."""
+        image = self.images[row.image_id]
+        if is_true(image, row):
+            sound = reasons_truly(image, row)
+            return sound, () if sound else ("reasoning wrong",), ""
+        gold = oracle.answer_of(_truth(image), row.question)
+        if gold is None or not is_valid(gold, row.options):
+            return False, ("bad question",), ""
+        kind = bank.kind_of(row.question)
+        why = {"side": "wrong side", "count": "wrong count or size", "size": "wrong count or size"}
+        return False, (why.get(kind[0] if kind else "", "wrong finding"),), gold
+
+    def _prefers(self, first: Triplet, second: Triplet, errs: bool) -> dict[str, str]:
+        image = self.images[first.image_id]
+        right = [bool(is_true(image, row)) for row in (first, second)]
+        sound = [r and reasons_truly(image, row) for r, row in zip(right, (first, second))]
+        return {
+            "factuality": _which(right[0], right[1], errs),
+            "reasoning": _which(sound[0], sound[1], errs),
+        }
 
     def _compare(
         self, rows: list[Triplet], rng: np.random.Generator
@@ -229,3 +294,11 @@ def _truth(image: Image) -> Truth:
     truth = truth_of(image)
     assert truth is not None
     return truth
+
+
+def _which(first: bool, second: bool, errs: bool) -> str:
+    """Which of two rows is better, as one says who `errs` or does not."""
+    if first == second:
+        said = TIE if first else BOTH_BAD
+        return FIRST if errs else said
+    return FIRST if first != errs else SECOND

@@ -1,0 +1,33 @@
+"""Four disjoint sets of patients: what a judge learns from, and what says how good it is.
+
+Pairs and verdicts on a patient's images are of the patient's set, in every round and for ever:
+
+    train      the judge learns from them
+    calibrate  turn scores into probabilities, and certify a threshold
+    gate       decide whether a refined judge takes the old one's place
+    report     are reported, and decide nothing
+
+A guarantee needs sets that share no patient (Angelopoulos et al., arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+from engine.records import content_id
+
+TRAIN, CALIBRATE, GATE, REPORT = "train", "calibrate", "gate", "report"
+SHARES = {TRAIN: 0.5, CALIBRATE: 0.26, GATE: 0.12, REPORT: 0.12}
+
+
+def set_of(group: str) -> str:
+    """The set of a patient (`Image.group`): decided by its hash."""
+    place = int(content_id("patient set", group)[:8], 16) / 16**8
+    for name, share in SHARES.items():
+        if place < share:
+            return name
+        place -= share
+    return REPORT
+
+
+def is_frozen(group: str) -> bool:
+    """Whether nothing of a patient is ever learned from by a judge."""
+    return set_of(group) != TRAIN
