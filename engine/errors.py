@@ -21,6 +21,9 @@ def _harmless(character: str) -> bool:
     return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
 
 
+PEOPLE = 3  # the exit status of a run that waits for people
+
+
 class TriptychError(Exception):
     """Bad input or a state that a person has to resolve; the CLI prints it without a traceback.
 
@@ -29,3 +32,7 @@ class TriptychError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(" ".join(message.split())))
+
+
+class PeopleWanted(TriptychError):
+    """A run has come as far as it can before people have answered; it ends with status PEOPLE."""

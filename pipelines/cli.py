@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from engine.errors import TriptychError, printable
+from engine.errors import PEOPLE, PeopleWanted, TriptychError, printable
 from engine.private import close_files, take_key
 from pipelines.commands.lineage import app as lineage
 
@@ -20,8 +20,9 @@ _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
     no_args_is_help=True,
-    epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, reward; "
-    "then each round plan, generate, judge, select, sft, grpo, evaluate, refine.",
+    epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, consult, "
+    "collect, reward; then each round plan, generate, judge, consult, collect, select, sft, grpo, "
+    "evaluate, refine.",
     pretty_exceptions_enable=False,
 )
 # The panels of `triptych --help`, in the order of the commands below.
@@ -186,7 +187,9 @@ for _name, _panel, _help in (
     ("judge", DATA, "Score a round's triplets."),
     ("select", DATA, "Keep or reject each triplet, with the reason."),
     ("seed", EXPERTS, "The expert's rows on the seed images."),
-    ("compare", EXPERTS, "Candidates, and the expert's preferences among them."),
+    ("compare", EXPERTS, "Candidates, and the pairs that the expert makes of them."),
+    ("consult", EXPERTS, "Choose what experts are asked."),
+    ("collect", EXPERTS, "Take what experts answered into the record."),
     ("tune", MODELS, "Tune the generator on the expert's rows."),
     ("reward", MODELS, "Train the judge on the preferences."),
     ("sft", MODELS, "Fine-tune the policy on what was kept."),
@@ -245,7 +248,8 @@ app.add_typer(lineage, name="lineage", rich_help_panel=RECORD)
 
 
 def main() -> None:
-    """Entry point: what a person has to resolve is one line and exit code 2."""
+    """Entry point: what a person has to resolve is one line and exit code 2, or 3 where experts
+    have to answer before a run goes on."""
     close_files()
     take_key()
     try:
@@ -265,7 +269,7 @@ def main() -> None:
         with suppress(OSError):
             sys.stdout.flush()
         print(f"triptych: {told}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(PEOPLE if isinstance(error, PeopleWanted) else 2)
 
 
 def _told(error: Exception) -> str | None:

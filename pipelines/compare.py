@@ -1,31 +1,51 @@
-"""Candidates from the generator on fresh images, and what the expert thinks of them."""
+"""Candidates from the generator on fresh images, and pairs that the expert makes of them."""
 
 from __future__ import annotations
 
+from math import ceil
+
 from engine.records import Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
-from generators.tasks import draw_tasks, uniform_mix
+from generators.tasks import Shown, draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.proposals import read_shards, run_proposer, write_tasks
-from pipelines.record import expert_images, expert_of, generator_of, own_tasks, seed_triplets
+from pipelines.record import (
+    expert_images,
+    expert_of,
+    generator_of,
+    held_out_shares,
+    own_tasks,
+    seed_triplets,
+    shown,
+)
 from reward_model.experts import asked_of
 
+SPARE = 1.5  # candidates for one that an expert is asked about
 ALL = 10**6  # rows an image: every question that a benchmark has
 
 
 def asked_pairs(context: Context) -> list[tuple[str, Task]]:
-    """The image's id and the task that candidates are generated for, before preferences."""
-    config = context.config
+    """The image's id and the task that candidates are generated for, before the first judge.
+
+    Where experts are asked for verdicts, more than they are asked about: some do not parse.
+    """
+    asked = asked_of(context.config)
     _, images = expert_images(context, expert_of(context))
-    number = max(asked_of(config).pairs, len(images))
-    draws = int(content_id(config.seed, "compare")[:8], 16)
-    shown = [(image.id, image.modality) for image in images]
-    mix = uniform_mix(modality for _, modality in shown)
-    return list(draw_tasks(shown, mix, config.generator.styles, number, draws))
+    number = max(asked.pairs, ceil(SPARE * asked.verdicts.first), len(images))
+    pairs = _drawn(context, [(image.id, image.modality) for image in images], number, "compare")
+    for split, share in held_out_shares(context, asked.verdicts.test).items():
+        pairs += _drawn(context, list(shown(context, split)), ceil(SPARE * share), split)
+    return pairs
+
+
+def _drawn(context: Context, images: list[Shown], number: int, what: str) -> list[tuple[str, Task]]:
+    draws = int(content_id(context.config.seed, what)[:8], 16)
+    mix = uniform_mix(modality for _, modality in images)
+    return list(draw_tasks(images, mix, context.config.generator.styles, number, draws))
 
 
 def compare(context: Context, stage: Stage) -> None:
-    """Candidates from the generator on fresh images, and what the expert thinks of them."""
+    """Candidates from the generator on fresh images, and pairs that the expert makes of them."""
     config = context.config
     expert = expert_of(context)
     seed_images, images = expert_images(context, expert)

@@ -7,7 +7,9 @@ from typing import Any
 
 from engine.config import deciding
 from pipelines import (
+    collect,
     compare,
+    consult,
     evaluate,
     generate,
     grpo,
@@ -50,13 +52,17 @@ ONCE = {
     "seed": Arrow(seed.seed, ("expert",), once=("ingest",)),
     "tune": Arrow(tune.tune, ("model", "max_pixels", "sft", "generator"), once=("seed",)),
     "compare": Arrow(compare.compare, ("max_pixels", "expert", "generator"), once=("tune",)),
-    "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("compare",)),
+    "consult": Arrow(consult.consult, ("expert", "select"), once=("compare",)),
+    "collect": Arrow(collect.collect, ("expert",), once=("consult",)),
+    "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("compare", "collect")),
 }
 ROUND = {
     "plan": Arrow(plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
     "generate": Arrow(generate.generate, ("max_pixels", "generator"), same=("plan",)),
     "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
-    "select": Arrow(select.select, ("select",), same=("judge",)),
+    "consult": Arrow(consult.consult, ("expert", "select"), same=("judge",)),
+    "collect": Arrow(collect.collect, ("expert",), same=("consult",)),
+    "select": Arrow(select.select, ("select",), same=("judge", "collect")),
     "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("select",)),
     "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
     "evaluate": Arrow(evaluate.evaluate, ("max_pixels", "evaluate"), same=("grpo",)),
@@ -73,11 +79,10 @@ def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:
 
 
 def next_round(context: Context, name: str) -> int:
-    """The first round in which a stage was not run; 0 for stages that are run once."""
-    if name in ONCE:
-        return 0
-    rounds = range(1, context.config.rounds + 1)
-    return next((r for r in rounds if not context.has(name, r)), context.config.rounds)
+    """The first round in which a stage was not run; 0 before the first round."""
+    rounds = [0] if name in ONCE else []
+    rounds += range(1, context.config.rounds + 1) if name in ROUND else []
+    return next((r for r in rounds if not context.has(name, r)), rounds[-1])
 
 
 def run(context: Context) -> None:

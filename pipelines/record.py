@@ -55,8 +55,15 @@ def left_to_grpo(context: Context, row: Triplet) -> bool:
 
 
 def seed_triplets(context: Context) -> list[Triplet]:
-    """The expert's own rows."""
-    return [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
+    """The expert's own rows on training images, and what it corrected or accepted so far."""
+    written = [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
+    with context.scan(Image) as scan:
+        scan.table("triplets", Triplet, context.shards(Triplet, COLLECT))
+        query = (
+            "SELECT * FROM triplets WHERE generator_id = ? AND image_id IN "
+            f"(SELECT id FROM images WHERE split = 'train') ORDER BY {WRITTEN}"
+        )
+        return written + scan.rows(Triplet, query, [EXPERT])
 
 
 def pending(workspace: Workspace) -> list[Refusal]:
@@ -84,7 +91,12 @@ def images_of(context: Context, ids: Iterable[str]) -> dict[str, Image]:
 
 def triplets_of(context: Context, pairs: Iterable[Preference]) -> dict[str, Triplet]:
     """The triplets that preferences compare, by id."""
-    wanted = list({i for pair in pairs for i in (pair.chosen_id, pair.rejected_id)})
+    return triplets_by_id(context, {i for p in pairs for i in (p.chosen_id, p.rejected_id)})
+
+
+def triplets_by_id(context: Context, ids: Iterable[str]) -> dict[str, Triplet]:
+    """Triplets by id; what is in no table is left out."""
+    wanted = list(dict.fromkeys(ids))
     with context.scan(Triplet) as scan:
         query = "SELECT * FROM triplets WHERE id IN (SELECT unnest(?::VARCHAR[]))"
         return {row.id: row for row in scan.rows(Triplet, query, [wanted])}
@@ -118,18 +130,35 @@ def known_images(context: Context, expert: Expert, split: str) -> Iterator[str]:
     with context.scan(Image) as scan:
         query = "SELECT id, source FROM images WHERE split = ? ORDER BY id"
         for image_id, source in scan.values(query, [split]):
-            if expert.knows(source):
+            if expert.knows(image_id, source):
                 yield image_id
 
 
 def expert_images(context: Context, expert: Expert) -> tuple[list[Image], list[Image]]:
-    """Training images with expert rows, and further ones for preferences; in order of id."""
+    """Training images with expert rows, and further ones for preferences; in order of id.
+
+    An expert who compares what a generator wrote can do so on any image.
+    """
     asked = asked_of(context.config)
-    known = known_images(context, expert, "train")
-    first = islice(known, asked.images + asked.preference_images)
-    images = list(images_of(context, first).values())
-    rows, rest = images[: asked.images], images[asked.images :]
-    return rows, rest or rows
+    first = list(islice(known_images(context, expert, "train"), asked.images))
+    if expert.compares_generated:
+        others: Iterator[str] = (image_id for image_id, _ in shown(context, "train"))
+    else:
+        others = known_images(context, expert, "train")
+    taken = set(first)
+    rest = list(islice((i for i in others if i not in taken), asked.preference_images))
+    images = images_of(context, first + rest)
+    rows = [images[image_id] for image_id in first]
+    return rows, [images[image_id] for image_id in rest] or rows
+
+
+def held_out_shares(context: Context, number: int) -> dict[str, int]:
+    """How many of `number` questions on held-out images are of which split: of those that there
+    are, VALIDATION_SHARE on validation for one on test."""
+    shares = {"val": VALIDATION_SHARE, "test": 1.0}
+    there = {split: share for split, share in shares.items() if any(shown(context, split))}
+    total = sum(there.values())
+    return {split: round(number * share / total) for split, share in there.items()}
 
 
 def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
@@ -138,6 +167,8 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
         return []
     expert = expert_of(context)
     images = sum(1 for _ in known_images(context, expert, split))
+    if not images:
+        return []
     rows: list[Exemplar] = []
     ids = known_images(context, expert, split)
     while len(rows) < number and (some := list(islice(ids, SOME))):

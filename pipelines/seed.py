@@ -14,6 +14,10 @@ def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
     _check_reviewed(context)
     expert = expert_of(context)
+    if not expert.writes:
+        stage.metrics = {"skipped": "the expert writes no rows before they are asked"}
+        check_disjoint(context)
+        return
     images, _ = expert_images(context, expert)
     number = asked_of(context.config).rows_per_image
     rows = [row for i in images for row in expert.rows(i, number, True)]

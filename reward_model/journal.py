@@ -85,12 +85,13 @@ class Journal:
         return bool(rest)
 
     def _parse(self, line: bytes) -> Answer | None:
-        if not line.rstrip().endswith(b"}"):  # cut off while it was written
-            return None
         try:
             values: dict[str, Any] = json.loads(line)
+        except ValueError:
+            return None  # cut off while it was written
+        try:
             return Answer(**values | {"reasons": tuple(values["reasons"])})
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (TypeError, KeyError):
             raise TriptychError(
                 f"{self.path} has a line that is no answer ({line[:60]!r}): restore it from a "
                 "backup"

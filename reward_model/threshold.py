@@ -71,6 +71,7 @@ class Weighed(Row):
     table: ClassVar[str] = "weighed"
     id: str  # the decision's
     triplet_id: str
+    image_id: str
     reason: str
     confidence: float  # of its question's choice
     score: float  # the same as it is told
@@ -224,6 +225,7 @@ def weighed(
         Weighed(
             id=content_id("decision", triplet.id, rules_id, round),
             triplet_id=triplet.id,
+            image_id=triplet.image_id,
             reason=reasons[triplet.id],
             confidence=choice.confidence if choice else 0.0,
             score=round_to(choice.confidence) if choice else 0.0,
@@ -261,7 +263,9 @@ def decisions(
 
 
 def _rules_id(rules: Select, trusted: bool) -> str:
-    return content_id("select", rules.model_dump(exclude_none=True), *([] if trusted else ["agreement"]))
+    return content_id(
+        "select", rules.model_dump(exclude_none=True), *([] if trusted else ["agreement"])
+    )
 
 
 def _rank(triplet: Triplet, choice: Choice | None) -> tuple[float, str]:

@@ -39,7 +39,7 @@ class BenchmarkExpert(GoldExpert):
                     self.types[question.question] = question.question_type
                     self.answers[question.question_type].add(question.answer)
 
-    def knows(self, source: str) -> bool:
+    def knows(self, image_id: str, source: str) -> bool:
         return source in self.questions
 
     def gold(self, image: Image) -> list[Gold]:

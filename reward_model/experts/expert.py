@@ -34,8 +34,8 @@ class Expert(Protocol):
     writes: ClassVar[bool]
     compares_generated: ClassVar[bool]
 
-    def knows(self, source: str) -> bool:
-        """Whether there may be rows about the image that came from `source` (`Image.source`)."""
+    def knows(self, image_id: str, source: str) -> bool:
+        """Whether there may be rows about an image, which came from `source` (`Image.source`)."""
         ...
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
@@ -55,6 +55,6 @@ class Expert(Protocol):
 
     def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
         """What they say of items about triplets, which are given by id; nothing of an item that
-        they have not answered.
+        they have not answered. Without an item, what they said of a triplet unasked.
         """
         ...

@@ -6,7 +6,6 @@ from then on.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -25,16 +24,16 @@ class PeopleExpert:
     def __init__(self, journal: Journal, gold: Iterable[Exemplar]) -> None:
         """`gold` are rows that readers accepted or corrected."""
         self.journal = journal
-        self.gold: dict[str, list[Exemplar]] = defaultdict(list)
+        self.gold: dict[str, list[Exemplar]] = {}
         for row, task in gold:
-            self.gold[row.image_id].append((row, task))
+            self.gold.setdefault(row.image_id, []).append((row, task))
 
-    def knows(self, source: str) -> bool:
-        return True
+    def knows(self, image_id: str, source: str) -> bool:
+        return image_id in self.gold
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         """Rows that were accepted or corrected, in the order in which they were."""
-        return self.gold[image.id][:number]
+        return self.gold.get(image.id, [])[:number]
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
         """None of their own accord: they are asked for them."""
@@ -49,5 +48,5 @@ class PeopleExpert:
         return [
             answer
             for answer in current(self.journal.answers())
-            if answer.item_id in asked or (not answer.item_id and answer.triplet_id in rows)
+            if not answer.item_id or answer.item_id in asked
         ]

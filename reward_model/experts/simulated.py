@@ -112,7 +112,7 @@ class SimulatedExpert:
         if any(i.truth is None for i in self.images.values()):
             raise TriptychError("expert.kind simulated needs images with known truth")
 
-    def knows(self, source: str) -> bool:
+    def knows(self, image_id: str, source: str) -> bool:
         return True
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:

@@ -1,0 +1,122 @@
+"""Collect: what experts said since the stage before, as rows; where people have not answered yet,
+the run ends here and goes on when they have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from engine.answers.matching import is_valid, resolve
+from engine.errors import PeopleWanted
+from engine.records import Item, Preference, Task, Triplet, Verdict, unique
+from engine.workspace import Stage
+from pipelines.context import Context
+from pipelines.record import expert_of, images_of, triplets_by_id
+from reward_model.experts.expert import EXPERT
+from reward_model.preferences import derived
+from reward_model.threshold import answer_key
+from reward_model.verdicts import (
+    ACCEPT,
+    PREFERENCE,
+    RANDOM,
+    REJECT,
+    TEST,
+    Answer,
+    preferences_of,
+    verdict_of,
+    wanted,
+)
+
+
+def collect(context: Context, stage: Stage) -> None:
+    """Verdicts and preferences that are in no earlier commit, and the rows that came of them.
+
+    Raises PeopleWanted where an item of this round has too few answers.
+    """
+    items = {item.id: item for item in context.rows(Item)}
+    rows = triplets_by_id(context, _asked_about(items.values()))
+    answers = expert_of(context).opinions(list(items.values()), rows)
+    _check_answered(context, [i for i in items.values() if i.round == stage.round], answers)
+    given = [i for a in answers if not a.item_id for i in (a.triplet_id, a.other_id) if i]
+    rows |= triplets_by_id(context, given)
+    images = images_of(context, [row.image_id for row in rows.values()])
+    verdicts: list[Verdict] = []
+    preferences: list[Preference] = []
+    for answer in answers:
+        item, row = items.get(answer.item_id), rows.get(answer.triplet_id)
+        if row is None or row.image_id not in images or answer.other_id not in {"", *rows}:
+            continue  # withdrawn since
+        if answer.kind == PREFERENCE:
+            preferences += preferences_of(answer, item, rows, images[row.image_id])
+        else:
+            verdicts.append(verdict_of(answer, item, row))
+    known = {v.id for v in context.rows(Verdict)}
+    known |= {p.id for p in context.rows(Preference) if p.item_id}
+    verdicts = [v for v in unique(verdicts) if v.id not in known]
+    preferences = [p for p in unique(preferences) if p.id not in known]
+    stage.write(Verdict, verdicts)
+    stage.write(Preference, preferences)
+    gold = gold_rows(verdicts, items, rows)
+    stage.write(Triplet, gold)
+    tasks = {task.id: task for task in context.rows(Task)}
+    stage.write(Task, unique([tasks[row.task_id] for row in gold]))
+    stage.metrics = {
+        "verdicts": len(verdicts),
+        "preferences": len(preferences),
+        "gold": len(gold),
+        "accepted": sum(v.verdict == ACCEPT for v in verdicts),
+        "rejected": sum(v.verdict == REJECT for v in verdicts),
+        "readers": len({v.expert for v in verdicts} | {p.expert for p in preferences}),
+        "streams": dict(Counter(v.stream for v in verdicts)),
+    }
+
+
+def _asked_about(items: Iterable[Item]) -> list[str]:
+    return [i for item in items for i in (item.triplet_id, item.other_id) if i]
+
+
+def _check_answered(context: Context, items: list[Item], answers: list[Answer]) -> None:
+    """Raise PeopleWanted where an item has fewer answers than it is to have."""
+    left = wanted(items, answers)
+    if left:
+        root = context.workspace.root
+        raise PeopleWanted(
+            f"{sum(left.values())} answers are wanted of {sum(i.readers for i in items)} about "
+            f"{len(items)} rows: give them with `triptych annotate -w {root}`, then give the same "
+            "command again"
+        )
+
+
+def gold_rows(
+    verdicts: Iterable[Verdict], items: Mapping[str, Item], rows: Mapping[str, Triplet]
+) -> list[Triplet]:
+    """Rows that are an expert's now: with the right answer, or as they are where accepted.
+
+    A question of the test set is one on whose answer as many readers agree as were to give one. A
+    row that was drawn at random and accepted stays a generated one, which selection decides on.
+    """
+    found: list[Triplet] = []
+    tested: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.repeat:
+            continue
+        if verdict.stream == TEST:
+            tested[verdict.item_id].append(verdict)
+        elif verdict.correction or (verdict.verdict == ACCEPT and verdict.stream != RANDOM):
+            found += _gold(rows[verdict.triplet_id], verdict)
+    for item_id, said in sorted(tested.items()):
+        agreed = [row for verdict in said for row in _gold(rows[verdict.triplet_id], verdict)]
+        if len(agreed) >= items[item_id].readers and len({answer_key(r) for r in agreed}) == 1:
+            found.append(agreed[0])
+    return unique(found)
+
+
+def _gold(row: Triplet, verdict: Verdict) -> list[Triplet]:
+    """The row that a verdict makes of one; none where it has no right answer."""
+    if verdict.verdict == ACCEPT:
+        return [derived(row, EXPERT)]
+    if verdict.correction and is_valid(verdict.correction, row.options):
+        answer = resolve(verdict.correction, row.options) or verdict.correction
+        return [derived(row, EXPERT, answer=answer, rationale="")]
+    return []
