@@ -15,6 +15,7 @@ from engine.records import Row, from_arrow, schema_of
 MEMORY = "1GB"
 FEW = 10_000  # rows that are looked at together
 WRITTEN = "filename, file_row_number"  # the order in which a table's rows were written
+_PLACE = (pa.field("filename", pa.string()), pa.field("file_row_number", pa.int64()))
 
 
 class Scan:
@@ -41,7 +42,8 @@ class Scan:
                 "union_by_name = true, filename = true, file_row_number = true)"
             )
         else:
-            self._db.register(name, schema_of(row_type).empty_table())
+            columns = [*schema_of(row_type), *_PLACE]
+            self._db.register(name, pa.schema(columns).empty_table())
 
     def register(self, name: str, table: pa.Table) -> None:
         """Make an Arrow table known by a name."""

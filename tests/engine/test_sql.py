@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from engine.records import Triplet, from_arrow, to_arrow
 from engine.shards import write_shard
-from engine.sql import Scan
+from engine.sql import WRITTEN, Scan
 from tests.reward_model.test_select import row
 
 
@@ -25,3 +25,9 @@ def test_without_rows_there_is_no_file(tmp_path: Path) -> None:
         scan.table("triplets", Triplet, [])
         assert scan.write(tmp_path / "k.parquet", Triplet, "SELECT * FROM triplets") == 0
     assert not (tmp_path / "k.parquet").exists()
+
+
+def test_a_table_without_shards_has_an_order_too() -> None:
+    with Scan() as scan:
+        scan.table("triplets", Triplet, [])
+        assert scan.rows(Triplet, f"SELECT * FROM triplets ORDER BY {WRITTEN}") == []
