@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from pathlib import Path
@@ -44,7 +44,7 @@ from engine.sql import Scan
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.source import chosen, draw_phantoms, rules_of, source_folder, weak_key
-from reward_model.experts import benchmark_of
+from reward_model.experts import benchmark_of, label_problems
 
 SHARD = 10_000  # images
 PICTURES, PICTURE_BYTES = 1000, 64 << 20  # a shard
@@ -61,8 +61,10 @@ ORDER BY s.source, s.frame
 """
 
 
-def _gold_refusals(benchmark: Benchmark, rules: Rules, images: pa.Table) -> list[Refusal]:
-    """Gold values that are not used: a benchmark's rows, a table's labels.
+def _gold_refusals(
+    benchmark: Benchmark, wrong: Mapping[str, Sequence[str]], rules: Rules, images: pa.Table
+) -> list[Refusal]:
+    """Gold values that are not used: a benchmark's rows, a table's labels (`wrong`, by source).
 
     Each is of its image, with which it is withdrawn. A row's own id is named where it is public.
     """
@@ -71,9 +73,9 @@ def _gold_refusals(benchmark: Benchmark, rules: Rules, images: pa.Table) -> list
         for row in benchmark.left_out
     ]
     told += [
-        (path, path, f"table line {entry.line}: {'; '.join(entry.problems)}")
+        (path, path, f"table line {entry.line}: {'; '.join(problems)}")
         for path, entry in rules.table.items()
-        if entry.problems
+        if (problems := (*entry.problems, *wrong.get(rules.name(path), ())))
     ]
     sources = [rules.name(source) for source, _, _ in told]
     mine = images.filter(pc.is_in(images["source"], pa.array(sources, pa.string())))
@@ -118,7 +120,8 @@ def ingest(context: Context, stage: Stage) -> None:
     settled, copies = group_images(seen, signatures, dict(shares), lines=table_lines(rules))
     refusals = unique([*rows_of(shards, names, Refusal), *copied(copies)])
     gold = benchmark_of(config)
-    apart = _gold_refusals(gold, rules, settled)
+    wrong, unasked = label_problems(config, _labels(rules, settled))
+    apart = _gold_refusals(gold, wrong, rules, settled)
     write_report(workspace.root / REPORT, used(settled), refusals + apart)
     _refuse_nothing(folder, files, len(settled), refusals)
     reports = 0
@@ -137,7 +140,10 @@ def ingest(context: Context, stage: Stage) -> None:
     stage.write(Refusal, refusals + apart)
     stage.write(Model, unique(outside))
     stage.metrics = metrics(len(files), settled, refusals, rules)
-    stage.metrics["table"] = table_metrics(rules, folder, reports)
+    stage.metrics["table"] = table_metrics(rules, folder, reports) | {
+        "labels not asked about": sum(map(len, wrong.values())),
+        "columns not asked about": len(unasked),
+    }
     stage.metrics["weak key"] = not rules.public and weak_key(rules.key, context.display)
     stage.metrics["gold"] = {"used": len(gold.questions), "refused": len(gold.left_out)}
     for line in told(stage.metrics, workspace.root):
@@ -286,6 +292,15 @@ def metrics(
     }
 
 
+def _labels(rules: Rules, images: pa.Table) -> list[tuple[str, str, str]]:
+    """The source, the split and the labels of images that have any."""
+    kept = {rules.name(p): entry.labels for p, entry in rules.table.items() if entry.labels}
+    if not kept:
+        return []
+    splits = zip(images["source"].to_pylist(), images["split"].to_pylist())
+    return [(source, split, kept[source]) for source, split in splits if source in kept]
+
+
 def table_metrics(rules: Rules, folder: Path, reports: int) -> dict[str, int]:
     """What became of the table's rows and texts."""
     withheld = Counter(column for entry in rules.table.values() for column in entry.withheld)
@@ -323,6 +338,15 @@ def told(counts: dict[str, object], root: Path) -> list[str]:
     ]
     if odd:
         lines.append(f"table of {table['rows']} rows: {', '.join(odd)}")
+    if table.get("labels not asked about"):
+        lines.append(
+            f"{table['labels not asked about']} labels not asked about: see {root / REPORT}"
+        )
+    if table.get("columns not asked about"):
+        lines.append(
+            f"{table['columns not asked about']} columns of which training images have no two "
+            "values to choose from: not asked about"
+        )
     return lines
 
 

@@ -65,6 +65,20 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _questions_find_their_columns(self) -> Config:
+        kind = f"expert.kind {self.expert.kind}"
+        if self.expert.reads_labels and self.source.path is None:
+            raise ValueError(f"{kind} reads the table beside a folder of images: set source.path")
+        if self.expert.reads_labels and not self.source.labels:
+            raise ValueError(f"{kind} asks about labels: name the table's columns as source.labels")
+        unknown = sorted(self.expert.columns - set(self.source.labels))
+        if unknown:
+            raise ValueError(
+                f"expert.templates asks about {unknown[0]}, which is none of source.labels"
+            )
+        return self
+
     def base_model(self) -> str:
         """The base as something transformers can load."""
         if self.model != "tiny":

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from engine.config.section import Section, named
+from engine.config.templates import NamedTemplates
 
 
 class Verdicts(Section):
@@ -31,10 +32,21 @@ class Verdicts(Section):
 NOT_ASKED = Verdicts(first=0, informative=0, random=0, test=0)
 
 
-class Writing(Section):
-    """An expert who has rows to imitate, and makes pairs to learn a taste from."""
+class Kind(Section):
+    """What every kind of expert says of itself."""
 
     finds_by_name: ClassVar[bool] = False  # images by their file names
+    reads_labels: ClassVar[bool] = False  # of the table beside the images
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of labels that it asks about by name."""
+        return frozenset()
+
+
+class Writing(Kind):
+    """An expert who has rows to imitate, and makes pairs to learn a taste from."""
+
     images: int = Field(60, ge=1, description="training images with expert rows")
     rows_per_image: int = Field(4, ge=1)
     preference_images: int = Field(100, ge=1, description="further training images for pairs")
@@ -65,17 +77,24 @@ class FromTable(Writing):
     Readers answer what is asked beyond them, where `verdicts` asks for any.
     """
 
+    reads_labels: ClassVar[bool] = True
     kind: Literal["table"] = "table"
     verdicts: Verdicts = NOT_ASKED
-    templates: str | None = Field(
-        None, description="YAML of questions by column; null: a question a column"
+    templates: NamedTemplates = Field(
+        None,
+        description="questions by column, or the YAML file that has them; null: one a column",
     )
 
+    @property
+    def columns(self) -> frozenset[str]:
+        asked = self.templates or {}
+        others = (t.columns for questions in asked.values() for t in questions)
+        return frozenset(asked).union(*others)
 
-class People(Section):
+
+class People(Kind):
     """Readers who answer in the reading room."""
 
-    finds_by_name: ClassVar[bool] = False
     kind: Literal["people"] = "people"
     verdicts: Verdicts = Verdicts()
     images: ClassVar[int] = 0  # they write no rows before they are asked
@@ -89,10 +108,9 @@ class People(Section):
         return self.verdicts.first
 
 
-class Nobody(Section):
+class Nobody(Kind):
     """No expert: images can be read and cleaned, the loop cannot run."""
 
-    finds_by_name: ClassVar[bool] = False
     kind: Literal["none"] = "none"
 
 

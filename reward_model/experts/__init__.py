@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.config import Config
@@ -12,8 +13,10 @@ from engine.records import Image
 from engine.sets.benchmark import NOTHING, Benchmark
 from reward_model.experts.benchmark import BenchmarkExpert, read_benchmark
 from reward_model.experts.expert import Exemplar, Expert
+from reward_model.experts.label_questions import labels_of
 from reward_model.experts.people import PeopleExpert
 from reward_model.experts.simulated import SimulatedExpert
+from reward_model.experts.table import TableExpert, questions_about
 from reward_model.journal import Journal
 
 
@@ -33,8 +36,9 @@ def open_expert(
             return SimulatedExpert(section, list(config.generator.styles), config.seed, images)
         case FromBenchmark() as section:
             return BenchmarkExpert(section, read_benchmark(section, config.source), images)
-        case FromTable():
-            raise TriptychError("expert.kind table is not built yet")
+        case FromTable() as section:
+            readers = PeopleExpert(Journal(workspace), gold)
+            return TableExpert(section, config.source.labels, images, readers)
         case People():
             return PeopleExpert(Journal(workspace), gold)
         case Nobody() as section:
@@ -62,3 +66,20 @@ def benchmark_of(config: Config) -> Benchmark:
     """
     section = config.expert
     return read_benchmark(section, config.source) if isinstance(section, FromBenchmark) else NOTHING
+
+
+def label_problems(
+    config: Config, labels: Sequence[tuple[str, str, str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """What of a table cannot be asked about: by file which cells and why, and which columns.
+
+    `labels` are a file, its split and its labels, as `Image.labels`. Nothing where the expert does
+    not ask about labels.
+    """
+    section = config.expert
+    if not isinstance(section, FromTable):
+        return {}, []
+    training = Counter(text for _, split, text in labels if split == "train")
+    asked = questions_about(section.templates, config.source.labels, training)
+    wrong = {text: asked.of(labels_of(text), "").problems for _, _, text in labels}
+    return {name: wrong[text] for name, _, text in labels if wrong[text]}, asked.unasked()

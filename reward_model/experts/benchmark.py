@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from engine.config.expert import FromBenchmark
 from engine.config.source import Source
-from engine.records import Image
+from engine.records import Image, Triplet
 from engine.sets.benchmark import Benchmark
 from engine.sets.vqa_rad import read_gold
 from reward_model.experts.gold import Gold, GoldExpert
@@ -45,5 +45,5 @@ class BenchmarkExpert(GoldExpert):
     def gold(self, image: Image) -> list[Gold]:
         return self.questions.get(image.source, [])
 
-    def others(self, question: str) -> list[str]:
-        return sorted(self.answers[self.types[question]])
+    def others(self, row: Triplet) -> list[str]:
+        return sorted(self.answers[self.types[row.question]])

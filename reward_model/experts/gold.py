@@ -42,8 +42,8 @@ class GoldExpert(ABC):
         """What is known of an image, always in the same order."""
 
     @abstractmethod
-    def others(self, question: str) -> list[str]:
-        """Answers that one of its open questions has on training images, sorted."""
+    def others(self, row: Triplet) -> list[str]:
+        """Answers that a row's question, an open one, might have on other images, sorted."""
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         once = {normalise_question(g.question): g for g in self.gold(image)}
@@ -99,7 +99,7 @@ class GoldExpert(ABC):
                 if g.image_id != row.image_id and normalise_question(g.question) != asked
             ]
             return irrelevant(row, others[rng.integers(len(others))]) if others else None
-        pool = row.options or self.others(row.question)
+        pool = row.options or self.others(row)
         wrong = [answer for answer in pool if normalise(answer) != normalise(row.answer)]
         return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
 
