@@ -19,6 +19,7 @@ from pipelines.record import (
     shown,
 )
 from reward_model.experts import asked_of
+from reward_model.experts.expert import Exemplar
 
 SPARE = 1.5  # candidates for one that an expert is asked about
 ALL = 10**6  # rows an image: every question that a benchmark has
@@ -29,9 +30,10 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
 
     Where experts are asked for verdicts, more than they are asked about: some do not parse.
     """
-    asked = asked_of(context.config)
-    _, images = expert_images(context, expert_of(context))
-    number = max(asked.pairs, ceil(SPARE * asked.verdicts.first), len(images))
+    asked, expert = asked_of(context.config), expert_of(context)
+    _, images = expert_images(context, expert)
+    compared = max(asked.pairs, len(images)) if expert.compares_generated else 0
+    number = max(compared, ceil(SPARE * asked.verdicts.first))
     pairs = _drawn(context, [(image.id, image.modality) for image in images], number, "compare")
     for split, share in held_out_shares(context, asked.verdicts.test).items():
         pairs += _drawn(context, list(shown(context, split)), ceil(SPARE * share), split)
@@ -46,23 +48,25 @@ def _drawn(context: Context, images: list[Shown], number: int, what: str) -> lis
 
 def compare(context: Context, stage: Stage) -> None:
     """Candidates from the generator on fresh images, and pairs that the expert makes of them."""
-    config = context.config
-    expert = expert_of(context)
-    seed_images, images = expert_images(context, expert)
-    if expert.compares_generated:
+    config, expert = context.config, expert_of(context)
+    verdicts = asked_of(config).verdicts
+    generated: list[Triplet] = []
+    gold: list[Exemplar] = []
+    if expert.compares_generated or verdicts.first or verdicts.test:
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
         run_proposer(context, stage, generator_of(context, refresh=False), pairs)
-        rows = read_shards(stage)
-    else:
+        generated = read_shards(stage)
+    if not expert.compares_generated:
+        seed_images, images = expert_images(context, expert)
         gold = [pair for i in seed_images + images for pair in expert.rows(i, ALL)]
-        stage.write(Task, unique([task for _, task in gold]))
-        rows = [row for row, _ in gold]
+        stage.write(Task, unique([task for _, task in gold]), "gold")
+    rows = generated + [row for row, _ in gold]
     made, preferences = expert.pairs(rows, asked_of(config).pairs, config.seed)
     free, implied = expert.implied(seed_triplets(context))
     asked = {row.id for row in rows}
     stage.write(Task, own_tasks(context, [m for m in made if m.id not in asked]), "made")
-    known = asked if expert.compares_generated else set()  # written as they were generated
+    known = {row.id for row in generated}  # written as they were generated
     stage.write(Triplet, unique([m for m in made + free if m.id not in known]), "made")
     stage.write(Preference, unique(preferences + implied))
     stage.metrics = {

@@ -17,6 +17,7 @@ from pipelines.context import Context
 from pipelines.record import held_out_shares, images_of, triplets_by_id
 from pipelines.weighing import weigh
 from reward_model.experts import asked_of
+from reward_model.experts.expert import EXPERT
 from reward_model.patient_sets import TRAIN, set_of
 from reward_model.streams import in_turn, placed, rivals, teaching_items
 from reward_model.threshold import FLOOR, KEEPS, Choice, Weighed, choices_of
@@ -35,7 +36,8 @@ def first_items(context: Context, asked: Verdicts) -> list[Item]:
     """Of the candidates: what the first judge learns from and is measured by, and a test set."""
     if not asked.first and not asked.test:
         return []
-    rows = [t for t in context.rows(Triplet, "compare") if not t.problem and not t.derived_from]
+    there = context.rows(Triplet, "compare")
+    rows = [t for t in there if not (t.problem or t.derived_from or t.generator_id == EXPERT)]
     known = all(row.logprob is not None for row in rows)
     choices = choices_of(rows, {}, context.config.select, False, known)
     images = images_of(context, [row.image_id for row in rows])

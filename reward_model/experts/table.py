@@ -55,19 +55,17 @@ class TableExpert(GoldExpert):
         super().__init__(section)
         self.people = people
         self.labels: dict[str, str] = {}  # by image
-        self.sources: set[str] = set()
         same: dict[str, str] = {}  # one text for all images that have it
         training: Counter[str] = Counter()
         for image in images:
             if image.labels:
                 text = same.setdefault(image.labels, image.labels)
                 self.labels[image.id] = text
-                self.sources.add(image.source)
                 training[text] += image.split == "train"
         self.questions = questions_about(section.templates, columns, +training)
 
-    def knows(self, source: str) -> bool:
-        return source in self.sources
+    def knows(self, image_id: str, source: str) -> bool:
+        return image_id in self.labels or self.people.knows(image_id, source)
 
     def gold(self, image: Image) -> list[Gold]:
         return self.questions.of(labels_of(image.labels), image.id).gold
