@@ -188,7 +188,8 @@ class LabelQuestions:
 
         None where nothing is wrong with the cell: training images have no other value to offer.
         """
-        template, options, answer = self.templates[one.name], (), one.answer
+        template, answer = self.templates[one.name], one.answer
+        options: tuple[str, ...] = ()
         if one.value:
             options = YES_NO
         elif template.options is not None:
