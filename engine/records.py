@@ -321,7 +321,7 @@ class Consumption(Row):
     id: str
     model_id: str  # what the training made in the end; earlier checkpoints are of the same commit
     row_id: str
-    row_table: str  # triplets, preferences, or models (a judge that rewarded)
+    row_table: str  # triplets, preferences, verdicts, or models (a judge that rewarded)
     stage: str
     first_step: int | None = None  # no step before this one saw it; None: from the start
     by_step: int | None = None  # it was seen by the end of this step; None: perhaps never
@@ -425,11 +425,14 @@ class Membership(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal(Row):
-    """A patient, or whoever speaks for one, took back an image, or all of a patient or group."""
+    """A patient, or whoever speaks for one, took back an image, or all of a patient or group.
+
+    Or a reader took back what they said.
+    """
 
     table: ClassVar[str] = "withdrawals"
     id: str
-    subject_kind: str  # image, patient or group
+    subject_kind: str  # image, patient, group or reader
     subject_id: str
     reason: str
     requested_by: str

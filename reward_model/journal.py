@@ -1,4 +1,5 @@
-"""The journal of answers: a file of one JSON a line, that many may add to and none changes.
+"""The journal of answers: a file of one JSON a line, that many may add to and none changes but a
+withdrawal, which takes lines out (`engine.lines`).
 
     WORKSPACE/reading/answers.ndjson
 
@@ -9,7 +10,6 @@ makes rows of the record of what stands here.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import TriptychError
+from engine.lines import adding
 from engine.records import canonical
 from engine.shards import flush
 from reward_model.verdicts import Answer
 
 FOLDER, NAME = "reading", "answers.ndjson"  # below a workspace
+END = 1024  # bytes by which a file is known that was written again
 
 
 class Journal:
@@ -33,6 +35,7 @@ class Journal:
         self._answers: list[Answer] = []
         self._known: set[str] = set()
         self._read = 0  # bytes of whole lines that were looked at
+        self._end = b""  # of these, the last
 
     def append(self, answers: Iterable[Answer]) -> int:
         """Add answers that are not in it yet (by their ids); returns how many were added.
@@ -41,18 +44,13 @@ class Journal:
         """
         new = not self.path.exists()
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with adding(self.path) as handle:
             torn = self._look(handle)
             fresh = {a.id: a for a in answers if a.id not in self._known}
             lines = [canonical(asdict(a)).encode("utf-8", "replace") for a in fresh.values()]
             left = b"".join([b"\n" if torn else b"", *(line + b"\n" for line in lines)])
             while lines and left:
                 left = left[os.write(handle, left) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
         if new:
             flush(self.path.parent)
         return len(lines)
@@ -71,7 +69,12 @@ class Journal:
         return list(self._answers)
 
     def _look(self, handle: int) -> bool:
-        """Read what was added since; returns whether the last line is cut off."""
+        """Read what was added since; returns whether the last line is cut off.
+
+        Where the file was written again without some lines, all of it is read anew.
+        """
+        if os.pread(handle, len(self._end), self._read - len(self._end)) != self._end:
+            self._answers, self._known, self._read, self._end = [], set(), 0, b""
         added = b""
         while part := os.pread(handle, 1 << 20, self._read + len(added)):
             added += part
@@ -82,6 +85,7 @@ class Journal:
                 self._known.add(answer.id)
                 self._answers.append(answer)
         self._read += len(whole) + len(newline)
+        self._end = (self._end + whole + newline)[-END:]
         return bool(rest)
 
     def _parse(self, line: bytes) -> Answer | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.records import (
     Consumption,
     Decision,
+    Evaluation,
+    Item,
     Judgement,
     Model,
     Preference,
     Row,
     Triplet,
+    Verdict,
     unique,
 )
 from tests.lineage_workspace import (
@@ -21,11 +24,15 @@ from tests.lineage_workspace import (
     make_decision,
     make_evaluation,
     make_image,
+    make_item,
     make_judgement,
     make_model,
     make_preference,
     make_triplet,
+    make_verdict,
 )
+
+READERS = ("R1", "R2")
 
 
 @dataclass
@@ -54,12 +61,15 @@ def random_history(rng: random.Random) -> History:
     history = History([("ingest", 0, list(images))])
     triplets: list[Triplet] = []
     preferences: list[Preference] = []
+    verdicts: list[Verdict] = []
     models: list[Model] = [make_model("base", "base", None, 0, None)]
     history.commits.append(("base", 0, list(models)))
     for number in range(rng.randint(8, 24)):
         round = rng.randint(0, 1)
         writer = rng.choice(models)
-        kind = rng.choice(["generate", "judge", "select", "compare", "train", "train", "evaluate"])
+        kind = rng.choice(
+            ["generate", "judge", "select", "compare", "collect", "train", "train", "evaluate"]
+        )
         rows: list[Any] = []
         if kind == "generate":
             for sample in range(rng.randint(1, 4)):
@@ -82,14 +92,44 @@ def random_history(rng: random.Random) -> History:
             pairs = [rng.sample(triplets, 2) for _ in range(rng.randint(1, 3))]
             rows = unique([make_preference(a, b, rng.random() < 0.3) for a, b in pairs])
             preferences += rows
+        elif kind == "collect" and triplets:
+            rows = random_opinions(rng, round, triplets)
+            triplets += [row for row in rows if isinstance(row, Triplet)]
+            preferences += [row for row in rows if isinstance(row, Preference)]
+            verdicts += [row for row in rows if isinstance(row, Verdict)]
         elif kind == "evaluate":
             rows = [make_evaluation(rng.choice(images), writer, number)]
         elif kind == "train":
-            rows = random_training(rng, number, round, writer, triplets, preferences, models)
+            opinions = [*preferences, *verdicts]
+            rows = random_training(rng, number, round, writer, triplets, opinions, models)
             models += [row for row in rows if isinstance(row, Model)]
         if rows:
             history.commits.append((f"{kind}{number}", round, rows))
     return history
+
+
+def random_opinions(rng: random.Random, round: int, triplets: list[Triplet]) -> list[Any]:
+    """Items about some rows, a reader's opinion of each, and what came of it."""
+    rows: list[Any] = []
+    for row in rng.sample(triplets, rng.randint(1, min(3, len(triplets)))):
+        reader = rng.choice(READERS)
+        if rng.random() < 0.2:
+            other = rng.choice(triplets)
+            item = make_item(row, "informative", round, other)
+            pair = make_preference(row, other)
+            said = {"expert": reader, "at": "2026-11-26T10:00:00Z", "item_id": item.id}
+            rows += [item, replace(pair, id=f"{pair.id}{reader}{round}", **said)]
+            continue
+        item = make_item(row, rng.choice(["random", "informative", "test"]), round)
+        correction = rng.choice(["", "maybe"])
+        word = "reject" if correction else rng.choice(["accept", "reject", "cannot tell"])
+        more = {"correction": correction, "repeat": rng.random() < 0.1}
+        rows += [item, make_verdict(item, reader, word, **more)]
+        if word == "accept" or correction:
+            answer = correction or row.answer
+            gold = replace(row, generator_id="expert", derived_from=(row.id,), answer=answer)
+            rows.append(replace(gold, id=f"gold {row.id} {answer}"))
+    return unique(rows)
 
 
 def random_training(
@@ -98,12 +138,12 @@ def random_training(
     round: int,
     parent: Model,
     triplets: list[Triplet],
-    preferences: list[Preference],
+    opinions: list[Any],
     models: list[Model],
 ) -> list[Any]:
     """One training's checkpoints and the rows it saw, each from some step on."""
     role = rng.choice(["sft", "judge"])
-    pool: list[Any] = [*(triplets if role == "sft" else preferences)]
+    pool: list[Any] = [*(triplets if role == "sft" else opinions)]
     if role == "sft" and rng.random() < 0.3:
         pool.append(rng.choice(models))
     seen = rng.sample(pool, rng.randint(0, len(pool)))
@@ -123,8 +163,12 @@ class Slow:
 
     history: History
     images: set[str]
+    reader: str = ""
     triplets: set[str] = field(default_factory=set)
     preferences: set[str] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)
+    verdicts: set[str] = field(default_factory=set)
+    evaluations: set[str] = field(default_factory=set)
     derived: set[str] = field(default_factory=set)
     tainted: set[str] = field(default_factory=set)
 
@@ -145,17 +189,49 @@ class Slow:
         )
 
     def _grow_tier_1(self) -> bool:
-        before = len(self.triplets), len(self.preferences), len(self.derived)
-        for _, t in self.history.of(Triplet):
+        before = self._sizes()
+        rows = {t.id: t for _, t in self.history.of(Triplet)}
+        for t in rows.values():
             if t.image_id in self.images or set(t.derived_from) & (self.triplets | self.images):
                 self.triplets.add(t.id)
+            if any(self._came_of(t, rows, v) for _, v in self.history.of(Verdict)):
+                self.triplets.add(t.id)
         for _, p in self.history.of(Preference):
-            if p.image_id in self.images or {p.chosen_id, p.rejected_id} & self.triplets:
+            said = p.at and p.expert == self.reader
+            if p.image_id in self.images or {p.chosen_id, p.rejected_id} & self.triplets or said:
                 self.preferences.add(p.id)
+        for _, i in self.history.of(Item):
+            if i.image_id in self.images or {i.triplet_id, i.other_id} & self.triplets:
+                self.items.add(i.id)
+        for _, v in self.history.of(Verdict):
+            if (
+                v.image_id in self.images
+                or v.triplet_id in self.triplets
+                or v.expert == self.reader
+            ):
+                self.verdicts.add(v.id)
+        for _, e in self.history.of(Evaluation):
+            gold = [rows[i] for i in self.triplets if rows[i].generator_id == "expert"]
+            asked = {(t.image_id, t.question, t.answer) for t in gold}
+            if e.image_id in self.images or (e.image_id, e.question, e.gold) in asked:
+                self.evaluations.add(e.id)
         for sequence, m in self.history.of(Model):
             if m.parent_id in self.derived or self._saw(sequence, m, self.triplets):
                 self.derived.add(m.id)
-        return before != (len(self.triplets), len(self.preferences), len(self.derived))
+        return before != self._sizes()
+
+    def _sizes(self) -> tuple[int, ...]:
+        sets = (self.triplets, self.preferences, self.items, self.verdicts, self.derived)
+        return (*map(len, sets), len(self.evaluations))
+
+    def _came_of(self, row: Triplet, rows: dict[str, Triplet], verdict: Verdict) -> bool:
+        """Whether an expert's row was made of one by a verdict of the reader."""
+        if verdict.expert != self.reader or row.generator_id != "expert":
+            return False
+        if verdict.triplet_id not in row.derived_from:
+            return False
+        same = row.answer == rows[verdict.triplet_id].answer
+        return bool(verdict.correction) or (verdict.verdict == "accept" and same)
 
     def after_a_tainted_judge(self, sequence: int) -> bool:
         """Whether a tainted judge judged in the round of a stage before it."""
@@ -176,26 +252,37 @@ class Slow:
 
     def _reaches(self, sequence: int, model: Model) -> bool:
         written = self.written()
-        pairs = {
-            p.id: (at, p) for at, p in self.history.of(Preference)
-        }  # fmt: skip
+        said = {row.id: (at, row) for t in (Preference, Verdict) for at, row in self.history.of(t)}
+        tier_1 = self.preferences | self.verdicts
         for at, use in self.history.of(Consumption):
             if at != sequence or (model.step is not None and (use.first_step or 0) > model.step):
                 continue
             if use.row_table == "models" and use.row_id in self.tainted:
                 return True
             rows = {use.row_id}
-            if use.row_table == "preferences":
-                made_at, pair = pairs[use.row_id]
-                if use.row_id in self.preferences or self.after_a_tainted_judge(made_at):
+            if use.row_table in ("preferences", "verdicts"):
+                made_at, row = said[use.row_id]
+                if use.row_id in tier_1 or self.after_a_tainted_judge(made_at):
                     return True
-                rows = {pair.chosen_id, pair.rejected_id}
+                two = isinstance(row, Preference)
+                rows = {row.chosen_id, row.rejected_id} if two else {row.triplet_id}
             if rows & written or self._decided(rows, sequence):
                 return True
-        return model.role == "judge" and any(
-            p.holdout and p.id in self.preferences and at <= sequence
-            for at, p in self.history.of(Preference)
-        )
+        heard = [at for at, p in self.history.of(Preference) if p.holdout and p.id in tier_1]
+        heard += [
+            at
+            for at, v in self.history.of(Verdict)
+            if v.id in tier_1 and v.stream != "test" and not v.repeat
+        ]
+        return model.role == "judge" and any(at <= sequence for at in heard)
+
+    def _certified(self, sequence: int) -> bool:
+        """Whether a random verdict of tier 1 was there before a stage of its round."""
+        return any(
+            v.id in self.verdicts and v.stream == "random" and not v.repeat and at < sequence
+            and v.round == self.history.round_of(sequence)
+            for at, v in self.history.of(Verdict)
+        )  # fmt: skip
 
     def _decided(self, rows: set[str], before: int) -> bool:
         """Whether a decision on any of the rows, or their sources, rests on a tainted judge."""
@@ -206,7 +293,9 @@ class Slow:
                 break
             rows = rows | more
         return any(
-            d.triplet_id in rows and at < before and self.after_a_tainted_judge(at)
+            d.triplet_id in rows
+            and at < before
+            and (self.after_a_tainted_judge(at) or self._certified(at))
             for at, d in self.history.of(Decision)
         )
 

@@ -18,6 +18,7 @@ from engine.records import (
     Decision,
     Evaluation,
     Image,
+    Item,
     Judgement,
     Model,
     Preference,
@@ -26,6 +27,7 @@ from engine.records import (
     Row,
     Task,
     Triplet,
+    Verdict,
     content_id,
 )
 from engine.workspace import Workspace
@@ -122,6 +124,32 @@ def make_preference(chosen: Triplet, rejected: Triplet, holdout: bool = False) -
         expert="simulated",
         round=chosen.round,
         holdout=holdout,
+    )
+
+
+def make_item(triplet: Triplet, stream: str, round: int, other: Triplet | None = None) -> Item:
+    return Item.make(triplet, other, stream, round, 0, 1)
+
+
+def make_verdict(item: Item, reader: str, verdict: str = "accept", **more: Any) -> Verdict:
+    return Verdict(
+        **{
+            "id": content_id("verdict", item.id, reader, verdict, more),
+            "item_id": item.id,
+            "triplet_id": item.triplet_id,
+            "image_id": item.image_id,
+            "verdict": verdict,
+            "reasons": (),
+            "correction": "",
+            "comment": "",
+            "expert": reader,
+            "at": "2026-11-26T10:00:00.000Z",
+            "seconds": 4.0,
+            "stream": item.stream,
+            "round": item.round,
+            "repeat": False,
+        }
+        | more
     )
 
 

@@ -14,6 +14,7 @@ from engine.records import (
     Decision,
     Evaluation,
     Image,
+    Item,
     Judgement,
     Model,
     Preference,
@@ -25,6 +26,7 @@ from engine.records import (
     content_id,
 )
 from engine.workspace import Workspace
+from reward_model.verdicts import Answer, verdict_of
 from tests.pictures import pictures_of, shown
 
 MODALITIES = ("CT", "MR", "X-ray", "ultrasound")
@@ -188,7 +190,16 @@ def fill(workspace: Workspace) -> None:
         )
         for a, b in zip(seeds, candidates)
     ]
-    commit(workspace, "expert", 0, {}, seeds + candidates, pairs, tasks)
+    items = [Item.make(t, None, "informative", 0, n, 1) for n, t in enumerate(candidates)]
+    verdicts = [
+        verdict_of(
+            Answer(id=f"a{n}", kind="verdict", reader="R1", at="2026-01-01T00:00:00Z",
+                   item_id=item.id, triplet_id=item.triplet_id, verdict="reject"),
+            item, row,
+        )
+        for n, (item, row) in enumerate(zip(items, candidates))
+    ]  # fmt: skip
+    commit(workspace, "expert", 0, {}, seeds + candidates, pairs, tasks, items, verdicts)
     generator = make_model("generator", "generator", "tune", 0, None)
     judger = make_model("judge", "judge", "reward", 0, None)
     commit(workspace, "tune", 0, {"loss": 0.4}, [generator], consume(generator, seeds))

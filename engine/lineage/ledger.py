@@ -34,7 +34,7 @@ from engine.lineage import links
 from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "6"  # of the tables here: a file of another version is made again
+VERSION = "7"  # of the tables here: a file of another version is made again
 MEMORY = "1GB"  # what does not fit is spilled to disk
 FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
@@ -71,12 +71,13 @@ CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARC
     first_step BIGINT);
 """
 
-_MAKER = {  # what names the model that wrote a row; decisions and preferences have a stage's rules
+_MAKER = {  # what names the model that wrote a row; others have a stage's rules, or an expert
     "triplets": "generator_id",
     "judgements": "judge_id",
     "evaluations": "model_id",
     "decisions": "NULL",
     "preferences": "NULL",
+    "verdicts": "NULL",
 }
 _DERIVATIONS = """
 INSERT INTO derivations SELECT id, unnest(derived_from), sequence FROM triplets
@@ -97,6 +98,8 @@ WITH RECURSIVE seen AS (
     SELECT sequence, row_id, first_step FROM seen WHERE row_table = 'triplets'
     UNION ALL SELECT s.sequence, unnest([chosen_id, rejected_id]), first_step
         FROM seen s JOIN preferences p ON p.id = s.row_id WHERE s.row_table = 'preferences'
+    UNION ALL SELECT s.sequence, v.triplet_id, first_step
+        FROM seen s JOIN verdicts v ON v.id = s.row_id WHERE s.row_table = 'verdicts'
 )
 SELECT sequence, hash(row_id) AS key, first_step FROM direct
 UNION ALL SELECT d.sequence, hash(line.source), d.first_step
@@ -118,6 +121,9 @@ INSERT INTO uses
 SELECT c.sequence, 'preferences', p.sequence, p.expert, min(coalesce(c.first_step, 0))
     FROM consumption c JOIN preferences p ON p.id = c.row_id AND p.sequence <= c.sequence
     WHERE c.sequence >= $1 AND c.row_table = 'preferences' GROUP BY ALL
+UNION ALL SELECT c.sequence, 'verdicts', v.sequence, v.expert, min(coalesce(c.first_step, 0))
+    FROM consumption c JOIN verdicts v ON v.id = c.row_id AND v.sequence <= c.sequence
+    WHERE c.sequence >= $1 AND c.row_table = 'verdicts' GROUP BY ALL
 UNION ALL SELECT sequence, 'models', NULL, row_id, min(coalesce(first_step, 0))
     FROM consumption WHERE sequence >= $1 AND row_table = 'models' GROUP BY ALL
 """

@@ -1,19 +1,22 @@
-"""What follows when an image, or all images of a patient or study, are withdrawn.
+"""What follows when an image, or all images of a patient or study, are withdrawn, or a reader.
 
 Tier 1 is what derives from them: their triplets (and triplets whose words were taken from these),
-with judgements, decisions, preferences and evaluations; the checkpoints that saw such a triplet at
-or after its first use; and the models that descend from these.
+with judgements, decisions, items, verdicts, preferences and evaluations; the checkpoints that saw
+such a triplet at or after its first use; and the models that descend from these. Of a reader it is
+what they said, and the rows that came of it (`engine.lineage.opinions`).
 
 Tier 2 is what they influenced. It is followed through stages, because a stage's rows are not
 independent: the threshold of a selection comes from all judgements of its round.
 
-- a judge that learned from a preference of tier 1, or was calibrated on a frozen one;
-- what a model of either tier wrote or judged, and the decisions and preferences of a round made
-  after such a judge judged in it;
-- a model that saw any of these in training, was rewarded by such a judge, or descends from one.
+- a judge that learned from a preference or verdict of tier 1, or was calibrated or compared by one;
+- what a model of either tier wrote or judged, and the decisions, preferences and verdicts of a
+  round made after such a judge judged in it;
+- the decisions of a round made after one of its random verdicts, which certify the threshold;
+- a model that saw any of these in training, was rewarded by such a judge, or descends from one;
+- exports that were made after such decisions.
 
-Which questions a round asks for follows how often its policy was right on validation images: that
-influence is not followed.
+Which questions a round asks for follows how often its policy was right on validation images, and
+which rows experts are asked about follows the judge: these influences are not followed.
 """
 
 from __future__ import annotations
@@ -24,9 +27,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.errors import TriptychError
+from engine.lineage import opinions
 from engine.lineage.ledger import Ledger
+from engine.lineage.opinions import Stages
 
 Use = tuple[int, str, int | None, str | None, int]  # sequence, table, source, maker, first step
+FOLLOWED = ("decisions", "preferences", "verdicts")  # what follows a judge within a round
 START = -1  # the sequence of a model that no stage of the workspace made
 
 
@@ -46,14 +52,15 @@ class Reach:
     """Both tiers of a withdrawal, where to restart, and what that costs."""
 
     target: str
-    kind: str  # what the target is: image, patient or group
+    kind: str  # what the target is: image, patient, group or reader
     images: list[str]
-    ids: dict[str, list[str]]  # tier 1's images, triplets and preferences
+    ids: dict[str, list[str]]  # tier 1's rows by table, but for judgements and decisions
     rows: dict[str, int]  # tier 1: how many of each table
     derived_models: list[dict[str, Any]] = field(default_factory=list)
     influenced_models: list[dict[str, Any]] = field(default_factory=list)
     influenced_rows: dict[str, int] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
+    influenced_datasets: list[str] = field(default_factory=list)
     restart_from: dict[str, Any] | None = None
     repeat: list[str] = field(default_factory=list)  # folders of the stages to run again
     seconds: float = 0.0  # what these took
@@ -72,9 +79,22 @@ def reach(ledger: Ledger, target: str, group: bool = False) -> Reach:
     with ledger.reading():
         kind, name, images = resolve(ledger, target, group)
         rows = derived_rows(ledger, images)
-        answer = Reach(name, kind, images, rows, _counts(ledger, rows))
-        _follow(ledger, answer)
-        return answer
+        return _followed(ledger, Reach(name, kind, images, rows, _counts(ledger, rows)))
+
+
+def reach_reader(ledger: Ledger, reader: str, answers: int = 0) -> Reach:
+    """What a withdrawal of a reader reaches, by their whole pseudonym.
+
+    `answers` are how many of theirs are in the journal, where some may not be rows yet. Raises
+    TriptychError where nobody has this pseudonym.
+    """
+    with ledger.reading():
+        opinions.check_reader(ledger, reader, answers)
+        verdicts, preferences, gold = opinions.said_by(ledger, reader)
+        rows = derived_rows(ledger, [], gold)
+        rows["verdicts"] = sorted({*rows["verdicts"], *verdicts})
+        rows["preferences"] = sorted({*rows["preferences"], *preferences})
+        return _followed(ledger, Reach(reader, "reader", [], rows, _counts(ledger, rows)))
 
 
 # A patient may be known by what was refused alone; a refused copy of an image is that image.
@@ -116,8 +136,10 @@ def resolve(ledger: Ledger, target: str, group: bool = False) -> tuple[str, str,
     return kind, name, [row["id"] for row in ledger.sql(query, [name])]
 
 
-def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
-    """Tier 1's images, triplets and preferences: ids by table."""
+def derived_rows(
+    ledger: Ledger, images: list[str], triplets: list[str] | None = None
+) -> dict[str, list[str]]:
+    """Tier 1 of images, or of triplets: ids by table, but for judgements and decisions."""
 
     def ids(query: str, *parameters: Any) -> list[str]:
         return [row["id"] for row in ledger.sql(query, list(parameters))]
@@ -125,10 +147,12 @@ def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
     triplets = ids(
         "WITH RECURSIVE line AS ("
         "SELECT DISTINCT id FROM triplets WHERE image_id IN (SELECT unnest($1)) "
+        "UNION SELECT unnest($2::VARCHAR[]) "
         "UNION SELECT id FROM derivations WHERE source IN (SELECT unnest($1)) "
         "UNION SELECT d.id FROM derivations d JOIN line ON line.id = d.source) "
         "SELECT id FROM line ORDER BY id",
         images,
+        triplets or [],
     )
     preferences = ids(
         "SELECT DISTINCT id FROM preferences WHERE image_id IN (SELECT unnest($1)) "
@@ -136,11 +160,19 @@ def derived_rows(ledger: Ledger, images: list[str]) -> dict[str, list[str]]:
         images,
         triplets,
     )
-    return {"images": images, "triplets": triplets, "preferences": preferences}
+    items, verdicts = opinions.asked_and_said(ledger, images, triplets)
+    return {
+        "images": images,
+        "triplets": triplets,
+        "preferences": preferences,
+        "items": items,
+        "verdicts": verdicts,
+        "evaluations": opinions.answered(ledger, images, triplets),
+    }
 
 
 def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
-    """Tier 1's rows by table, those included that go with an image or a triplet."""
+    """Tier 1's rows by table, those included that go with a triplet."""
     counts = {table: len(ids) for table, ids in rows.items()}
     for table in ("judgements", "decisions"):
         found = ledger.sql(
@@ -149,15 +181,11 @@ def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
             [rows["triplets"]],
         )
         counts[table] = found[0]["n"]
-    found = ledger.sql(
-        "SELECT count(*) AS n FROM evaluations WHERE image_id IN (SELECT unnest($1))",
-        [rows["images"]],
-    )
-    return counts | {"evaluations": found[0]["n"]}
+    return counts
 
 
-def _follow(ledger: Ledger, answer: Reach) -> None:
-    """Fill in models, stages and cost, from the ledger's small tables."""
+def _followed(ledger: Ledger, answer: Reach) -> Reach:
+    """The same with models, stages and cost, from the ledger's small tables."""
     models = [
         Checkpoint(**row)
         for row in ledger.sql(
@@ -173,25 +201,30 @@ def _follow(ledger: Ledger, answer: Reach) -> None:
     makers = ledger.sql("SELECT sequence, row_table, maker, rows FROM makers")
     seen = _first_uses(ledger, answer.ids)
     derived = closure(models, [m for m in models if _saw(m, seen.get((m.sequence, "triplets")))])
-    frozen = _frozen(ledger, answer.ids["preferences"])
+    heard = [_frozen(ledger, answer.ids["preferences"])]
+    heard.append(opinions.first_heard(ledger, answer.ids["verdicts"]))
     taught = [
         m
         for m in models
-        if _saw(m, seen.get((m.sequence, "preferences")))
-        or (m.role == "judge" and frozen is not None and frozen <= m.sequence)
+        if any(_saw(m, seen.get((m.sequence, table))) for table in ("preferences", "verdicts"))
+        or (m.role == "judge" and any(h is not None and h <= m.sequence for h in heard))
     ]
-    tainted = influenced(models, uses, makers, rounds, derived, taught)
+    certified = opinions.certified(ledger, answer.ids["verdicts"])
+    tainted = influenced(models, uses, makers, rounds, derived, taught, certified)
     answer.derived_models = _told(models, derived)
     answer.influenced_models = _told(models, tainted - derived)
-    touched = touched_rows(makers, rounds, tainted)
+    touched = touched_rows(makers, rounds, tainted, certified)
     for row in touched:
         table = row["row_table"]
         answer.influenced_rows[table] = answer.influenced_rows.get(table, 0) + row["rows"]
     answer.datasets = _datasets(ledger, answer.ids["triplets"])
+    decided = [row["sequence"] for row in touched if row["row_table"] == "decisions"]
+    answer.influenced_datasets = _datasets_since(ledger, min(decided)) if decided else []
     answer.restart_from = clean_ancestor(models, tainted)
     stages = {row["sequence"] for row in touched} | {m.sequence for m in models if m.id in tainted}
     answer.repeat = [commits[s]["folder"] for s in sorted(stages) if s in commits]
     answer.seconds = round(sum(commits[s]["seconds"] for s in stages if s in commits), 2)
+    return answer
 
 
 def _first_uses(ledger: Ledger, rows: dict[str, list[str]]) -> dict[tuple[int, str], int]:
@@ -201,7 +234,7 @@ def _first_uses(ledger: Ledger, rows: dict[str, list[str]]) -> dict[tuple[int, s
         "SELECT sequence, row_table, min(coalesce(first_step, 0)) AS step FROM consumption "
         "WHERE rowid IN (SELECT row FROM gone JOIN index_consumption_row_id ON key = hash(id)) "
         "GROUP BY ALL",
-        [rows["triplets"] + rows["preferences"]],
+        [rows["triplets"] + rows["preferences"] + rows["verdicts"]],
     )
     return {(row["sequence"], row["row_table"]): row["step"] for row in found}
 
@@ -237,11 +270,15 @@ def influenced(
     rounds: dict[int, int],
     derived: set[str],
     taught: list[Checkpoint],
+    certified: Stages,
 ) -> set[str]:
-    """Ids of all models of either tier: tier 1, judges that tier 1 taught, and what follows."""
+    """Ids of all models of either tier: tier 1, judges that tier 1 taught, and what follows.
+
+    `certified` are stages that a verdict of tier 1 may have decided.
+    """
     tainted = derived | closure(models, taught)
     while True:
-        stages = _judged_stages(makers, rounds, tainted)
+        stages = _judged_stages(makers, rounds, tainted) | certified
         reached = [
             m
             for m in models
@@ -250,7 +287,7 @@ def influenced(
             and _saw(m, first)
             and (
                 (table in ("triplets", "models") and maker in tainted)
-                or (table in ("decisions", "preferences") and (source, table) in stages)
+                or (table in FOLLOWED and (source, table) in stages)
             )
         ]
         more = closure(models, reached) - tainted
@@ -261,8 +298,8 @@ def influenced(
 
 def _judged_stages(
     makers: list[dict[str, Any]], rounds: dict[int, int], tainted: set[str]
-) -> set[tuple[int, str]]:
-    """Stages whose decisions or preferences came after a tainted judge judged in their round."""
+) -> Stages:
+    """Stages whose rows of FOLLOWED came after a tainted judge judged in their round."""
     judged: dict[int, int] = {}
     for row in makers:
         if row["row_table"] == "judgements" and row["maker"] in tainted:
@@ -271,16 +308,16 @@ def _judged_stages(
     return {
         (row["sequence"], row["row_table"])
         for row in makers
-        if row["row_table"] in ("decisions", "preferences")
+        if row["row_table"] in FOLLOWED
         and judged.get(rounds[row["sequence"]], row["sequence"]) < row["sequence"]
     }
 
 
 def touched_rows(
-    makers: list[dict[str, Any]], rounds: dict[int, int], tainted: set[str]
+    makers: list[dict[str, Any]], rounds: dict[int, int], tainted: set[str], certified: Stages
 ) -> list[dict[str, Any]]:
     """The lines of `makers` whose rows a tainted model wrote, judged or led to."""
-    stages = _judged_stages(makers, rounds, tainted)
+    stages = _judged_stages(makers, rounds, tainted) | certified
     return [
         row
         for row in makers
@@ -330,6 +367,12 @@ def _datasets(ledger: Ledger, triplets: list[str]) -> list[str]:
     return [row["dataset_id"] for row in found]
 
 
+def _datasets_since(ledger: Ledger, sequence: int) -> list[str]:
+    """Exports that were made after a stage."""
+    query = "SELECT DISTINCT id FROM datasets WHERE sequence > $1 ORDER BY id"
+    return [row["id"] for row in ledger.sql(query, [sequence])]
+
+
 def summary(answer: Reach) -> str:
     """The answer in a few lines for the terminal."""
     rows = ", ".join(f"{n} {table}" for table, n in answer.rows.items() if n)
@@ -338,15 +381,19 @@ def summary(answer: Reach) -> str:
     def named(models: list[dict[str, Any]]) -> str:
         return ", ".join(f"{m['role']} {m['id'][:12]}" for m in models) or "none"
 
+    def named_short(ids: list[str]) -> str:
+        return ", ".join(name[:12] for name in ids) or "none"
+
     clean = answer.restart_from
     told_clean = f"{clean['role']} {clean['id']}" if clean else "nothing to restart"
     lines = [
         f"withdraw {answer.kind} {answer.target}",
         f"derives from it     {rows or 'no rows'}",
         f"  checkpoints       {named(answer.derived_models)}",
-        f"  exports           {', '.join(d[:12] for d in answer.datasets) or 'none'}",
+        f"  exports           {named_short(answer.datasets)}",
         f"influenced by it    {influenced_by or 'no rows'}",
         f"  checkpoints       {named(answer.influenced_models)}",
+        f"  exports           {named_short(answer.influenced_datasets)}",
         f"restart from        {told_clean}",
         f"stages to repeat    {len(answer.repeat)}, which took {answer.seconds:.0f} s",
     ]

@@ -1,7 +1,8 @@
 """Taking rows out of the record for good, so that an interruption at any point is made good.
 
     redacting/<fingerprint>/<folder>/<shard>   committed shards, written again without the rows
-    redacting/<fingerprint>/remove.json        other files of the workspace that hold the data
+    redacting/<fingerprint>/remove.json        other files of the workspace that hold the data, and
+                                               files of lines of which some do
 
 1. The new shards are written aside. Cut short here, nothing was withdrawn: they are thrown away.
 2. The withdrawal is committed: tombstones, and in its commit.json the old and the new hash of
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,19 +25,26 @@ import pyarrow.compute as pc
 from engine.errors import TriptychError
 from engine.hub.publish import publish
 from engine.lineage.files import file_hash, is_litter, read_hashed
+from engine.lines import without
 from engine.records import Picture, Tombstone, Withdrawal, content_id
 from engine.shards import replace_file, write_shard
 from engine.workspace import Workspace
 
 Rule = tuple[str, str, list[str]]  # a table, a column, the ids whose rows go
+Lines = dict[str, dict[str, list[str]]]  # of a file of JSON lines: values whose lines go, by key
 
 
 def redact(
-    workspace: Workspace, withdrawal: Withdrawal, rules: list[Rule], remove: list[str]
+    workspace: Workspace,
+    withdrawal: Withdrawal,
+    rules: list[Rule],
+    remove: list[str],
+    lines: Lines | None = None,
 ) -> None:
-    """Take rows out of every shard, and files (relative paths) out of the workspace.
+    """Take rows out of every shard, files out of the workspace, and lines out of files.
 
-    The workspace is open for writing. What was in progress starts anew: it may hold the rows too.
+    Files are named by paths relative to the workspace, which is open for writing. What was in
+    progress starts anew: it may hold the rows too.
     """
     fingerprint = content_id("withdraw", withdrawal.id)
     aside = workspace.root / "redacting" / fingerprint
@@ -50,7 +59,8 @@ def redact(
                 if table != Picture.table:  # its image's tombstone tells of it
                     gone.setdefault(table, set()).update(taken)
                 redactions.append(_redaction(aside, shard))
-    replace_file(aside / "remove.json", json.dumps(remove).encode())
+    listed = {"files": remove, "lines": lines or {}}
+    replace_file(aside / "remove.json", json.dumps(listed).encode())
     stage = workspace.begin("withdraw", 0, fingerprint)
     stage.write(Withdrawal, [withdrawal])
     stage.write(Tombstone, _tombstones(withdrawal.id, gone))
@@ -111,17 +121,21 @@ def finish(workspace: Workspace) -> bool:
 def _carry_out(workspace: Workspace, aside: Path) -> None:
     for new in sorted(p for p in aside.glob("*/*.parquet") if not is_litter(p)):
         new.replace(workspace.events / new.parent.name / new.name)
-    for relative in _to_remove(aside / "remove.json"):
+    listed = _to_remove(aside / "remove.json")
+    for relative in listed["files"]:
         path = workspace.root / relative
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for relative, named in listed["lines"].items():
+        without(workspace.root / relative, named)
     for folder in workspace.work.glob("*/"):
         shutil.rmtree(folder)
 
 
-def _to_remove(path: Path) -> list[str]:
+def _to_remove(path: Path) -> dict[str, Any]:
     try:
-        return list(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        listed = json.loads(path.read_bytes())
+        return {"files": list(listed["files"]), "lines": dict(listed["lines"])}
+    except (OSError, ValueError, TypeError, KeyError):
         raise TriptychError(
             f"{path} is empty, cut or gone, and names the files that a withdrawal takes away: "
             "restore it from a backup"

@@ -79,7 +79,7 @@ REFERENCES: tuple[Reference, ...] = (
     Reference("verdicts", "image_id", ("images",)),
     Reference("models", "parent_id", ("models",), "parent_id IS NULL", since=2),
     Reference("consumption", "model_id", ("models",)),
-    Reference("consumption", "row_id", ("triplets", "preferences", "models")),
+    Reference("consumption", "row_id", ("triplets", "preferences", "verdicts", "models")),
     Reference("evaluations", "model_id", ("models",), since=2),
     Reference("evaluations", "image_id", ("images",)),
     Reference("membership", "dataset_id", ("datasets",)),

@@ -86,10 +86,13 @@ def why_not(
 
 @app.command()
 def withdraw(
-    target: Annotated[
-        str, typer.Argument(help="An image's, patient's or group's id, or its beginning.")
-    ],
     workspace: Existing,
+    target: Annotated[
+        str | None, typer.Argument(help="An image's, patient's or group's id, or its beginning.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="A reader's pseudonym, in the place of an id.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it reaches, and change nothing.")
     ] = False,
@@ -100,16 +103,27 @@ def withdraw(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw an image, or all of a patient or group, with every row that derives from it."""
+    """Withdraw an image, a patient, a group or a reader, with every row that derives from it."""
+    from engine.errors import TriptychError
     from engine.lineage.opening import maintaining
-    from engine.lineage.reach import reach, summary
+    from engine.lineage.reach import summary
+    from engine.workspace import Workspace
     from pipelines.commands import withdraw as withdrawal
 
+    if (target is None) == (reader is None) or (reader is not None and group):
+        raise TriptychError("withdraw what? Give an id (with --group or not), or --reader alone")
     if dry_run:
-        answer = reach(_ledger(workspace), target, group)
+        place = Workspace.existing(workspace)
+        if reader is not None:
+            answer = withdrawal.reached_by_reader(place, place.ledger(), reader)
+        else:
+            answer = withdrawal.reached_by(place, place.ledger(), str(target), group)
     else:
         with maintaining(workspace) as place:
-            answer = withdrawal.withdraw(place, target, reason, by, group)
+            if reader is not None:
+                answer = withdrawal.withdraw_reader(place, reader, reason, by)
+            else:
+                answer = withdrawal.withdraw(place, str(target), reason, by, group)
     if as_json:
         _print_json(answer.to_dict() | {"done": not dry_run})
     else:

@@ -1,13 +1,22 @@
-"""Withdraw images: what that reaches, then the data is gone and the fact of it stays."""
+"""Withdraw images, or a reader: what that reaches, then the data is gone and the fact of it stays.
+
+Answers that are in the journal go with the rows that are made of them.
+"""
 
 from __future__ import annotations
 
 from engine.hub.publish import FOLDER
 from engine.lineage.agreement import agreed
-from engine.lineage.reach import Reach, reach, recorded
+from engine.lineage.ledger import Ledger
+from engine.lineage.reach import Reach, reach, reach_reader, recorded
 from engine.lineage.redaction import Rule, redact
+from engine.lines import meant
 from engine.records import Image, Refusal, Review, Withdrawal, content_id
 from engine.workspace import Workspace, utc
+from reward_model.journal import FOLDER as READING
+from reward_model.journal import NAME as ANSWERS
+
+JOURNAL = f"{READING}/{ANSWERS}"
 
 
 def withdraw(
@@ -24,9 +33,50 @@ def withdraw(
     or a shard is not what was committed: what cannot be undone rests on neither.
     """
     with agreed(workspace, whole=True) as ledger:
-        reached = reach(ledger, target, group)
+        reached = reached_by(workspace, ledger, target, group)
     gone = set(reached.images)
     taken = [i for i in workspace.read(Image) if i.id in gone]
+    rules = [*rules_of(reached), *unused(workspace, reached, taken)]
+    _take_out(workspace, reached, reason, requested_by, rules, files_of(taken))
+    return reached
+
+
+def withdraw_reader(
+    workspace: Workspace, reader: str, reason: str = "", requested_by: str = ""
+) -> Reach:
+    """Take what a reader said, and every row that came of it, out for good.
+
+    As `withdraw`, and raises as it does.
+    """
+    with agreed(workspace, whole=True) as ledger:
+        reached = reached_by_reader(workspace, ledger, reader)
+    _take_out(workspace, reached, reason, requested_by, rules_of(reached), files_of([]))
+    return reached
+
+
+def reached_by(workspace: Workspace, ledger: Ledger, target: str, group: bool = False) -> Reach:
+    """What a withdrawal of images reaches, in the journal too. Raises TriptychError."""
+    reached = reach(ledger, target, group)
+    reached.rows["answers"] = meant(workspace.root / JOURNAL, lines_of(reached))
+    return reached
+
+
+def reached_by_reader(workspace: Workspace, ledger: Ledger, reader: str) -> Reach:
+    """What a withdrawal of a reader reaches, in the journal too. Raises TriptychError."""
+    answers = meant(workspace.root / JOURNAL, {"reader": [reader]})
+    reached = reach_reader(ledger, reader, answers)
+    reached.rows["answers"] = meant(workspace.root / JOURNAL, lines_of(reached))
+    return reached
+
+
+def _take_out(
+    workspace: Workspace,
+    reached: Reach,
+    reason: str,
+    requested_by: str,
+    rules: list[Rule],
+    files: list[str],
+) -> None:
     when = utc()
     withdrawal = Withdrawal(
         id=content_id("withdrawal", reached.target, reached.images, when),
@@ -38,9 +88,14 @@ def withdraw(
         images=len(reached.images),
         answer=recorded(reached),
     )
-    rules = [*rules_of(reached), *unused(workspace, reached, taken)]
-    redact(workspace, withdrawal, rules, files_of(taken))
-    return reached
+    redact(workspace, withdrawal, rules, files, {JOURNAL: lines_of(reached)})
+
+
+def lines_of(reached: Reach) -> dict[str, list[str]]:
+    """Which answers go, by key: a reader's, and those about items and triplets that go."""
+    triplets = reached.ids["triplets"]
+    named = {"item_id": reached.ids["items"], "triplet_id": triplets, "other_id": triplets}
+    return {**named, "reader": [reached.target] if reached.kind == "reader" else []}
 
 
 def unused(workspace: Workspace, reached: Reach, taken: list[Image]) -> list[Rule]:
@@ -65,8 +120,10 @@ def rules_of(reached: Reach) -> list[Rule]:
         ("triplets", "id", triplets),
         ("judgements", "triplet_id", triplets),
         ("decisions", "triplet_id", triplets),
+        ("items", "id", reached.ids["items"]),
+        ("verdicts", "id", reached.ids["verdicts"]),
         ("preferences", "id", reached.ids["preferences"]),
-        ("evaluations", "image_id", images),
+        ("evaluations", "id", reached.ids["evaluations"]),
     ]
 
 
