@@ -200,6 +200,42 @@ for _name, _panel, _help in (
     _add_stage(_name, _panel, _help)
 
 
+@app.command(rich_help_panel=EXPERTS)
+def annotate(
+    workspace: Existing,
+    reader: Annotated[
+        str | None,
+        typer.Option(metavar="PSEUDONYM", help="Who reads, on this machine, without a token."),
+    ] = None,
+    readers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME,NAME", help="Who read: each gets a link with a token."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; others than loopback need --readers.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port; default 8473, or a free one.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A host name by which readers reach it; repeatable."),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="For TLS: PEM file.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The certificate's key.")
+    ] = None,
+) -> None:
+    """Open the reading room: a local page on which experts give verdicts and preferences."""
+    from pipelines.commands.annotate import open_room
+
+    if key and not certificate:
+        raise TriptychError("--key goes with --certificate")
+    open_room(workspace, reader, readers or [], host, port, name or [], certificate, key)
+
+
 @app.command(rich_help_panel=DATA)
 def export(
     workspace: Existing,

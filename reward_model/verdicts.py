@@ -60,26 +60,56 @@ class Answer:
     undoes: str = ""  # of an undo: the id of the answer
 
 
-def current(answers: Iterable[Answer]) -> list[Answer]:
+class Standing:
     """The answers that count, in order: without undone ones, the last of each reader and item.
 
     A reader's repeat is an answer of its own. Of answers that nobody asked for the row stands in
-    the place of the item.
+    the place of the item. Answers are added as they are given; each costs the same however many
+    there are.
     """
-    last: dict[tuple[str, str, bool], Answer] = {}
-    seen: dict[str, Answer] = {}
-    for answer in answers:
+
+    def __init__(self, answers: Iterable[Answer] = ()) -> None:
+        self._last: dict[tuple[str, str, bool], Answer] = {}
+        self._seen: dict[str, Answer] = {}
+        for answer in answers:
+            self.add(answer)
+
+    def add(self, answer: Answer) -> Answer | None:
+        """Take a further answer in.
+
+        Returns the answer whose place it may have changed: itself, or the one that it undoes; None
+        where it is known, or undoes none of its reader's.
+        """
         if answer.kind == UNDO:
-            gone = seen.get(answer.undoes)
-            if gone is not None and gone.reader == answer.reader:
-                key = _place(gone)
-                if key in last and last[key].id == gone.id:
-                    del last[key]
-        elif answer.id not in seen:
-            seen[answer.id] = answer
-            last.pop(_place(answer), None)  # the later answer stands in its own place
-            last[_place(answer)] = answer
-    return list(last.values())
+            gone = self._seen.get(answer.undoes)
+            if gone is None or gone.reader != answer.reader:
+                return None
+            if self.at(gone) is gone:
+                del self._last[_place(gone)]
+            return gone
+        if answer.id in self._seen:
+            return None
+        self._seen[answer.id] = answer
+        self._last.pop(_place(answer), None)  # the later answer stands in its own place
+        self._last[_place(answer)] = answer
+        return answer
+
+    def at(self, answer: Answer) -> Answer | None:
+        """The answer that counts in the place of one: of its reader, item and showing."""
+        return self._last.get(_place(answer))
+
+    def given(self, answer_id: str) -> Answer | None:
+        """An answer by its id, undone or not."""
+        return self._seen.get(answer_id)
+
+    def answers(self) -> list[Answer]:
+        """Those that count."""
+        return list(self._last.values())
+
+
+def current(answers: Iterable[Answer]) -> list[Answer]:
+    """The answers that count (`Standing`), in order."""
+    return Standing(answers).answers()
 
 
 def _place(answer: Answer) -> tuple[str, str, bool]:

@@ -21,7 +21,8 @@ ROOMS = ("engine", "generators", "reward_model", "pipelines")
 
 @cache
 def code_id() -> str:
-    """32 hex digits over Triptych's own Python sources, prompts and templates."""
+    """32 hex digits over Triptych's own Python sources, prompts, templates and the reading room's
+    script: what readers answer depends on how it is shown to them."""
     digest = hashlib.sha256()
     files = [p for room in ROOMS for p in (ROOT / room).rglob("*") if _is_source(p)]
     for path in sorted(files):
@@ -30,7 +31,7 @@ def code_id() -> str:
 
 
 def _is_source(path: Path) -> bool:
-    return path.suffix in (".py", ".yaml", ".jinja") and path.is_file()
+    return path.suffix in (".py", ".yaml", ".jinja", ".js", ".css") and path.is_file()
 
 
 def packages() -> dict[str, str]:
