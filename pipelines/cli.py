@@ -47,6 +47,19 @@ def options(debug: Debug = False) -> None:
 
 
 @app.command(rich_help_panel=RUN)
+def init(
+    name: Annotated[str, typer.Argument(help="Of the run: NAME.yaml is written here.")],
+    images: Annotated[Path, typer.Option(help="The folder of images.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace NAME.yaml.")] = False,
+) -> None:
+    """Write a configuration for a folder of images: it is looked into, and nothing is asked."""
+    from pipelines.commands.init import write_configuration
+    from pipelines.progress import Display
+
+    write_configuration(name, images, force, Display())
+
+
+@app.command(rich_help_panel=RUN)
 def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
     """Run the whole loop; run it again after an interruption and it goes on where it stopped."""
     from engine.config import load
@@ -91,11 +104,14 @@ def preview(
     rows: Annotated[int, typer.Option(help="How many questions to show.", min=1)] = 4,
     overrides: Overrides = None,
 ) -> None:
-    """A handful of triplets with their scores before a full run; nothing is recorded."""
+    """A handful of triplets before a full run, with or without a judge; nothing is recorded."""
+    from engine.cluster import INLINE
+    from engine.config.cluster import Cluster
     from pipelines.commands.preview import show
     from pipelines.context import config_of, opened
 
-    with opened(config_of(workspace, overrides), workspace) as context:
+    here = Cluster(address=INLINE)  # a few rows in this process
+    with opened(config_of(workspace, overrides), workspace, here) as context:
         show(context, rows)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from engine.errors import TriptychError
 from engine.records import (
     Decision,
     Image,
@@ -71,6 +72,18 @@ def pending(workspace: Workspace) -> list[Refusal]:
     decided = {review.image_id for review in workspace.read(Review)}
     waiting = [r for r in workspace.read(Refusal) if r.status == "quarantined"]
     return [*{r.image_id: r for r in waiting if r.image_id not in decided}.values()]
+
+
+def check_reviewed(context: Context) -> None:
+    """Raise TriptychError where no image can be used before somebody has looked at them."""
+    waiting = [] if any(context.images()) else pending(context.workspace)
+    if waiting:
+        root = context.workspace.root
+        raise TriptychError(
+            f"all {len(waiting)} images wait for review: look at them (`triptych ingest --review "
+            f"-w {root}`), release those that name nobody (`triptych ingest -w {root} --release "
+            "ID --by NAME`; ID may be `all`), then run again"
+        )
 
 
 def shown(context: Context, split: str) -> Iterator[Shown]:

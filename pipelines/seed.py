@@ -6,13 +6,13 @@ from engine.errors import TriptychError
 from engine.records import Image, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.record import expert_images, expert_of, pending
+from pipelines.record import check_reviewed, expert_images, expert_of
 from reward_model.experts import asked_of
 
 
 def seed(context: Context, stage: Stage) -> None:
     """Expert rows on the seed images, and the tasks that they answer."""
-    _check_reviewed(context)
+    check_reviewed(context)
     expert = expert_of(context)
     if not expert.writes:
         stage.metrics = {"skipped": "the expert writes no rows before they are asked"}
@@ -27,18 +27,6 @@ def seed(context: Context, stage: Stage) -> None:
     stage.write(Task, unique([task for _, task in rows]))
     check_disjoint(context)
     stage.metrics = {"rows": len(rows), "images": len(images)}
-
-
-def _check_reviewed(context: Context) -> None:
-    """Raise TriptychError where no image can be used before somebody has looked at them."""
-    waiting = [] if any(context.images()) else pending(context.workspace)
-    if waiting:
-        root = context.workspace.root
-        raise TriptychError(
-            f"all {len(waiting)} images wait for review: look at them (`triptych ingest --review "
-            f"-w {root}`), release those that name nobody (`triptych ingest -w {root} --release "
-            "ID --by NAME`; ID may be `all`), then run again"
-        )
 
 
 def check_disjoint(context: Context) -> None:

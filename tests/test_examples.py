@@ -23,9 +23,14 @@ def test_an_example_begins_with_what_it_is_for_and_its_command(path: Path) -> No
     assert any(line.startswith("#   ") and f"examples/{path.name}" in line for line in lines)
 
 
+def test_experts_of_every_kind_have_an_example() -> None:
+    kinds = {load(path).expert.kind for path in EXAMPLES}
+    assert kinds == {"simulated", "people", "table", "none"}
+
+
 def test_the_examples_cover_drawn_and_own_images_and_every_backend() -> None:
     loaded = {path.stem: load(path) for path in EXAMPLES}
-    assert loaded.keys() == {"endpoint", "folder", "phantoms", "vllm"}
+    assert loaded.keys() == {"endpoint", "folder", "people", "phantoms", "table", "vllm"}
     assert loaded["phantoms"].source.path is None
     assert loaded["folder"].source.path is not None
     backends = {config.generator.backend.kind for config in loaded.values()}

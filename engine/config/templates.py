@@ -6,7 +6,7 @@
       - question: Does the image show any {value}?
     side:
       - question: On which side is the {finding}?
-        paraphrases: [Where is the {finding}, left or right?]
+        paraphrases: ["Where is the {finding}: left or right?"]
         options: [left, right]
         answers: {L: left, R: right, "?": }  # what a cell says, in words; no words: not asked
         when: {finding: any}     # only where that column has a value; or one value, or a list
@@ -165,7 +165,15 @@ def _said(error: dict[str, Any]) -> str:
 
 
 def _read_where_named(value: object) -> object:
+    if _has_bool(value):
+        raise ValueError("yes, no, true and false need quotes here, not in a file of their own")
     return read_templates(Path(value)) if isinstance(value, str) else value
+
+
+def _has_bool(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_bool, [*value, *value.values()]))
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_has_bool, value)))
 
 
 NamedTemplates = Annotated[Templates | None, BeforeValidator(_read_where_named)]

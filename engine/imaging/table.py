@@ -63,7 +63,7 @@ def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
     split that is none, or a path that comes twice.
     """
     entries: dict[str, Entry] = {}
-    for line, row in _rows(path):
+    for line, row in each_row(path):
         missing = [c for c in ("path", *labels) if c not in row]
         if missing:
             raise TriptychError(f"{path.name} line {line} has no {missing[0]!r}")
@@ -78,7 +78,8 @@ def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
     return entries
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The table's rows by their lines, as they stand; raises TriptychError where it is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".jsonl":

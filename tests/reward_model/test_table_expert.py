@@ -324,6 +324,16 @@ def test_templates_and_columns_that_do_not_fit_are_one_line(templates: Path) -> 
         build({"expert": "table", "source": {"labels": ["a"]}}, [], "the test")
 
 
+def test_yes_without_quotes_in_the_configuration_itself_is_one_line(write: Write) -> None:
+    path = write(
+        "ours.yaml",
+        "source: {path: x, labels: [a]}\nexpert:\n  kind: table\n  templates:\n    a:\n"
+        "      - question: Is it?\n        options: [yes, no]\n",
+    )
+    with pytest.raises(TriptychError, match=r"expert\.templates: yes, no, .* need quotes here"):
+        load(path)
+
+
 def test_the_record_has_the_questions_and_needs_no_file(templates: Path) -> None:
     config = config_of(templates.parent, COLUMNS, templates=str(templates))
     recorded = json.loads(canonical(config.kept()))
