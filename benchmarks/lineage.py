@@ -155,7 +155,8 @@ FROM range({{low}}, {{high}}) r(n)"""
 PREFERENCES = """SELECT md5('p' || n) AS id, md5('i' || (hash(n) % {images})) AS image_id,
     md5('t' || n) AS chosen_id, md5('t' || (n + 1)) AS rejected_id, 'factuality' AS criterion,
     10.0::DOUBLE AS tier_chosen, 6.0::DOUBLE AS tier_rejected, 'simulated' AS expert,
-    {{r}}::BIGINT AS round, n % 4 = 0 AS holdout
+    {{r}}::BIGINT AS round, n % 4 = 0 AS holdout, 'better' AS outcome, '' AS item_id, '' AS at,
+    NULL::DOUBLE AS seconds, false AS repeat, '' AS comment
 FROM range({{low}}, {{high}}) r(n)"""
 
 
