@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from engine.records import Preference, Triplet, content_id
 
 TIERS = {"expert": 10.0, "perturbed": 6.0, "incoherent": 0.0, "irrelevant": -6.0}
@@ -33,11 +31,6 @@ def preference(
     )
 
 
-def in_holdout(image_id: str, share: float) -> bool:
-    """Whether an image's pairs are in the frozen holdout: decided by its id, for ever."""
-    return int(content_id("holdout", image_id)[:8], 16) / 16**8 < share
-
-
 def derived(triplet: Triplet, tier: str, **changes: object) -> Triplet:
     """A copy of a triplet, changed, with its own id and the tier as its generator.
 
@@ -47,25 +40,3 @@ def derived(triplet: Triplet, tier: str, **changes: object) -> Triplet:
     changed = replace(triplet, generator_id=tier, derived_from=sources, **changes)  # type: ignore[arg-type]
     parts = (changed.question, changed.options, changed.answer, changed.rationale)
     return replace(changed, id=content_id("derived", triplet.id, tier, *parts))
-
-
-def incoherent(triplet: Triplet, rng: np.random.Generator) -> Triplet:
-    """The triplet with its reasoning's words in another order."""
-    words = triplet.rationale.split()
-    shuffled = [words[place] for place in rng.permutation(len(words))]
-    rationale = " ".join(shuffled if shuffled != words else reversed(words))
-    return derived(triplet, "incoherent", rationale=rationale)
-
-
-def irrelevant(triplet: Triplet, other: Triplet) -> Triplet:
-    """Another image's question and answer, put to this image."""
-    return derived(
-        triplet,
-        "irrelevant",
-        question=other.question,
-        options=other.options,
-        answer=other.answer,
-        rationale=other.rationale,
-        # The image: an expert's row may be written for this alone, and be in no table.
-        derived_from=(other.image_id,),
-    )

@@ -46,8 +46,10 @@ from pipelines.commands.withdraw import withdraw
 from pipelines.evaluation.examination import marked
 from reward_model.experts.simulated import expert_row
 from reward_model.model import JudgeSettings
-from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
+from reward_model.patient_sets import set_of
+from reward_model.preferences import derived, preference
 from reward_model.scoring import Judge
+from reward_model.swaps import swapped_answers, swapped_questions, swapped_reasoning
 from reward_model.threshold import decide
 from reward_model.verdicts import Answer, verdict_of
 from tests.drawn_workspace import context_of
@@ -139,6 +141,18 @@ def ids() -> dict[str, str]:
     item = Item.make(first, None, "random", 1, 3, 2)
     answer = Answer(id="answer", kind="verdict", reader="r1", at="", verdict="accept")
     flagged = not_used(image, 3, "flagged", "black")
+    [(answers, _)] = swapped_answers(
+        [first, replace(other, question=first.question, options=OPTIONS, answer="right")],
+        lambda row: 0,
+        rng,
+    )
+    [(put, _)] = swapped_questions([first, other], lambda row: 0, lambda row: row.image_id, rng)
+    [(reasons, _)] = swapped_reasoning(
+        [thought, replace(thought, id="z", image_id="another", rationale="none.")],
+        lambda row: 0,
+        rng,
+        lambda one, another: True,
+    )
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 6)
     found = {
         "images/grey": pixels_id(pixels),
@@ -152,8 +166,9 @@ def ids() -> dict[str, str]:
         "triplets/expert": expert.id,
         "triplets/perturbed": derived(first, "perturbed", answer="right").id,
         "triplets/implied": derived(thought, "implied", rationale="").id,
-        "triplets/incoherent": incoherent(thought, rng).id,
-        "triplets/irrelevant": irrelevant(first, other).id,
+        "triplets/incoherent": reasons.rejected.id,
+        "triplets/irrelevant": put.rejected.id,
+        "triplets/swapped": answers.rejected.id,
         "preferences": preference(first, other, "relevance", "irrelevant", "r1", True).id,
         "items/verdict": item.id,
         "items/preference": Item.make(first, other, "informative", 2, 0, 1).id,
@@ -167,7 +182,7 @@ def ids() -> dict[str, str]:
         "reviews": _review(flagged, "released", "reader", "2026-01-01T00:00:00Z").id,
         "question_key/options": first.question_key,
         "question_key/open": other.question_key,
-        "holdout": "".join("01"[in_holdout(str(n), 0.25)] for n in range(64)),
+        "patient sets": "".join(set_of(str(n))[0] for n in range(64)),
         "content_id/nothing": content_id(),
         "content_id/kinds": content_id("a", 1, 1.5, None, True, ("b", ["c"]), {"z": 1, "a": 2}),
         "content_id/letters": content_id("Größe 5 µm ≥ 3 – 脳"),

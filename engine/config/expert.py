@@ -51,7 +51,6 @@ class Writing(Kind):
     rows_per_image: int = Field(4, ge=1)
     preference_images: int = Field(100, ge=1, description="further training images for pairs")
     pairs: int = Field(600, ge=1)
-    holdout: float = Field(0.25, gt=0, lt=1, description="share of pairs never trained on")
 
 
 class Simulated(Writing):
@@ -100,7 +99,6 @@ class People(Kind):
     images: ClassVar[int] = 0  # they write no rows before they are asked
     rows_per_image: ClassVar[int] = 0
     pairs: ClassVar[int] = 0
-    holdout: ClassVar[float] = 0.5
 
     @property
     def preference_images(self) -> int:
@@ -111,7 +109,6 @@ class People(Kind):
 class Nobody(Kind):
     """No expert: images can be read and cleaned, the loop cannot run."""
 
-    verdicts: ClassVar[Verdicts] = NOT_ASKED
     kind: Literal["none"] = "none"
 
 

@@ -1,4 +1,4 @@
-"""What experts with gold answers have in common: rows, and pairs of these against made-up ones."""
+"""What experts with gold answers have in common: rows, and pairs that swap these."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from engine.answers.parsing import render_completion, render_question
 from engine.answers.spelling import normalise, normalise_question
-from engine.config.expert import Writing
-from engine.records import Image, Item, Preference, Task, Triplet, content_id
+from engine.records import Image, Item, Task, Triplet, content_id
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
-from reward_model.preferences import derived, in_holdout, incoherent, irrelevant, preference
+from reward_model.patient_sets import is_frozen
+from reward_model.swaps import Met, gold_pairs
 from reward_model.verdicts import Answer
 
 
@@ -29,79 +27,38 @@ class Gold:
 
 
 class GoldExpert(ABC):
-    """Questions whose answers are known; pairs set them against made-up rows."""
+    """Questions whose answers are known; pairs swap them between images."""
 
     writes: ClassVar[bool] = True
     compares_generated: ClassVar[bool] = False
 
-    def __init__(self, section: Writing) -> None:
-        self.section = section
+    def __init__(self) -> None:
+        self.met: dict[str, Met] = {}  # by image
+
+    def meet(self, image: Image) -> None:
+        """An image about which there are gold rows: without it none of them is in a pair."""
+        self.met[image.id] = Met(is_frozen(image.group), f"{image.modality} {image.anatomy}")
 
     @abstractmethod
     def gold(self, image: Image) -> list[Gold]:
         """What is known of an image, always in the same order."""
-
-    @abstractmethod
-    def others(self, row: Triplet) -> list[str]:
-        """Answers that a row's question, an open one, might have on other images, sorted."""
 
     def rows(self, image: Image, number: int, as_asked: bool = False) -> list[Exemplar]:
         once = {normalise_question(g.question): g for g in self.gold(image)}
         return [_row(image, g, n) for n, g in enumerate(list(once.values())[:number])]
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
-        """MedGR2's tiers: each gold row against a perturbed, an incoherent or an irrelevant one."""
-        rng = np.random.default_rng(seed)
-        gold = [r for r in rows if r.generator_id == EXPERT]
-        made: list[Triplet] = []
-        pairs: list[Preference] = []
-        makers = [
-            ("factuality", "perturbed"),
-            ("reasoning", "incoherent"),
-            ("relevance", "irrelevant"),
-        ]
-        order = rng.permutation(len(gold))
-        for count in range(number if gold else 0):
-            row = source = gold[order[count % len(gold)]]
-            criterion, tier = makers[0 if rng.random() < 0.6 else 1 + count % 2]
-            if tier == "incoherent":
-                # Gold answers come without reasoning: the same words on both sides, or any
-                # reasoning would tell the worse one.
-                row = derived(row, "implied", rationale=f"{row.question} {row.answer}")
-            worse = self._worse(row, tier, gold, rng)
-            if worse is None or (worse.answer == row.answer and tier == "perturbed"):
-                continue
-            made += [source, row, worse]  # the record holds what a row names as its source
-            holdout = in_holdout(row.image_id, self.section.holdout)
-            pairs.append(
-                preference(row, worse, criterion, tier, f"gold answer, {tier} row", holdout)
-            )
-        return made, pairs
+        """Gold rows before others' answers and others' questions, swapped: `reward_model.swaps`."""
+        gold = [row for row in rows if row.generator_id == EXPERT and row.image_id in self.met]
+        return gold_pairs(gold, self.met, number, seed, "gold answer")
 
     def implied(self, rows: list[Triplet]) -> Pairs:
-        """None: `pairs` already sets every gold row against made-up ones."""
+        """None: `pairs` is of gold rows already."""
         return [], []
 
     def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
         """None: it has gold answers, and no opinion of others."""
         return []
-
-    def _worse(
-        self, row: Triplet, tier: str, gold: list[Triplet], rng: np.random.Generator
-    ) -> Triplet | None:
-        if tier == "incoherent":
-            return incoherent(row, rng)
-        if tier == "irrelevant":
-            asked = normalise_question(row.question)
-            others = [
-                g
-                for g in gold
-                if g.image_id != row.image_id and normalise_question(g.question) != asked
-            ]
-            return irrelevant(row, others[rng.integers(len(others))]) if others else None
-        pool = row.options or self.others(row)
-        wrong = [answer for answer in pool if normalise(answer) != normalise(row.answer)]
-        return derived(row, "perturbed", answer=wrong[rng.integers(len(wrong))]) if wrong else None
 
 
 def _row(image: Image, gold: Gold, number: int) -> Exemplar:

@@ -18,7 +18,16 @@ from generators.phantoms import bank, composer, oracle, reporter
 from generators.phantoms.base import Truth
 from generators.phantoms.oracle import is_true, reasons_truly, truth_of
 from reward_model.experts.expert import EXPERT, NOT_STATED, Exemplar, Pairs
-from reward_model.preferences import derived, in_holdout, irrelevant, preference
+from reward_model.patient_sets import is_frozen
+from reward_model.preferences import derived, preference
+from reward_model.swaps import (
+    Told,
+    made_of,
+    mixed,
+    swapped_answers,
+    swapped_questions,
+    swapped_reasoning,
+)
 from reward_model.verdicts import (
     ACCEPT,
     BOTH_BAD,
@@ -119,53 +128,81 @@ class SimulatedExpert:
         return write_rows(image, number, self.styles, self.seed, as_asked)
 
     def pairs(self, rows: list[Triplet], number: int, seed: int) -> Pairs:
-        """Right before wrong answers of one question; else true before made-up rows."""
+        """Right before wrong answers of one question; else what is true of two images, swapped.
+
+        Where no answer to a question was right, the expert's own comes first. A fifth each is of
+        reasoning and of relevance, as far as there are twins (`reward_model.swaps`).
+        """
         rng = np.random.default_rng(seed)
-        made: list[Triplet] = []
-        pairs: list[Preference] = []
         questions: dict[str, list[Triplet]] = defaultdict(list)
         for row in rows:
             if row.problem is None:
                 questions[row.question_key].append(row)
         keys = sorted(questions)
         rng.shuffle(keys)
+        compared: list[list[Told]] = []
+        alone: list[Triplet] = []  # right, and no answer to the question was wrong
+        right: list[Triplet] = []  # one a question
         for key in keys:
-            if len(pairs) >= number:
-                break
-            for criterion, chosen, rejected, tier in self._compare(questions[key], rng):
-                made += [chosen, rejected]
-                chosen, rejected = self._verdict(chosen, rejected, rng)
-                holdout = in_holdout(chosen.image_id, self.section.holdout)
-                pairs.append(preference(chosen, rejected, criterion, tier, "simulated", holdout))
-        return made, pairs[:number]
+            true, false = self._divided(questions[key])
+            right += true[:1]
+            if true and false:
+                chosen, rejected = (some[rng.integers(len(some))] for some in (true, false))
+                compared.append([Told("factuality", chosen, rejected, "perturbed")])
+            elif true:
+                alone.append(true[0])
+            else:
+                compared.append(self._against_truth(false, rng))
+        reasoned = [r for r in right if r.rationale and reasons_truly(self._image(r), r)]
+        facts = [*compared, *swapped_answers(alone, self._frozen, rng)]
+        told = mixed(
+            (0.6, [facts[place] for place in rng.permutation(len(facts))]),
+            (0.2, swapped_reasoning(reasoned, self._frozen, rng, self._reasons_apart)),
+            (0.2, swapped_questions(right, self._frozen, self._modality, rng, self._facts_apart)),
+            number=number,
+        )
+        return made_of(told), [self._verdict(t, "simulated", rng) for t in told]
 
-    def _verdict(
-        self, better: Triplet, worse: Triplet, rng: np.random.Generator
-    ) -> tuple[Triplet, Triplet]:
-        """(chosen, rejected) as an expert says who errs at the stated rate."""
-        return (worse, better) if rng.random() < self.section.error_rate else (better, worse)
+    def _divided(self, rows: list[Triplet]) -> tuple[list[Triplet], list[Triplet]]:
+        """The answers to a question that are right, and those that are not."""
+        image = self._image(rows[0])
+        true = [bool(is_true(image, row)) for row in rows]
+        return [r for r, t in zip(rows, true) if t], [r for r, t in zip(rows, true) if not t]
+
+    def _verdict(self, told: Told, who: str, rng: np.random.Generator) -> Preference:
+        """A preference as an expert gives it who errs at the stated rate."""
+        both = told.chosen, told.rejected
+        first, second = both[::-1] if rng.random() < self.section.error_rate else both
+        return preference(first, second, told.criterion, told.tier, who, self._frozen(told.chosen))
+
+    def _image(self, row: Triplet) -> Image:
+        return self.images[row.image_id]
+
+    def _frozen(self, row: Triplet) -> bool:
+        return is_frozen(self._image(row).group)
+
+    def _modality(self, row: Triplet) -> str:
+        return self._image(row).modality
+
+    def _facts_apart(self, one: Triplet, other: Triplet) -> bool:
+        """Whether what is true of each row's image is not true of the other's."""
+        return not (is_true(self._image(one), other) or is_true(self._image(other), one))
+
+    def _reasons_apart(self, one: Triplet, other: Triplet) -> bool:
+        return not (
+            reasons_truly(self._image(one), other) or reasons_truly(self._image(other), one)
+        )
 
     def implied(self, rows: list[Triplet]) -> Pairs:
-        """Pairs that expert rows imply: each row against its own question answered wrong.
+        """Of a question to two images, each one's answer before the other's.
 
         An expert who writes a row errs as often as one who compares two, so these are wrong at the
-        same rate.
-
-        Without reasoning, so that the judge has to look at the image. Never frozen: the holdout is
-        of answers that a generator gave.
+        same rate. Never frozen: what measures a judge is of answers that a generator gave.
         """
         rng = np.random.default_rng(self.seed)
-        made: list[Triplet] = []
-        pairs: list[Preference] = []
-        for row in rows:
-            if in_holdout(row.image_id, self.section.holdout):
-                continue
-            right = derived(row, "implied", rationale="")
-            wrong = self._perturbed(self.images[row.image_id], right, rng)
-            made += [right, wrong]
-            verdict = self._verdict(right, wrong, rng)
-            pairs.append(preference(*verdict, "factuality", "perturbed", "expert row", False))
-        return made, pairs
+        learned = [row for row in rows if not self._frozen(row)]
+        told = [t for twin in swapped_answers(learned, self._frozen, rng) for t in twin]
+        return made_of(told), [self._verdict(t, "expert row", rng) for t in told]
 
     def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
         return [
@@ -220,74 +257,18 @@ class SimulatedExpert:
             "reasoning": _which(sound[0], sound[1], errs),
         }
 
-    def _compare(
-        self, rows: list[Triplet], rng: np.random.Generator
-    ) -> list[tuple[str, Triplet, Triplet, str]]:
-        image = self.images[rows[0].image_id]
-        right = [r for r in rows if is_true(image, r)]
-        wrong = [r for r in rows if not is_true(image, r)]
-        found = []
-        if right and wrong:
-            pair = right[rng.integers(len(right))], wrong[rng.integers(len(wrong))]
-            found.append(("factuality", *pair, "perturbed"))
-        elif right:
-            found.append(
-                ("factuality", right[0], self._perturbed(image, right[0], rng), "perturbed")
-            )
-        else:
-            found += self._against_truth(image, wrong, rng)
-        reasoned = [r for r in right if r.rationale and reasons_truly(image, r)]
-        if reasoned and rng.random() < 0.3:
-            other = reporter.describe(reporter.corrupt(_truth(image), rng))
-            found.append(
-                (
-                    "reasoning",
-                    reasoned[0],
-                    derived(reasoned[0], "perturbed", rationale=other),
-                    "perturbed",
-                )
-            )
-        if right and rng.random() < 0.3:
-            found.append(
-                ("relevance", right[0], self._off_topic(image, right[0], rng), "irrelevant")
-            )
-        return found
-
-    def _against_truth(
-        self, image: Image, wrong: list[Triplet], rng: np.random.Generator
-    ) -> list[tuple[str, Triplet, Triplet, str]]:
+    def _against_truth(self, wrong: list[Triplet], rng: np.random.Generator) -> list[Told]:
         """No sample was right. With an answer, the expert writes it; a false premise loses to a
         true row of the expert's own."""
         asked = wrong[rng.integers(len(wrong))]
+        image = self._image(asked)
         gold = oracle.answer_of(_truth(image), asked.question)
         if gold is not None and is_valid(gold, asked.options):
             rationale = reporter.describe(_truth(image)) if asked.rationale else ""
-            return [
-                (
-                    "factuality",
-                    derived(asked, EXPERT, answer=gold, rationale=rationale),
-                    asked,
-                    "perturbed",
-                )
-            ]
+            told = derived(asked, EXPERT, answer=gold, rationale=rationale)
+            return [Told("factuality", told, asked, "perturbed")]
         row, _ = self.rows(image, 1)[0]
-        return [("factuality", row, asked, "perturbed"), ("relevance", row, asked, "perturbed")]
-
-    @staticmethod
-    def _perturbed(image: Image, row: Triplet, rng: np.random.Generator) -> Triplet:
-        kind = bank.kind_of(row.question)
-        assert kind is not None
-        qa = bank.QA(kind[0], row.question, row.options, row.answer)
-        return derived(row, "perturbed", answer=composer.wrong_answer(_truth(image), qa, rng))
-
-    def _off_topic(self, image: Image, row: Triplet, rng: np.random.Generator) -> Triplet:
-        others = [i for i in self.images.values() if i.split == "train"]
-        foreign = [i for i in others if _truth(i).finding != _truth(image).finding]
-        other = foreign[rng.integers(len(foreign))] if foreign else image
-        qa = composer.compose(_truth(other), "disease", rng)
-        assert qa is not None
-        told, _ = expert_row(other, qa, "direct", self.seed, 0)
-        return irrelevant(row, told)
+        return [Told(c, row, asked, "perturbed") for c in ("factuality", "relevance")]
 
 
 def _truth(image: Image) -> Truth:

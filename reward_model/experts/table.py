@@ -43,7 +43,7 @@ def questions_about(
 
 
 class TableExpert(GoldExpert):
-    """Gold answers from labels; a wrong one is what the column says of another image."""
+    """Gold answers from labels."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class TableExpert(GoldExpert):
         images: Iterable[Image],
         people: PeopleExpert,
     ) -> None:
-        super().__init__(section)
+        super().__init__()
         self.people = people
         self.labels: dict[str, str] = {}  # by image
         same: dict[str, str] = {}  # one text for all images that have it
@@ -62,6 +62,7 @@ class TableExpert(GoldExpert):
                 text = same.setdefault(image.labels, image.labels)
                 self.labels[image.id] = text
                 training[text] += image.split == "train"
+                self.meet(image)
         self.questions = questions_about(section.templates, columns, +training)
 
     def knows(self, image_id: str, source: str) -> bool:
@@ -74,10 +75,6 @@ class TableExpert(GoldExpert):
         """Rows from labels, then those that readers accepted or corrected."""
         own = super().rows(image, number, as_asked)
         return own + self.people.rows(image, number - len(own))
-
-    def others(self, row: Triplet) -> list[str]:
-        asked = self.questions.find(self._labels(row.image_id), row.question)
-        return sorted(self.questions.seen[asked.name]) if asked else []
 
     def opinions(self, items: Sequence[Item], rows: Mapping[str, Triplet]) -> list[Answer]:
         """What readers answered, and what labels tell of other rows that teach."""

@@ -183,7 +183,7 @@ def test_a_negative_share_is_refused(key: str) -> None:
         ("expert", "error_rate=0.1", "benchmark"),
         ("expert", "name=vqa-rad", "simulated"),
         ("expert", "images=3", "none"),
-        ("expert", "holdout=0.5", "none"),
+        ("expert", "pairs=5", "none"),
         ("generator.backend", "url=http://h/v1", "transformers"),
         ("generator.backend", "url=http://h/v1", "vllm"),
         ("generator.backend", "gpus=1", "endpoint"),

@@ -33,7 +33,7 @@ def images() -> list[Image]:
 
 
 def expert_of(images: list[Image], rate: float, seed: int) -> SimulatedExpert:
-    config = build({}, [f"expert.error_rate={rate}", "expert.holdout=0.25", f"seed={seed}"], "x")
+    config = build({}, [f"expert.error_rate={rate}", f"seed={seed}"], "x")
     return SimulatedExpert(config.expert, list(config.generator.styles), config.seed, images)
 
 
@@ -69,7 +69,7 @@ def is_right(image: Image, chosen: Triplet, rejected: Triplet, criterion: str) -
 def verdicts(images: list[Image], rate: float) -> dict[Kind, list[bool]]:
     found: dict[Kind, list[bool]] = defaultdict(list)
     shown = {i.id: i for i in images}
-    tier_of = {6.0: "perturbed", -6.0: "irrelevant"}
+    tier_of = {6.0: "perturbed", 0.0: "incoherent", -6.0: "irrelevant"}
     for seed in range(8):
         expert = expert_of(images, rate, seed)
         rows = samples(images, seed)
@@ -87,7 +87,7 @@ def test_the_stated_error_rate_holds_for_every_kind_of_pair(images: list[Image])
     found = verdicts(images, RATE)
     assert set(found) == {
         ("simulated", "factuality", "perturbed"),
-        ("simulated", "reasoning", "perturbed"),
+        ("simulated", "reasoning", "incoherent"),
         ("simulated", "relevance", "irrelevant"),
         ("simulated", "relevance", "perturbed"),
         ("expert row", "factuality", "perturbed"),

@@ -19,7 +19,7 @@ from reward_model.experts import label_problems, open_expert
 from reward_model.experts.default_questions import default_questions, words_of
 from reward_model.experts.label_questions import LabelQuestions
 from reward_model.experts.table import TableExpert
-from reward_model.preferences import in_holdout
+from reward_model.patient_sets import is_frozen
 from reward_model.verdicts import Answer
 from tests.drawn_workspace import answered
 from tests.lineage_workspace import make_image
@@ -195,20 +195,30 @@ def test_a_cell_of_several_labels(tmp_path: Path) -> None:
     assert sorted(a for q, (a, _) in rows.items() if q.startswith("Is there")) == ["no", "yes"]
 
 
-def test_pairs_set_a_row_against_another_value_of_its_column(expert: TableExpert) -> None:
-    rows = [row for i in IMAGES for row, _ in expert.rows(i, 99)]
+def test_pairs_set_a_row_against_what_its_column_says_of_another_image(templates: Path) -> None:
+    cells = [("Mass", "L", "12"), ("Nodule", "R", "7.0"), ("Edema", "", ""), ("No Finding", "", "")]
+    images = [
+        labelled(n, finding=finding, side=side, size_mm=size)
+        for n in range(40)
+        for finding, side, size in [cells[n % 4]]
+    ]
+    expert = opened(config_of(templates.parent, COLUMNS, templates=str(templates)), images)
+    rows = [row for i in images for row, _ in expert.rows(i, 99)]
     made, pairs = expert.pairs(rows, 200, 3)
     known = {row.id: row for row in made}
+    patients = {i.id: i.group for i in images}
     wrong: dict[str, set[str]] = {}
     for pair in pairs:
         good, bad = known[pair.chosen_id], known[pair.rejected_id]
         assert good.image_id == bad.image_id == pair.image_id
-        assert pair.holdout == in_holdout(pair.image_id, expert.section.holdout)
-        if pair.criterion == "factuality":
-            assert good.answer != bad.answer
-            assert not bad.options or bad.answer in bad.options
-            wrong.setdefault(bad.question, set()).add(bad.answer)
+        assert pair.holdout == is_frozen(patients[pair.image_id])
+        assert pair.criterion == "factuality"  # all images are of one kind
+        assert (good.question, good.options) == (bad.question, bad.options)
+        assert good.answer != bad.answer
+        assert not bad.options or bad.answer in bad.options
+        wrong.setdefault(bad.question, set()).add(bad.answer)
     assert wrong["How large is it?"] == {"12 mm", "7 mm"}
+    assert wrong["What is the main finding?"] >= {"Mass", "Nodule"}
 
 
 ASKS = "finding:\n  - question: What is it?\n"
