@@ -55,7 +55,7 @@ from benchmarks import arms
 from benchmarks.loop_report import report
 from engine.config import load
 from engine.lineage.runs import code_id
-from engine.records import Judgement, Model, Preference, Triplet, content_id
+from engine.records import Judgement, Model, Triplet, content_id
 from engine.statistics import auc
 from engine.workspace import Stage
 from generators import filters
@@ -63,7 +63,7 @@ from generators.phantoms.oracle import is_true
 from pipelines.context import Context, opened
 from pipelines.examine import examine
 from pipelines.grpo import mixed_rows
-from pipelines.judge_training import fit_judge
+from pipelines.judge_training import fit_judge, taught
 from pipelines.loop import ONCE, ROUND, step
 from pipelines.record import fresh_triplets, held_out, kept_triplets
 
@@ -293,14 +293,10 @@ def judge_variants(context: Context, pieces: Pieces, result: dict[str, Any]) -> 
 
             def make(config: Any = config, name: str = name) -> dict[str, Any]:
                 stage = Stage("reward", 0, "", pieces.folder / name.replace(" ", "-"))
-                trained, _ = fit_judge(
-                    replace(context, config=config),
-                    stage,
-                    context.base(),
-                    context.rows(Preference, "compare"),
-                    config.reward.epochs,
-                )
-                return {"auc": trained.after.auc, "pairwise": trained.after.pairwise}
+                other = replace(context, config=config)
+                told = taught(other, rounds=0)
+                trained = fit_judge(other, stage, context.base(), told, config.reward.epochs)
+                return {"auc": trained.after.report.auc, "pairwise": trained.after.pairwise}
 
             result["judges"][f"{readout}, {objective}"] = pieces.made(name, make)
 

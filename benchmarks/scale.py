@@ -6,11 +6,10 @@
 Files are read, tasks drawn, triplets written, judged, selected, exported and reported by the code
 of a run; what a model would say is drawn at random, a training copies its start. Up to REAL images
 the folder is of PNG, of one anatomy each a little different; above, rows of images are committed as
-ingest commits them. For each stage its seconds and those of the processor, all processes together;
-the exponent is of the latter, from one size to the next, since other work on the machine hardly
-stretches them. For each size the peak memory of all processes but those that would hold a model.
-Sizes that were measured are kept in --keep, and one that was cut short goes on. Ends with one line
-of JSON.
+ingest commits them. For each stage its seconds, and the exponent of their growth from one size to
+the next; for each size the peak memory of all processes but those that would hold a model. Sizes
+that were measured are kept in --keep, and one that was cut short goes on. Ends with one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -89,7 +86,7 @@ def trained(loop: Any, job: Any, advance: Any) -> Any:
     """A training that copies its start and has learned what its kind would tell."""
     from engine.training_job import TrainingResult
     from pipelines.training.grpo import GrpoJob, GrpoResult
-    from reward_model.measure import Measurement
+    from reward_model.measure import Figures, Gate, Measurement
     from reward_model.training import JudgeJob, JudgeResult
 
     shutil.rmtree(job.out, ignore_errors=True)
@@ -99,9 +96,15 @@ def trained(loop: Any, job: Any, advance: Any) -> Any:
         return GrpoResult(steps=1, reward_first=None, reward=None, rewards=(), teaching=None)
     result = TrainingResult(loss=1.0, steps=1)
     if isinstance(job, JudgeJob):
-        figures = {"pairwise": 0.8, "auc": 0.8, "auc_low": 0.7, "auc_high": 0.9}
-        after = Measurement(**figures, n_holdout=9, unscored=0, calibration=(1.0, 0.0))
-        return JudgeResult(training=result, before=after, after=after)
+        figures = Figures(
+            on="pairs", sets=("gate",), n=9, patients=9, auc=0.8, auc_low=0.7, auc_high=0.9
+        )
+        after = Measurement(
+            report=figures, gate=figures, pairwise=0.8, frozen=9, unscored=0,
+            calibration=(1.0, 0.0), calibrated_on="9 pairs", ece=0.1, brier=0.1, precision=None,
+        )  # fmt: skip
+        gate = Gate(verdict="not worse", on="pairs", sets=("gate",), n=9)
+        return JudgeResult(training=result, before=after, after=after, gate=gate)
     return result
 
 
@@ -189,27 +192,19 @@ def config_of(folder: Path, number: int) -> Config:
     return build(values, [], "the benchmark")
 
 
-def run_size(number: int, folder: Path) -> dict[str, list[float]]:
-    """Seconds by stage of the loop over `number` images, on the clock and of the processor."""
+def run_size(number: int, folder: Path) -> dict[str, float]:
+    """Seconds by stage of the loop over `number` images, all of it in this process."""
     from generators import proposer
     from pipelines import fine_tuning, grpo, judge, judge_training, loop
     from pipelines.context import opened
     from pipelines.evaluation import examination
 
     write_files(folder / "source", number)
-    known = folder / "processor.json"
-    seconds: dict[str, list[float]] = {}
-    processor: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
+    seconds: dict[str, float] = {}
 
-    def timed(name: str, work: Callable[[], Any]) -> None:
-        """Do a stage; one that was done before has what it took then."""
+    def begins(name: str) -> str:
         (folder / "stage").write_text(name)
-        started, before = time.time(), processor_seconds()
-        commit = work()
-        took = time.time() - started if commit is None else commit["seconds"]
-        processor.setdefault(name, round(processor_seconds() - before, 2))
-        known.write_text(json.dumps(processor))
-        seconds[name] = [round(took, 2), processor[name]]
+        return name
 
     with ExitStack() as stack:
         for module in (proposer, examination):
@@ -223,25 +218,15 @@ def run_size(number: int, folder: Path) -> dict[str, list[float]]:
             commit_images(context, number)
         for name in loop.ONCE:
             if name != "ingest" or number <= REAL:
-                timed(name, partial(loop.step, context, name))
+                seconds[name] = loop.step(context, begins(name))["seconds"]
         for name in loop.ROUND:
-            timed(
-                f"{name}, round 1" if name in loop.ONCE else name,
-                partial(loop.step, context, name, 1),
-            )
+            seconds[name] = loop.step(context, begins(name), 1)["seconds"]
         for name, leave in (("export", loop.export.export), ("report", loop.export.report)):
-            timed(name, partial(leave, context.workspace, context.display))
+            started = time.time()
+            begins(name)
+            leave(context.workspace, context.display)
+            seconds[name] = round(time.time() - started, 2)
     return seconds
-
-
-def processor_seconds() -> float:
-    """What this process, its children and those that ended have taken of the processor."""
-    root = psutil.Process()
-    times = []
-    for process in [root, *root.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            times.append(process.cpu_times())
-    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 
 
 def measured(number: int, folder: Path) -> dict[str, Any]:
@@ -279,15 +264,14 @@ def held(pid: int) -> float:
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Seconds by stage and size (of the processor in brackets), the exponent of each last step of
-    the latter, and the peaks."""
+    """Seconds by stage and size, the exponent of each last step, the peaks."""
     sizes = [r["images"] for r in results]
     print("| | " + " | ".join(f"{n:,} images" for n in sizes) + " | exponent |")
     print("| --- |" + " ---: |" * (len(sizes) + 1))
     for name in results[-1]["seconds"]:
         times = [r["seconds"].get(name) for r in results]
-        told = ["" if t is None else f"{t[0]:,.1f} s ({t[1]:,.1f})" for t in times]
-        known = [(n, t[1]) for n, t in zip(sizes, times) if t and t[1]]
+        told = ["" if t is None else f"{t:,.1f} s" for t in times]
+        known = [(n, t) for n, t in zip(sizes, times) if t]
         power = ""
         if len(known) > 1:
             (low, before), (high, after) = known[-2:]

@@ -13,19 +13,22 @@ from engine.statistics import CHANCE
 def at_chance(judge: dict[str, Any]) -> bool:
     """Whether a judge was not shown to know more than a coin.
 
-    `judge` are its metrics (`reward_model.measure`): the lower bound of the AUC on frozen pairs is
-    at or below 0.5, or not known.
+    `judge` are its metrics (`reward_model.measure`). On the patients of the set `gate` the lower
+    bound of its AUC is at or below 0.5, or not known. That set decides, since it is for decisions
+    about judges: what is reported is to decide nothing, and what calibrates has seen the judge.
     """
-    low = judge.get("auc_low")
+    low = judge.get("gate", {}).get("auc_low")
     return low is None or not low > CHANCE
 
 
 def auc_in_words(judge: dict[str, Any]) -> str:
-    """The AUC with its interval."""
-    if judge.get("auc") is None or judge.get("auc_low") is None:
-        return "its AUC on frozen pairs is not known"
-    low, high = judge["auc_low"], judge["auc_high"]
-    return f"AUC {judge['auc']:.3f} [{low:.3f}, {high:.3f}] on {judge['n_holdout']} frozen pairs"
+    """The AUC by which `at_chance` decides, with its interval."""
+    gate = judge.get("gate", {})
+    if gate.get("auc") is None or gate.get("auc_low") is None:
+        return "its AUC on frozen patients is not known"
+    low, high = gate["auc_low"], gate["auc_high"]
+    told = f"{gate['n']} frozen {gate['on']}"
+    return f"AUC {gate['auc']:.3f} [{low:.3f}, {high:.3f}] on {told}"
 
 
 def of_judge(judge: dict[str, Any]) -> list[str]:
@@ -50,17 +53,3 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
         why = metrics.get("why_none")
         lines.append(f"no row was kept; most often: {why}" if why else "nothing was generated")
     return lines
-
-
-NOT_COVERED = (
-    "A promise is of the answers as the readers judge them, of what the generator wrote in that "
-    "round about these images. It is not of other rounds, other images, or rows of experts."
-)
-
-
-def promised(metrics: dict[str, Any]) -> list[str]:
-    """What a round's selection promises of the rows it kept, or that it promises nothing.
-
-    Empty where no promise was asked for.
-    """
-    return [certificate["words"] for certificate in metrics.get("certificates", [])]

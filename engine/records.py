@@ -223,7 +223,7 @@ class Preference(Row):
     tier_rejected: float
     expert: str  # pseudonym, or the rule that made the pair
     round: int
-    holdout: bool  # frozen: never trained on
+    holdout: bool  # of a patient who is not in the set train: no judge learns from it
     outcome: str = "better"  # or tie, both bad, cannot tell: then which is chosen says nothing
     item_id: str = ""  # what was asked; empty where a rule made the pair
     at: str = ""  # RFC 3339, UTC

@@ -20,15 +20,17 @@ ROWS = "rows.arrow"  # of a training set: an Arrow stream
 CHUNK = 1000  # of its rows, which are read together
 
 
-def write_training_set(folder: Path, rows: Iterable[dict[str, Any]]) -> int:
+def write_training_set(
+    folder: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema | None = None
+) -> int:
     """Rows that name their picture, `image_id`: a batch reads its own from the workspace.
 
-    Written as they come; returns how many.
+    Written as they come; returns how many. Without a schema it is that of the first rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     left, count = iter(rows), 0
     some = list(islice(left, CHUNK))
-    schema = pa.Table.from_pylist(some).schema
+    schema = schema or pa.Table.from_pylist(some).schema
     with pa.ipc.new_stream(folder / ROWS, schema) as stream:
         while some:
             stream.write_table(pa.Table.from_pylist(some, schema=schema))

@@ -26,6 +26,7 @@ from engine.records import (
     Row,
     Run,
     Triplet,
+    Verdict,
     content_id,
 )
 from engine.sql import Scan
@@ -153,7 +154,7 @@ class Context:
         folder: Path,
         parent: Model,
         metrics: str,
-        consumed: Iterable[Triplet | Preference | Model],
+        consumed: Iterable[Triplet | Preference | Verdict | Model],
         steps: int | None = None,
         use: tuple[int | None, int | None] = (None, None),
     ) -> Model:

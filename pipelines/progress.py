@@ -120,7 +120,7 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     table.caption = (
         "kept: of the questions. precision: true rows before → after select (phantoms only). "
-        "judge: AUC on frozen expert pairs. base, SFT, + GRPO: test accuracy in %, 95 % interval."
+        "judge: AUC on frozen patients. base, SFT, + GRPO: test accuracy in %, 95 % interval."
     )
     if any(map(rolled_back, commits)):
         table.caption += " as SFT: GRPO lost on validation questions and was rolled back."

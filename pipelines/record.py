@@ -17,6 +17,7 @@ from engine.records import (
     Review,
     Task,
     Triplet,
+    Verdict,
     unique,
 )
 from engine.sql import WRITTEN
@@ -102,9 +103,21 @@ def images_of(context: Context, ids: Iterable[str]) -> dict[str, Image]:
     return {name: found[name] for name in wanted if name in found}
 
 
-def triplets_of(context: Context, pairs: Iterable[Preference]) -> dict[str, Triplet]:
-    """The triplets that preferences compare, by id."""
-    return triplets_by_id(context, {i for p in pairs for i in (p.chosen_id, p.rejected_id)})
+def triplets_of(
+    context: Context, pairs: Iterable[Preference], verdicts: Iterable[Verdict]
+) -> dict[str, Triplet]:
+    """The triplets that preferences compare and verdicts are of, by id.
+
+    Of verdicts also the other samples of their questions.
+    """
+    judged = {verdict.triplet_id: verdict.image_id for verdict in verdicts}
+    compared = {i for pair in pairs for i in (pair.chosen_id, pair.rejected_id)}
+    found = triplets_by_id(context, sorted(compared | judged.keys()))
+    asked = {found[name].question_key for name in judged if name in found}
+    with context.scan(Triplet) as scan:
+        query = "SELECT * FROM triplets WHERE image_id IN (SELECT unnest(?::VARCHAR[]))"
+        beside = scan.rows(Triplet, query, [sorted(set(judged.values()))]) if judged else []
+        return found | {row.id: row for row in beside if row.question_key in asked}
 
 
 def triplets_by_id(context: Context, ids: Iterable[str]) -> dict[str, Triplet]:

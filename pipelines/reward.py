@@ -1,20 +1,23 @@
-"""Reward: the first judge, trained on the expert's preferences.
+"""Reward: the first judge, trained on what experts said.
 
-A share of the expert's pairs, chosen by image, is frozen: never trained on. It calibrates the
-judge, and a refined judge that does worse on it is rolled back.
+Patients are in four sets for ever (`reward_model.patient_sets`): the judge learns from one, and the
+others calibrate it, decide whether it is used, and say how good it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.caveats import of_judge
-from engine.records import Model, Preference
+from engine.records import Model, Triplet
 from engine.statistics import auc
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.judge_training import add_judge, fit_judge
-from pipelines.record import triplets_of
+from pipelines.judge_training import add_judge, fit_judge, stand_ins, taught
+from reward_model.blind import blind_scores
+from reward_model.examples import FACTUALITY, Example
 
 
 def backbone(context: Context) -> Model:
@@ -27,28 +30,54 @@ def backbone(context: Context) -> Model:
 
 def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
-    start = backbone(context)
-    preferences = context.rows(Preference, "compare")
-    result, learned = fit_judge(context, stage, start, preferences, context.config.reward.epochs)
-    metrics = result.to_dict() | {"logprob_auc": logprob_auc(context, preferences)}
-    stage.metrics = metrics
-    for line in of_judge(metrics):
+    start, told = backbone(context), taught(context)
+    result = fit_judge(context, stage, start, told, context.config.reward.epochs)
+    metrics = result.to_dict() | {
+        "logprob_auc": logprob_auc(told.frozen),
+        "blind_auc": blind_auc(told.learned, told.frozen),
+    }
+    stage.metrics = metrics | told.counts()
+    for line in [*of_judge(metrics), *stand_ins(metrics)]:
         context.display.warn(line)
-    add_judge(context, stage, start, metrics, learned)
+    add_judge(context, stage, start, metrics, told)
 
 
-def logprob_auc(context: Context, preferences: list[Preference]) -> float | None:
+def logprob_auc(frozen: Sequence[Example]) -> float | None:
     """The baseline: the generator's own log-probability, on frozen pairs of its own samples."""
-    triplets = triplets_of(context, [p for p in preferences if p.holdout])
-    sampled = [
-        p
-        for p in preferences
-        if p.holdout
-        and p.criterion == "factuality"
-        and all((triplets[i].logprob or 0.0) < 0 for i in (p.chosen_id, p.rejected_id))
-        and triplets[p.rejected_id].generator_id == triplets[p.chosen_id].generator_id
+    pairs = [
+        (e.first, e.second)
+        for e in frozen
+        if e.second is not None
+        and e.targets.get(FACTUALITY) == 1.0
+        and e.first.generator_id == e.second.generator_id
+        and all((row.logprob or 0.0) < 0 for row in (e.first, e.second))
     ]
-    if not sampled:
+    if not pairs:
         return None
-    scores = [triplets[i].logprob for p in sampled for i in (p.chosen_id, p.rejected_id)]
-    return round(auc(np.array(scores), np.tile([True, False], len(sampled))), 4)
+    scores = [row.logprob for pair in pairs for row in pair]
+    return round(auc(np.array(scores), np.tile([True, False], len(pairs))), 4)
+
+
+def blind_auc(learned: Sequence[Example], frozen: Sequence[Example]) -> float | None:
+    """What a judge of words alone reaches on frozen rows, having learned from the same.
+
+    Of factuality; None where the frozen rows are not of both kinds.
+    """
+    (rows, targets), (asked, right) = (_single(some) for some in (learned, frozen))
+    if len(set(right)) < 2:
+        return None
+    return round(auc(blind_scores(rows, targets, asked), right), 4)
+
+
+def _single(examples: Sequence[Example]) -> tuple[list[Triplet], list[float]]:
+    """Rows that are right or wrong in fact, each of a pair by itself."""
+    known = [
+        (row, target)
+        for e in examples
+        if FACTUALITY in e.targets and e.targets[FACTUALITY] != 0.5
+        for row, target in (
+            (e.first, e.targets[FACTUALITY]),
+            *([(e.second, 1 - e.targets[FACTUALITY])] if e.second else []),
+        )
+    ]
+    return [row for row, _ in known], [round(target) * 1.0 for _, target in known]

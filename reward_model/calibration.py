@@ -34,3 +34,21 @@ def fit_platt(scores: np.ndarray, accepted: np.ndarray) -> tuple[float, float]:
 def probability(scores: np.ndarray, slope: float, offset: float) -> np.ndarray:
     """Calibrated probabilities of scores."""
     return np.asarray(expit(slope * scores + offset))
+
+
+def calibration_error(chance: np.ndarray, accepted: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error in bins of equal mass (Nixon et al. 2019), in [0, 1].
+
+    Rows in order of their probability `chance` are put into bins of as many rows, at least ten a
+    bin, and the mean over the rows of |mean probability - share accepted| is taken. Of few rows it
+    is above zero by chance: of a judge that is calibrated by about sqrt(p (1 - p) bins / rows).
+    """
+    order = np.argsort(chance, kind="stable")
+    parts = np.array_split(order, max(min(bins, len(order) // 10), 1))
+    gaps = [abs(chance[part].mean() - accepted[part].mean()) * len(part) for part in parts]
+    return float(sum(gaps) / len(order))
+
+
+def brier(chance: np.ndarray, accepted: np.ndarray) -> float:
+    """Mean squared difference of probability and what was the case (Brier 1950), in [0, 1]."""
+    return float(np.mean((chance - accepted) ** 2))

@@ -1,8 +1,17 @@
-"""How good a judge is on frozen pairs: pairwise accuracy, AUC with its interval, calibration."""
+"""How good a judge is, by what experts said of patients that it never learned from.
+
+Three sets of patients (`reward_model.patient_sets`) have a use each: `calibrate` makes scores
+probabilities, `gate` decides whether the judge is better than chance and whether it takes an older
+one's place, and `report` is what is told, and decides nothing.
+
+Verdicts on single rows count before pairs: pairs are half right by construction, and rows that a
+generator wrote are not. Where a set has too few of either, a wider one stands in (WIDER), and the
+figures name the sets that they are of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,85 +19,331 @@ from typing import Any
 import numpy as np
 
 from engine.errors import TriptychError
-from engine.statistics import auc, auc_interval
+from engine.statistics import auc, auc_difference, auc_interval
 from engine.trainer import read_training_set
 from engine.vlm.protocol import Request
-from reward_model.calibration import fit_platt
+from reward_model.calibration import brier, calibration_error, fit_platt, probability
 from reward_model.criteria import CRITERIA
+from reward_model.patient_sets import CALIBRATE, GATE, REPORT
 from reward_model.scoring import Judge
+from reward_model.verdicts import RANDOM
 
 BATCH = 64  # rows whose pictures are in memory at once
+ENOUGH = 10  # rows that are right, and as many that are wrong, of
+PATIENTS = 5  # patients at least
+VERDICTS, PAIRS = "verdicts", "pairs"
+WIDER = {  # which sets stand in where a set has too little, in this order
+    CALIBRATE: ((CALIBRATE,), (CALIBRATE, GATE, REPORT)),
+    GATE: ((GATE,), (GATE, REPORT), (CALIBRATE, GATE, REPORT)),
+    REPORT: ((REPORT,), (GATE, REPORT), (CALIBRATE, GATE, REPORT)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A judge's overall score against what is right, on some sets of patients.
+
+    `on` is what was scored, verdicts or pairs, and `n` how many, of so many `patients` of `sets`.
+    An AUC and its 95 % interval from resampling patients are None where there is nothing.
+    """
+
+    on: str
+    sets: tuple[str, ...]
+    n: int
+    patients: int
+    auc: float | None
+    auc_low: float | None
+    auc_high: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it."""
+        return asdict(self) | {"sets": list(self.sets)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What frozen pairs say of a judge; an AUC and its 95 % interval are None without such a pair.
+    """What frozen patients say of a judge.
 
-    `unscored` of the `n_holdout` pairs have no finite score; `calibration` is Platt's slope and
-    offset, by which a score is the probability that an expert accepts.
+    `report` and `gate` are of those sets, `pairwise` is the share of all frozen pairs that are
+    ordered right by their own criterion (None without any), and `unscored` of the `frozen` examples
+    have no finite score. `calibration` is Platt's slope and offset, by which a score is the
+    probability that an expert accepts, found on `calibrated_on`; `ece` is how far that is off on
+    average (equal-mass bins) and `brier` its mean squared error, both where `report` is.
+    `precision` is the share of the report's random verdicts that accept, and `rounds` has AUC, ECE
+    and precision of the report's verdicts of each round.
     """
 
-    pairwise: float
-    auc: float | None
-    auc_low: float | None
-    auc_high: float | None
-    n_holdout: int
+    report: Figures
+    gate: Figures
+    pairwise: float | None
+    frozen: int
     unscored: int
     calibration: tuple[float, float]
+    calibrated_on: str
+    ece: float | None
+    brier: float | None
+    precision: float | None
+    rounds: tuple[dict[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it: the report's figures by themselves, the gate's under `gate`."""
+        mine = asdict(self) | {"gate": self.gate.to_dict(), "rounds": list(self.rounds)}
+        del mine["report"]
+        return self.report.to_dict() | mine | {"calibration": list(self.calibration)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Whether a refined judge takes the old one's place: both on the same rows of the gate.
+
+    `gain` is the new AUC less the old one, with its 90 % interval from resampling patients. The new
+    one is `better` where the interval lies above zero and `worse` where it lies below; between it
+    is not shown to be either, and has seen more. Nothing to compare on: `unknown`, and the old one
+    stays.
+    """
+
+    verdict: str
+    on: str
+    sets: tuple[str, ...]
+    n: int
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def passes(self) -> bool:
+        return self.verdict in ("better", "not worse")
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it."""
-        return asdict(self) | {"calibration": list(self.calibration)}
+        return asdict(self) | {"sets": list(self.sets)}
 
 
-def measure(judge: Judge, data: Path, pixels: Mapping[str, bytes]) -> Measurement:
-    """Pairwise accuracy (each pair by its own criterion), AUC and calibration on frozen pairs.
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Frozen examples with what a judge makes of them.
 
-    AUC is of the overall score on factuality pairs: chosen rows against rejected ones, with a 95 %
-    interval from resampling images; None where there is no such pair. A pair without a finite score
-    counts as one that the judge got wrong, and is in no AUC. Raises TriptychError where none has.
-    `data` is a training set of pairs, and `pixels` are PNG bytes by id, read a batch at a time.
+    `first` and `second` are (N, 3) logits, NaN where there is no second row or no finite score, and
+    `overall` (2, N) their weighted means.
+    """
+
+    rows: list[dict[str, Any]]
+    first: np.ndarray
+    second: np.ndarray
+    overall: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Rows that are right or wrong: their places in `Scored.overall`, and whose they are."""
+
+    on: str
+    sets: tuple[str, ...]
+    place: np.ndarray  # (M, 2): side and example
+    right: np.ndarray  # (M,) of truth values
+    patients: np.ndarray  # (M,)
+
+    @property
+    def number(self) -> int:
+        """Verdicts, or pairs."""
+        return len(self.right) // (2 if self.on == PAIRS else 1)
+
+    @property
+    def enough(self) -> bool:
+        right = int(self.right.sum())
+        least = min(right, len(self.right) - right)
+        return least >= ENOUGH and len(set(self.patients)) >= PATIENTS
+
+    def of(self, scored: Scored) -> np.ndarray:
+        """(M,) overall scores."""
+        return np.asarray(scored.overall[self.place[:, 0], self.place[:, 1]])
+
+    def where(self, chosen: np.ndarray) -> Evidence:
+        """Those that are chosen, by a mask."""
+        return Evidence(
+            self.on, self.sets, self.place[chosen], self.right[chosen], self.patients[chosen]
+        )
+
+
+def scored(judge: Judge, data: Path, pixels: Mapping[str, bytes]) -> Scored:
+    """A judge's scores of a training set (`reward_model.rows`).
+
+    `pixels` are PNG bytes by id, read a batch at a time. Raises TriptychError where there are rows
+    and none has a finite score.
     """
     rows = read_training_set(data).to_list()
-    scores = _scores(judge, rows, pixels)
-    place = np.array([CRITERIA.index(r["criterion"]) for r in rows])
-    n = len(rows)
-    scored = np.isfinite(scores).all(1)
-    scored = scored[:n] & scored[n:]
-    if not scored.any():
+    first, second = (_logits(judge, rows, side, pixels) for side in ("first", "second"))
+    if rows and not np.isfinite(first).all(1).any():
         raise TriptychError(
-            f"the judge has no finite score for any of {n} frozen pairs: lower reward.lr"
+            f"the judge has no finite score for any of {len(rows)} frozen examples: lower reward.lr"
         )
-    own = scores[np.arange(2 * n), np.tile(place, 2)]
-    facts = np.tile((place == 0) & scored, 2)
-    overall, accepted = judge.overall(scores)[facts], np.repeat([True, False], n)[facts]
-    images_of_facts = np.tile([r["image_id"] for r in rows], 2)[facts]
-    area, low, high = _area(overall, accepted, images_of_facts)
+    return Scored(rows, first, second, np.stack([judge.overall(s) for s in (first, second)]))
+
+
+def measure(scored: Scored) -> Measurement:
+    """What frozen examples say of the judge that scored them."""
+    calibrate, gate, report = (
+        evidence_of(scored, name, [scored]) for name in (CALIBRATE, GATE, REPORT)
+    )
+    slope, offset = fit_platt(calibrate.of(scored), calibrate.right)
+    chance = probability(report.of(scored), slope, offset)
+    missing = [
+        not np.isfinite(scored.overall[: 1 + (row["second"] is not None), place]).all()
+        for place, row in enumerate(scored.rows)
+    ]
+    told = chance.size > 0
     return Measurement(
-        pairwise=round(float((scored & (own[:n] > own[n:])).mean()), 4),
-        auc=area,
-        auc_low=low,
-        auc_high=high,
-        n_holdout=n,
-        unscored=int(n - scored.sum()),
-        calibration=fit_platt(overall, accepted),
+        report=_figures(report, scored),
+        gate=_figures(gate, scored),
+        pairwise=_pairwise(scored),
+        frozen=len(scored.rows),
+        unscored=sum(missing),
+        calibration=(slope, offset),
+        calibrated_on=f"{calibrate.number} {calibrate.on} of {', '.join(calibrate.sets)}",
+        ece=round(calibration_error(chance, report.right), 4) if told else None,
+        brier=round(brier(chance, report.right), 4) if told else None,
+        precision=_precision(scored, report),
+        rounds=tuple(_by_round(scored, report, slope, offset)),
     )
 
 
-def _scores(judge: Judge, rows: list[dict[str, Any]], pixels: Mapping[str, bytes]) -> np.ndarray:
-    """(2N, 3) logits of N pairs, in the order of CRITERIA: all chosen rows, then all rejected."""
-    both = [(row["image_id"], row[side]) for side in ("chosen", "rejected") for row in rows]
-    parts = [both[low : low + BATCH] for low in range(0, len(both), BATCH)]
-    return np.concatenate(
-        [judge.scores([Request(pixels[i], text) for i, text in part]) for part in parts]
+def compared(before: Scored, after: Scored) -> Gate:
+    """The gate's paired test of two judges, on the rows that both could score."""
+    both = evidence_of(after, GATE, [before, after])
+    if both.right.all() or not both.right.any():
+        return Gate(verdict="unknown", on=both.on, sets=both.sets, n=both.number)
+    gain, low, high = auc_difference(
+        both.of(before), both.of(after), both.right, both.patients, seed=0, confidence=0.9
+    )
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not worse"
+    gain, low, high = (round(value, 4) for value in (gain, low, high))
+    return Gate(
+        verdict=verdict, on=both.on, sets=both.sets, n=both.number, gain=gain, low=low, high=high
     )
 
 
-def _area(
-    scores: np.ndarray, accepted: np.ndarray, images: np.ndarray
-) -> tuple[float | None, float | None, float | None]:
-    """(AUC, lower and upper bound of its interval); None for each where there are no pairs."""
-    if not scores.size:
-        return None, None, None
-    low, high = auc_interval(scores, accepted, images, seed=0)
-    return round(auc(scores, accepted), 4), round(low, 4), round(high, 4)
+def evidence_of(scored: Scored, name: str, judges: list[Scored]) -> Evidence:
+    """What there is of a set, of the first wider one where it is too little, or of the widest.
+
+    Without rows that one of `judges` could not score: all have scored the same rows.
+    """
+    for sets in WIDER[name]:
+        found = [read(scored, sets, judges) for read in (_verdicts, _pairs)]
+        for some in found:
+            if some.enough:
+                return some
+    return next((some for some in found if len(set(some.right)) == 2), found[-1])
+
+
+Sets = tuple[str, ...]
+
+
+def _verdicts(scored: Scored, sets: Sets, judges: list[Scored]) -> Evidence:
+    """Rows that most readers accept or reject."""
+
+    def told(place: int, row: dict[str, Any]) -> Iterator[tuple[int, int, bool]]:
+        if row["accepted"] is not None and row["accepted"] != 0.5:
+            yield 0, place, row["accepted"] > 0.5
+
+    return _evidence(VERDICTS, scored, sets, judges, told)
+
+
+def _pairs(scored: Scored, sets: Sets, judges: list[Scored]) -> Evidence:
+    """Of pairs by factuality the better row as right and the other as wrong."""
+
+    def told(place: int, row: dict[str, Any]) -> Iterator[tuple[int, int, bool]]:
+        if row["second"] is not None and row[CRITERIA[0]] == 1.0:
+            yield from ((0, place, True), (1, place, False))
+
+    return _evidence(PAIRS, scored, sets, judges, told)
+
+
+def _evidence(
+    on: str,
+    scored: Scored,
+    sets: Sets,
+    judges: list[Scored],
+    told: Callable[[int, dict[str, Any]], Iterator[tuple[int, int, bool]]],
+) -> Evidence:
+    found = [
+        (*said, row["patient"])
+        for place, row in enumerate(scored.rows)
+        if row["set"] in sets
+        for some in [list(told(place, row))]
+        if all(np.isfinite(judge.overall[side, at]) for judge in judges for side, at, _ in some)
+        for said in some
+    ]
+    places = np.array([(side, place) for side, place, _, _ in found], int).reshape(-1, 2)
+    right = np.array([right for _, _, right, _ in found], bool)
+    return Evidence(on, sets, places, right, np.array([whose for *_, whose in found]))
+
+
+def _figures(evidence: Evidence, scored: Scored) -> Figures:
+    scores, right = evidence.of(scored), evidence.right
+    both = bool(right.any()) and not right.all()
+    low, high = auc_interval(scores, right, evidence.patients, seed=0) if both else (None, None)
+    return Figures(
+        on=evidence.on,
+        sets=evidence.sets,
+        n=evidence.number,
+        patients=len(set(evidence.patients)),
+        auc=round(auc(scores, right), 4) if both else None,
+        auc_low=None if low is None else round(low, 4),
+        auc_high=None if high is None else round(high, 4),
+    )
+
+
+def _pairwise(scored: Scored) -> float | None:
+    """Of frozen pairs the share whose better row has the higher score by the pair's criterion.
+
+    A pair without a finite score counts as one that the judge got wrong.
+    """
+    ordered = [
+        scored.first[place, n] > scored.second[place, n]
+        for place, row in enumerate(scored.rows)
+        if row["second"] is not None
+        for n, name in enumerate(CRITERIA)
+        if row[name] == 1.0
+    ]
+    return round(float(np.mean(ordered)), 4) if ordered else None
+
+
+def _precision(scored: Scored, report: Evidence) -> float | None:
+    """The share of the report's random verdicts that accept."""
+    if report.on != VERDICTS:
+        return None
+    drawn = [scored.rows[place]["stream"] == RANDOM for _, place in report.place]
+    some = report.right[np.array(drawn, bool)]
+    return round(float(some.mean()), 4) if some.size else None
+
+
+def _by_round(
+    scored: Scored, report: Evidence, slope: float, offset: float
+) -> Iterator[dict[str, Any]]:
+    """AUC, ECE and precision of each round's verdicts of the report: how the judge drifts."""
+    if report.on != VERDICTS:
+        return
+    rounds = np.array([scored.rows[place]["round"] for _, place in report.place])
+    for number in np.unique(rounds):
+        some = report.where(rounds == number)
+        chance = probability(some.of(scored), slope, offset)
+        mine = _figures(some, scored).to_dict()
+        yield {
+            "round": int(number),
+            "ece": round(calibration_error(chance, some.right), 4),
+            "precision": _precision(scored, some),
+            **{name: mine[name] for name in ("n", "auc", "auc_low", "auc_high")},
+        }
+
+
+def _logits(
+    judge: Judge, rows: list[dict[str, Any]], side: str, pixels: Mapping[str, bytes]
+) -> np.ndarray:
+    """(N, 3) logits of one side of the examples, in the order of CRITERIA; NaN where it is none."""
+    found = np.full((len(rows), len(CRITERIA)), np.nan)
+    there = [place for place, row in enumerate(rows) if row[side] is not None]
+    for low in range(0, len(there), BATCH):
+        part = there[low : low + BATCH]
+        asked = [Request(pixels[rows[p]["image_id"]], rows[p][side]) for p in part]
+        found[part] = judge.scores(asked)
+    return found

@@ -4,7 +4,7 @@ Pairs and verdicts on a patient's images are of the patient's set, in every roun
 
     train      the judge learns from them
     calibrate  turn scores into probabilities, and certify a threshold
-    gate       decide whether a refined judge takes the old one's place
+    gate       decide whether a judge has a say, and whether a refined one takes its place
     report     are reported, and decide nothing
 
 A guarantee needs sets that share no patient (Angelopoulos et al., arXiv 2110.01052).

@@ -111,8 +111,8 @@ def twins(
     found = []
     for key in sorted(groups, key=repr):
         for one, other in combinations(sorted(groups[key], key=repr), 2):
-            sides = (_shuffled(groups[key][value], rng) for value in (one, other))
-            found += _matched(*sides, fits)
+            first, second = (_shuffled(groups[key][value], rng) for value in (one, other))
+            found += _matched(first, second, fits)
     return _shuffled(found, rng)
 
 

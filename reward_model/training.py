@@ -1,6 +1,8 @@
-"""Train the judge on preferences, by one of `reward_model.losses`, and measure it.
+"""Train the judge on what experts said, and measure it.
 
-A pair counts with the scores of its own criterion.
+An example is two rows or one (`reward_model.rows`). Of two the loss is one of
+`reward_model.losses`, by the scores of the criteria that the experts spoke of; where they tie it is
+the mean of both orders. Of one it is binary cross-entropy, by the same.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine.config.reward import Reward
 from engine.pixels import Pixels
-from engine.prompts import judge_prompt
-from engine.records import Preference, Triplet
 from engine.trainer import (
     adapt,
     arguments_of,
@@ -26,14 +28,13 @@ from engine.trainer import (
     resumable,
     watched,
     weights_dtype,
-    write_training_set,
 )
 from engine.training_job import TrainingJob, TrainingResult
 from engine.vlm.inputs import encode
 from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA
-from reward_model.losses import open_loss
-from reward_model.measure import Measurement, measure
+from reward_model.losses import Loss, open_loss
+from reward_model.measure import Gate, Measurement, compared, measure, scored
 from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.scoring import Judge
 
@@ -42,8 +43,8 @@ from reward_model.scoring import Judge
 class JudgeJob(TrainingJob):
     """The training of a judge, from a judge or from a backbone.
 
-    Both `data` and `holdout`, the frozen pairs, are folders of `write_pairs`. The settings are
-    saved with the judge; its calibration takes the place of theirs.
+    Both `data` and `holdout`, the frozen examples, are folders of `reward_model.rows`. The settings
+    are saved with the judge; its calibration takes the place of theirs.
     """
 
     section: Reward
@@ -53,43 +54,70 @@ class JudgeJob(TrainingJob):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeResult:
-    """A training's result, and what frozen pairs say of the judge `before` and `after` it.
+    """A training's result, and what frozen patients say of the judge `before` and `after` it.
 
-    `before` is None where it started from no judge.
+    `before` and the `gate`, which compares them, are None where it started from no judge.
     """
 
     training: TrainingResult
     before: Measurement | None
     after: Measurement
+    gate: Gate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it: figures of before the training end in `_before`."""
         before = self.before.to_dict() if self.before else {}
+        test = {"gate_test": self.gate.to_dict()} if self.gate else {}
         return (
             self.training.to_dict()
             | {f"{name}_before": value for name, value in before.items()}
             | self.after.to_dict()
+            | test
         )
 
 
-class PairCollator:
-    """Rows of the training set to one batch: all chosen, then all rejected."""
+class ExampleCollator:
+    """Rows of the training set to one batch: all first rows, then the second ones there are."""
 
     def __init__(self, processor: Any, pixels: Mapping[str, bytes], max_pixels: int) -> None:
         self.processor, self.pixels, self.max_pixels = processor, pixels, max_pixels
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
-        pngs = [self.pixels[row["image_id"]] for row in rows] * 2
-        requests = [Request(p, t) for p, t in zip(pngs, texts)]
+        pairs = [place for place, row in enumerate(rows) if row["second"] is not None]
+        shown = [(row, row["first"]) for row in rows]
+        shown += [(rows[place], rows[place]["second"]) for place in pairs]
+        requests = [Request(self.pixels[row["image_id"]], text) for row, text in shown]
         inputs = encode(self.processor, requests, self.max_pixels)
-        places = [CRITERIA.index(row["criterion"]) for row in rows]
+        second = torch.full((len(rows),), -1)
+        second[pairs] = torch.arange(len(rows), len(shown))
+        nothing = float("nan")
+        told = [[nothing if row[c] is None else row[c] for c in CRITERIA] for row in rows]
+        tiers = [[row["tier_first"], row["tier_second"]] for row in rows]
         return dict(inputs) | {
-            "criterion": torch.tensor(places * 2),
-            "tiers": torch.tensor(
-                [row["tier_chosen"] for row in rows] + [row["tier_rejected"] for row in rows]
-            ),
+            "targets": torch.tensor(told, dtype=torch.float32),
+            "tiers": torch.tensor(tiers, dtype=torch.float32),
+            "second": second,
         }
+
+
+def loss_of(pair_loss: Loss, scores: Tensor, targets: Tensor, tiers: Tensor, second: Tensor) -> Any:
+    """The mean over N examples, of each the mean over the criteria that are spoken of: a scalar.
+
+    `scores` are (M, 3) of first rows and then of second ones, `targets` (N, 3) with NaN for what
+    nobody spoke of, `tiers` (N, 2), and `second` (N,) places in `scores`, -1 for a single row.
+    """
+    scores = scores.float()
+    told, first = ~targets.isnan(), scores[: len(targets)]
+    target = targets.nan_to_num()
+    cost = binary_cross_entropy_with_logits(first, target, reduction="none")
+    row, criterion = torch.nonzero(told & (second >= 0)[:, None], as_tuple=True)
+    if len(row):
+        both = torch.stack([first[row, criterion], scores[second[row], criterion]])
+        better, of = target[row, criterion], tiers[row].T
+        either = pair_loss(both, of), pair_loss(both.flip(0), of)
+        paired = better * either[0] + (1 - better) * either[1]
+        cost = cost.index_put((row, criterion), paired)
+    return (cost * told / told.sum(1, keepdim=True).clamp(min=1)).sum() / len(targets)
 
 
 def train_judge(job: JudgeJob) -> TrainingResult:
@@ -97,7 +125,7 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     from transformers import Trainer
 
     prepare(job.seed, job.threads)
-    loss_of = open_loss(job.section.objective)
+    pair_loss = open_loss(job.section.objective)
     model, processor = load_reward_model(job.model, job.section.readout, weights_dtype(job))
     embeddings = model.backbone.get_input_embeddings().weight
     output = model.backbone.get_output_embeddings().weight
@@ -105,20 +133,20 @@ def train_judge(job: JudgeJob) -> TrainingResult:
         output.requires_grad_(False)  # the heads are read in its place
     adapted = adapt(model.backbone, job)
 
-    class PairTrainer(Trainer):
+    class ExampleTrainer(Trainer):
         def compute_loss(  # type: ignore[override]
             self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
         ) -> Any:
-            criterion, tiers = inputs.pop("criterion"), inputs.pop("tiers")
-            scores = model(**inputs).gather(1, criterion[:, None])[:, 0]
-            loss = loss_of(scores.view(2, -1), tiers.view(2, -1))
+            told = [inputs.pop(name) for name in ("targets", "tiers", "second")]
+            scores = model(**inputs)
+            loss = loss_of(pair_loss, scores, *told)
             return (loss, scores) if return_outputs else loss
 
-    trainer = resumable(PairTrainer)(
+    trainer = resumable(ExampleTrainer)(
         model=model,
         args=arguments_of(job),
         train_dataset=read_training_set(job.data),
-        data_collator=PairCollator(processor, Pixels(job.workspace), job.max_pixels),
+        data_collator=ExampleCollator(processor, Pixels(job.workspace), job.max_pixels),
     )
     result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
@@ -128,39 +156,8 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     return TrainingResult(loss=round(result.training_loss, 4), steps=trainer.state.global_step)
 
 
-def pair_rows(
-    preferences: list[Preference], triplets: dict[str, Triplet], prompts: str
-) -> list[dict[str, Any]]:
-    """Preferences as the two prompts that the judge compares."""
-
-    def text(row: Triplet) -> str:
-        return judge_prompt(prompts, row.question, row.options, row.rationale, row.answer)
-
-    return [
-        {
-            "image_id": p.image_id,
-            "chosen": text(triplets[p.chosen_id]),
-            "rejected": text(triplets[p.rejected_id]),
-            "criterion": p.criterion,
-            "tier_chosen": p.tier_chosen,
-            "tier_rejected": p.tier_rejected,
-        }
-        for p in preferences
-    ]
-
-
-def write_pairs(
-    folder: Path,
-    preferences: list[Preference],
-    triplets: dict[str, Triplet],
-    prompts: str,
-) -> None:
-    """Preferences as a training set; triplets are given by their ids."""
-    write_training_set(folder, pair_rows(preferences, triplets, prompts))
-
-
 def train_and_measure(job: JudgeJob) -> JudgeResult | None:
-    """Train the judge, measure it (and the judge it started from) on frozen pairs, calibrate it.
+    """Train the judge, measure it (and the judge it started from) on frozen rows, calibrate it.
 
     All of Ray Train's workers train; the first, which writes the weights, does the rest. The others
     return None.
@@ -170,9 +167,15 @@ def train_and_measure(job: JudgeJob) -> JudgeResult | None:
     result = train_judge(job)
     if distributed.is_initialized() and distributed.get_rank() > 0:
         return None
-    before, pixels = None, Pixels(job.workspace)
+    old, pixels = None, Pixels(job.workspace)
     if (Path(job.model) / HEADS).exists():
-        before = measure(Judge(job.model, "start", job.threads), job.holdout, pixels)
-    after = measure(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
+        old = scored(Judge(job.model, "start", job.threads), job.holdout, pixels)
+    new = scored(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
+    after = measure(new)
     replace(job.settings, calibration=after.calibration).save(job.out)
-    return JudgeResult(training=result, before=before, after=after)
+    return JudgeResult(
+        training=result,
+        before=measure(old) if old else None,
+        after=after,
+        gate=compared(old, new) if old else None,
+    )

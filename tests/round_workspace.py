@@ -203,7 +203,7 @@ def fill(workspace: Workspace) -> None:
     generator = make_model("generator", "generator", "tune", 0, None)
     judger = make_model("judge", "judge", "reward", 0, None)
     commit(workspace, "tune", 0, {"loss": 0.4}, [generator], consume(generator, seeds))
-    metrics = {"auc": 0.81, "pairwise": 0.8, "logprob_auc": 0.62, "n_holdout": 40}
+    metrics = {"auc": 0.81, "pairwise": 0.8, "logprob_auc": 0.62, "n": 40}
     commit(workspace, "reward", 0, metrics, [judger], consume(judger, pairs))
     parent = generator
     for r in (1, 2):

@@ -24,7 +24,6 @@ class Reward(Optimiser):
     refine_epochs: float = Field(1, gt=0, description="over all pairs so far, in refinement")
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
     expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")
-    tolerance: float = Field(0.01, ge=0, description="holdout AUC may fall by this in refinement")
 
     @model_validator(mode="after")
     def _something_is_judged(self) -> Reward:

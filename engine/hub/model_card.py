@@ -19,9 +19,10 @@ from engine.workspace import Workspace
 
 # What a model saw in training and which image it was about; none where the row itself is gone.
 _SEEN = """
-SELECT c.row_table, c.row_id, coalesce(t.image_id, p.image_id) AS image_id
+SELECT c.row_table, c.row_id, coalesce(t.image_id, p.image_id, v.image_id) AS image_id
 FROM consumption c
 LEFT JOIN triplets t ON t.id = c.row_id LEFT JOIN preferences p ON p.id = c.row_id
+LEFT JOIN verdicts v ON v.id = c.row_id
 WHERE c.model_id = $model
 """
 
@@ -122,7 +123,7 @@ def _training(ledger: Ledger, model: dict[str, Any]) -> str:
     counts = [(r["row_table"], r["rows"], r["images"], r["drawn"]) for r in seen]
     head = ("trained on", "rows", "images", "of these drawn by a program")
     metrics = json.loads(model["metrics"] or "{}")
-    judge = metrics if model["role"] == "judge" and "auc_low" in metrics else None
+    judge = metrics if model["role"] == "judge" and "gate" in metrics else None
     numbers = [(k, v) for k, v in sorted(metrics.items()) if isinstance(v, int | float)]
     blocks = [table(head, counts) if counts else "No row is recorded as trained on."]
     if any(row["drawn"] for row in seen):

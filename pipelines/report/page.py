@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.caveats import of_judge, of_selection, promised
+from engine.caveats import of_judge, of_selection
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
@@ -94,9 +94,8 @@ def caveats(commits: list[dict[str, Any]]) -> list[str]:
     for commit in commits:
         metrics = commit["metrics"]
         if commit["stage"] == "select":
-            told = promised(metrics) + of_selection(metrics)
-            found += [f"Round {commit['round']}: {line}" for line in told]
-        elif commit["stage"] == "reward" and "auc_low" in metrics:
+            found += [f"Round {commit['round']}: {line}" for line in of_selection(metrics)]
+        elif commit["stage"] == "reward" and "gate" in metrics:
             found += [f"Before the rounds: {line}" for line in of_judge(metrics)]
     return found
 
@@ -201,7 +200,7 @@ def _figures(
         drawn.append(("What selection does", note, lines_figure("select", series)))
     series = _judge_series(commits)
     if series:
-        note = "AUC of telling good from bad held-out rows; 0.5 is chance."
+        note = "AUC of telling good from bad rows of frozen patients; 0.5 is chance."
         drawn.append(
             (
                 "The judge against the generator's own log-probability",
@@ -242,11 +241,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """The judge in use after each round, and the generator's log-probability, on its own pairs."""
+    """The judge in use after each round, and what it has to beat before the rounds."""
     first = {c["round"]: c["metrics"] for c in commits if c["stage"] == "reward"}
-    logprob = _series(first, {"logprob_auc": "generator's log-probability, own pairs"})
+    names = {
+        "logprob_auc": "generator's log-probability, own pairs",
+        "blind_auc": "a judge that reads words alone",
+    }
+    others = _series(first, names)
     judge = judge_auc(commits)
-    return logprob | ({"judge": judge} if judge else {})
+    return others | ({"judge": judge} if judge else {})
 
 
 def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[dict[str, Any]]:

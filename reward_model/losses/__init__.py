@@ -19,7 +19,7 @@ class Loss(Protocol):
     """What a loss makes of a batch of N pairs."""
 
     def __call__(self, scores: Tensor, tiers: Tensor) -> Tensor:
-        """A scalar of (2, N) scores and the rows' tiers in [-6, 10]: the chosen, the rejected."""
+        """(N,) losses of (2, N) scores and tiers in [-6, 10]: the chosen rows, the rejected."""
         ...
 
 

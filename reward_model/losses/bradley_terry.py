@@ -13,6 +13,6 @@ CENTRE = 0.02
 
 
 def loss(scores: Tensor, tiers: Tensor) -> Tensor:
-    """The mean over the pairs; tiers do not count."""
+    """Of each pair; tiers do not count."""
     chosen, rejected = scores
-    return (-logsigmoid(chosen - rejected) + CENTRE * (chosen + rejected) ** 2).mean()
+    return -logsigmoid(chosen - rejected) + CENTRE * (chosen + rejected) ** 2

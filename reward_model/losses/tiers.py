@@ -9,5 +9,5 @@ from torch import Tensor
 
 
 def loss(scores: Tensor, tiers: Tensor) -> Tensor:
-    """The mean over all rows, the chosen and the rejected."""
-    return ((scores - (tiers - 2) / 8) ** 2).mean()
+    """Of each pair: the mean of its two rows."""
+    return ((scores - (tiers - 2) / 8) ** 2).mean(0)

@@ -19,19 +19,25 @@ from engine.hub.model_card import model_card
 from engine.lineage.opening import writing
 from engine.records import Decision, Model, Triplet
 from engine.statistics import auc, auc_interval
-from engine.trainer import write_training_set
 from engine.workspace import Workspace
 from pipelines import grpo, select, sft
 from pipelines.context import Context
 from pipelines.progress import Display, summary
 from pipelines.report.page import write_report
-from reward_model.measure import measure
+from reward_model.measure import measure, scored
 from reward_model.threshold import KEPT, KEPT_BY_AGREEMENT, choose, decide
+from tests.judge_rows import example, write
 from tests.reward_model.test_select import judged, opinion, reasons, row
 from tests.round_workspace import commit, make_image, make_model
 
-CHANCE = {"auc": 0.52, "auc_low": 0.44, "auc_high": 0.6, "n_holdout": 70}
-ABOVE = {"auc": 0.72, "auc_low": 0.61, "auc_high": 0.8, "n_holdout": 70}
+CHANCE: dict[str, Any] = {
+    "auc": 0.52,
+    "gate": {"auc": 0.52, "auc_low": 0.44, "auc_high": 0.6, "n": 70, "on": "pairs"},
+}
+ABOVE: dict[str, Any] = {
+    "auc": 0.72,
+    "gate": {"auc": 0.72, "auc_low": 0.61, "auc_high": 0.8, "n": 70, "on": "pairs"},
+}
 
 
 class Told(Display):
@@ -103,7 +109,7 @@ def test_without_one_of_the_classes_nothing_is_excluded() -> None:
 def test_a_judge_is_at_chance_unless_the_lower_bound_is_above_a_half(
     low: float | None, chance: bool
 ) -> None:
-    assert at_chance(ABOVE | {"auc_low": low}) is chance
+    assert at_chance({"gate": ABOVE["gate"] | {"auc_low": low}}) is chance
 
 
 class Scores:
@@ -120,18 +126,11 @@ class Scores:
 
 
 def measured(tmp_path: Path, scores: dict[str, float], pairs: int) -> dict[str, Any]:
-    rows = [
-        {
-            "image_id": f"i{n}",
-            "chosen": f"good{n}",
-            "rejected": f"bad{n}",
-            "criterion": "factuality",
-        }
-        for n in range(pairs)
-    ]
-    write_training_set(tmp_path, rows)
+    rows = [example(f"good{n}", f"bad{n}", image_id=f"i{n}", patient=f"p{n}") for n in range(pairs)]
+    write(tmp_path, rows)
     pixels = {f"i{n}": b"" for n in range(pairs)}
-    return measure(Scores(scores), tmp_path, pixels).to_dict()  # type: ignore[arg-type]
+    judge: Any = Scores(scores)
+    return measure(scored(judge, tmp_path, pixels)).to_dict()
 
 
 def test_what_is_measured_of_a_judge_has_its_interval(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from generators.phantoms.dicom import write_cohort
 from generators.proposer import Proposing, prompt_of
 from pipelines import compare, generate, ingest, plan, proposals, refine
 from pipelines.context import Context, run_stage
-from reward_model.measure import Measurement
+from reward_model.measure import Gate
 from reward_model.training import JudgeResult
 from tests.cleanly import clean
 from tests.conftest import ROOT, triptych
+from tests.judge_rows import measurement
 from tests.lineage_workspace import commit, make_judgement, make_model
 
 pytestmark = pytest.mark.loop
@@ -130,14 +130,13 @@ def test_what_an_expert_writes_of_its_own_accord_has_its_task_in_the_record(
     """Where no sample can be right, the expert sets a true row of its own against it."""
     for module in (generate, proposals):
         monkeypatch.setattr(module, "make_proposer", false_premise)
-    before = Measurement(
-        pairwise=0.9, auc=0.9, auc_low=0.8, auc_high=1.0, n_holdout=9, unscored=0,
-        calibration=(1.0, 0.0),
-    )  # fmt: skip
     worse = JudgeResult(
-        training=TrainingResult(loss=1.0, steps=1), before=before, after=replace(before, auc=0.5)
+        training=TrainingResult(loss=1.0, steps=1),
+        before=measurement(0.9),
+        after=measurement(0.5),
+        gate=Gate(verdict="worse", on="pairs", sets=("gate",), n=9, gain=-0.4, low=-0.5, high=-0.3),
     )
-    monkeypatch.setattr(refine, "fit_judge", lambda *_: (worse, []))
+    monkeypatch.setattr(refine, "fit_judge", lambda *_: worse)
     values = {
         "source": {"phantoms": {"MR": 8, "ultrasound": 6}, "size": 64, "split": {"train": 1.0}},
         "generator": {"tasks": 8, "batch": 8},

@@ -1,4 +1,4 @@
-"""Pairs from gold answers and from the judge: how they differ, which images they leave out."""
+"""Pairs from gold answers and from the judge: how they differ, which patients they leave out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from engine.config import build
+from engine.records import Triplet
 from reward_model.experts import open_expert
 from reward_model.experts.expert import EXPERT, Pairs
-from reward_model.preferences import in_holdout
-from reward_model.refinement import new_pairs
+from reward_model.patient_sets import is_frozen
+from reward_model.refinement import Judged, new_pairs
 from tests.lineage_workspace import make_image, make_judgement, make_model, make_triplet
 
 ASKED = {
@@ -67,20 +68,7 @@ def test_a_row_that_another_was_made_from_is_written_too(
     assert {p.chosen_id for p in preferences} | {p.rejected_id for p in preferences} <= there
 
 
-def test_reasoning_is_judged_by_its_order_and_not_by_being_there(pairs: Pairs) -> None:
-    rows, preferences = pairs
-    known = {row.id: row for row in rows}
-    judged = [p for p in preferences if p.criterion == "reasoning"]
-    assert judged
-    for pair in judged:
-        good, bad = known[pair.chosen_id], known[pair.rejected_id]
-        assert good.rationale != bad.rationale
-        assert sorted(good.rationale.split()) == sorted(bad.rationale.split()) != []
-        assert good.answer == bad.answer
-        assert good.generator_id != EXPERT  # not the expert's words: no row of the dataset
-
-
-def test_a_perturbed_answer_is_one_to_a_question_of_the_same_type(pairs: Pairs) -> None:
+def test_an_answer_is_wrong_that_another_image_gave_to_the_question(pairs: Pairs) -> None:
     rows, preferences = pairs
     known = {row.id: row for row in rows}
     answers = {
@@ -89,21 +77,33 @@ def test_a_perturbed_answer_is_one_to_a_question_of_the_same_type(pairs: Pairs) 
         if p.criterion == "factuality"
     }
     assert answers == {pair for _, said in ASKED.values() for pair in (said, said[::-1])}
+    for row in rows:
+        assert row.generator_id == EXPERT or row.derived_from  # no new row of the dataset
 
 
-def test_the_judges_own_pairs_keep_off_frozen_images() -> None:
+def judged_part(kept: Callable[[Triplet], bool]) -> tuple[Judged, set[str]]:
+    """Two samples that say yes and one that says no on each of twelve images, and their ids."""
     images = [make_image(n, f"g{n}") for n in range(12)]
-    rows, opinions = [], []
+    rows, opinions = [], {}
     for shown in images:
         for sample, (answer, overall) in enumerate((("yes", 5.0), ("yes", 4.0), ("no", -5.0))):
             row = replace(make_triplet(shown, "g", sample, 1), answer=answer, options=("yes", "no"))
             rows.append(row)
             judgement = make_judgement(row, make_model("judge", "judge", None, 0, 1))
-            opinions.append(replace(judgement, overall=overall))
-    judged = {j.triplet_id: j for j in opinions}
+            opinions[row.id] = replace(judgement, overall=overall)
+    frozen = {i.id for i in images if is_frozen(i.group)}
+    ids = {row.id for row in rows if kept(row)}
+    return Judged(triplets=rows, judgements=opinions, kept=ids, frozen=frozen), frozen
+
+
+def test_the_judges_own_pairs_keep_off_frozen_patients_and_rows_that_were_not_kept() -> None:
     config = build({}, ["reward.expert_pairs=0"], "x")
-    taught = {pair.image_id for pair in new_pairs(config, [(rows, judged)], None, 1)[0]}
-    frozen = {i.id for i in images if in_holdout(i.id, config.expert.holdout)}
+    part, frozen = judged_part(lambda row: row.sample == 1)
+    every = {row.image_id for row in part.triplets}
     assert frozen
-    assert taught == {i.id for i in images} - frozen
-    assert new_pairs(config, [(rows, judged)], None, 1, trusted=False)[0] == []
+    own, _ = new_pairs(config, [part], None, 1)
+    assert {pair.image_id for pair in own} == every - frozen
+    assert {pair.chosen_id for pair in own} <= part.kept
+    assert new_pairs(config, [part], None, 1, trusted=False)[0] == []
+    for nothing in (lambda row: False, lambda row: row.answer == "no"):  # kept against the judge
+        assert new_pairs(config, [judged_part(nothing)[0]], None, 1)[0] == []

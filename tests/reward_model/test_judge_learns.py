@@ -1,4 +1,4 @@
-"""The tiny judge learns from 64 pairs, from heads that know nothing, what holds on other images.
+"""The tiny judge learns from 64 pairs or as many verdicts what holds on other images.
 
 The pairs are of ultrasound phantoms, half of them with a cyst: "Is there a cyst?" with the true
 answer chosen and the other one rejected. The question is the same for all, so words alone give an
@@ -21,14 +21,16 @@ from engine.records import Triplet
 from engine.trainer import prepare
 from engine.vlm import tiny
 from generators.phantoms.oracle import is_true
-from reward_model import training
 from reward_model.criteria import CRITERIA
-from reward_model.measure import Measurement, measure
+from reward_model.examples import SAID, examples_of
+from reward_model.measure import Measurement, measure, scored
 from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.preferences import derived, preference
+from reward_model.rows import write_examples
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
+from tests.opinions import verdict
 from tests.pictures import PNG, workspace_of
 from tests.training_jobs import job_in
 
@@ -59,26 +61,36 @@ class Bench:
         """What training on a set of pairs comes to; the figure before it is told beside it."""
         found = train_and_measure(self.job(out, data, **more))
         assert found is not None
-        print(f"AUC on 64 other images: {self.before.auc} before, {found.after.auc} after")
+        print(f"AUC on 64 other images: {self.before.report.auc}, then {found.after.report.auc}")
         return found
 
 
-def write_pairs(
-    folder: Path, numbers: range, criterion: str = "factuality", swapped: bool = False
+def write_opinions(
+    folder: Path,
+    numbers: range,
+    criterion: str = "factuality",
+    swapped: bool = False,
+    singly: bool = False,
 ) -> None:
-    """Pairs as the product writes them: one an image, the true answer chosen unless swapped."""
+    """What was said as the product writes it: a pair an image, the true answer chosen unless
+    swapped; or `singly`, every second image's true answer accepted and the others' false one not.
+    """
     images = [drawn("ultrasound", n, ("cyst", "none")[n % 2]) for n in numbers]
     rows: dict[str, Triplet] = {}
-    pairs = []
-    for image in images:
+    pairs, verdicts = [], []
+    for number, image in enumerate(images):
         yes = answered(image, QUESTION, "yes")
         no = derived(yes, "perturbed", answer="no")
         right, wrong = (yes, no) if is_true(image, yes) else (no, yes)
         chosen, rejected = (wrong, right) if swapped else (right, wrong)
         pairs.append(preference(chosen, rejected, criterion, "perturbed", "simulated", False))
         rows |= {yes.id: yes, no.id: no}
+        said = "accept" if number // 2 % 2 else "reject"
+        verdicts.append(verdict(right if said == "accept" else wrong, said))
     workspace_of(folder.parent / "workspace", [image.id for image in images])
-    training.write_pairs(folder, pairs, rows, "compact")
+    told, _ = examples_of(verdicts if singly else [], [] if singly else pairs, rows.values())
+    some = [example for example in told if example.kind == SAID]
+    write_examples(folder, some, {i.id: f"patient {i.id}" for i in images}, "compact")
 
 
 def untrained(folder: Path, readout: str) -> Judge:
@@ -90,29 +102,37 @@ def untrained(folder: Path, readout: str) -> Judge:
     return Judge(str(folder), "untrained", 1)
 
 
+def of_others(judge: Judge, folder: Path) -> Measurement:
+    return measure(scored(judge, folder / "others", PNG))
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder / "pairs", range(64))
-    write_pairs(folder / "swapped", range(64), swapped=True)
-    write_pairs(folder / "relevance", range(4), criterion="relevance")
-    write_pairs(folder / "others", range(1000, 1064))
-    return Bench(folder, measure(untrained(folder / "start", "head"), folder / "others", PNG))
+    write_opinions(folder / "pairs", range(64))
+    write_opinions(folder / "swapped", range(64), swapped=True)
+    write_opinions(folder / "verdicts", range(64), singly=True)
+    write_opinions(folder / "relevance", range(4), criterion="relevance")
+    write_opinions(folder / "others", range(1000, 1064))
+    return Bench(folder, of_others(untrained(folder / "start", "head"), folder))
 
 
 def test_fresh_heads_know_nothing_and_the_words_yes_and_no_do(bench: Bench, tmp_path: Path) -> None:
-    assert 0.3 < bench.before.auc < 0.7
-    assert measure(untrained(tmp_path / "token", "token"), bench.folder / "others", PNG).auc > 0.8
+    assert 0.3 < bench.before.report.auc < 0.7
+    assert of_others(untrained(tmp_path / "token", "token"), bench.folder).report.auc > 0.8
 
 
-@pytest.mark.parametrize("objective", ["bradley-terry", "tiers"])
-def test_64_pairs_teach_a_judge_what_holds_on_other_images(
-    bench: Bench, tmp_path: Path, objective: str
+@pytest.mark.parametrize(
+    ("data", "objective"),
+    [("pairs", "bradley-terry"), ("pairs", "tiers"), ("verdicts", "bradley-terry")],
+)
+def test_64_images_teach_a_judge_what_holds_on_others(
+    bench: Bench, tmp_path: Path, data: str, objective: str
 ) -> None:
-    found = bench.trained(tmp_path, "pairs", objective=objective)
+    found = bench.trained(tmp_path, data, objective=objective)
     assert found.training.steps == 12
     assert found.before is None
-    assert found.after.auc > 0.8 > bench.before.auc
+    assert found.after.report.auc > 0.8 > bench.before.report.auc
     assert found.after.pairwise > 0.8
     settings = JudgeSettings.load(tmp_path / "weights")
     assert settings == replace(SETTINGS, calibration=found.after.calibration) != SETTINGS
@@ -120,7 +140,7 @@ def test_64_pairs_teach_a_judge_what_holds_on_other_images(
 
 def test_swapped_pairs_teach_the_opposite(bench: Bench, tmp_path: Path) -> None:
     found = bench.trained(tmp_path, "swapped")
-    assert found.after.auc < 0.2 < bench.before.auc
+    assert found.after.report.auc < 0.2 < bench.before.report.auc
     assert found.after.pairwise < 0.2
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of the judge: its two losses, its calibration, and how it is measured."""
+"""The arithmetic of the judge: its losses, its calibration, and how it is measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from scipy.special import expit
 from engine.config import build
 from engine.errors import TriptychError
 from engine.statistics import auc
-from engine.trainer import write_training_set
 from engine.vlm.protocol import Request
 from pipelines.source import check_names
 from reward_model import losses
@@ -24,17 +23,19 @@ from reward_model.calibration import fit_platt, probability
 from reward_model.losses import bradley_terry, check_loss, names, open_loss
 from reward_model.losses import tiers as on_tiers
 from reward_model.losses.bradley_terry import CENTRE
-from reward_model.measure import Measurement, measure
+from reward_model.measure import Measurement, measure, scored
 from reward_model.model import JudgeSettings
 from reward_model.preferences import TIERS
 from reward_model.scoring import Judge
+from reward_model.training import loss_of as loss_of_examples
+from tests.judge_rows import example, write
 
 NO_TIERS = torch.zeros(2, 1)
 logit = st.floats(-20, 20, width=32)
 
 
 def loss_of(chosen: list[float], rejected: list[float]) -> float:
-    return float(bradley_terry.loss(torch.tensor([chosen, rejected]), NO_TIERS))
+    return float(bradley_terry.loss(torch.tensor([chosen, rejected]), NO_TIERS).mean())
 
 
 def slopes(chosen: float, rejected: float) -> tuple[float, float]:
@@ -103,6 +104,51 @@ def test_a_step_downhill_moves_a_score_towards_its_tier() -> None:
     assert scores.grad.tolist() == pytest.approx([-1.0, 1.0])  # 2 (score - target) / 2 rows
 
 
+# Examples: pairs and single rows in one batch
+
+
+def cost(
+    scores: list[list[float]], targets: list[list[float]], second: list[int], name: str = ""
+) -> float:
+    tiers = torch.tensor([[10.0, 6.0]] * len(targets))
+    loss = open_loss(name or "bradley-terry")
+    of = torch.tensor(scores), torch.tensor(targets), tiers, torch.tensor(second)
+    return float(loss_of_examples(loss, *of))
+
+
+NO = float("nan")
+
+
+def test_a_pair_costs_what_the_loss_says_by_the_criterion_that_was_spoken_of() -> None:
+    found = cost([[9.0, 2.0, 9.0], [-9.0, 0.5, -9.0]], [[NO, 1.0, NO]], [1])
+    assert found == pytest.approx(loss_of([2.0], [0.5]))
+
+
+def test_a_single_row_costs_cross_entropy_by_what_was_spoken_of() -> None:
+    right, wrong = -math.log(expit(2.0)), -math.log(1 - expit(-1.0))
+    assert cost([[2.0, 9.0, -1.0]], [[1.0, NO, 0.0]], [-1]) == pytest.approx((right + wrong) / 2)
+    halfway = -0.5 * (math.log(expit(2.0)) + math.log(1 - expit(2.0)))
+    assert cost([[2.0, 0.0, 0.0]], [[0.5, NO, NO]], [-1]) == pytest.approx(halfway)
+
+
+@pytest.mark.parametrize("name", ["bradley-terry", "tiers"])
+def test_a_tie_costs_the_mean_of_both_orders(name: str) -> None:
+    tie, target = [[0.5, NO, NO]], [[1.0, NO, NO]]
+    rows = [[2.0, 0.0, 0.0], [0.5, 0.0, 0.0]]
+    either = cost(rows, target, [1], name), cost(rows[::-1], target, [1], name)
+    assert cost(rows, tie, [1], name) == pytest.approx(sum(either) / 2)
+    even = [[1.25, 0.0, 0.0]] * 2
+    assert cost(even, tie, [1], name) < cost(rows, tie, [1], name)
+
+
+def test_a_batch_costs_the_mean_of_its_examples() -> None:
+    pair = cost([[2.0, 0.0, 0.0], [0.5, 0.0, 0.0]], [[1.0, NO, NO]], [1])
+    alone = cost([[1.0, 0.0, 0.0]], [[0.0, NO, NO]], [-1])
+    scores = [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.5, 0.0, 0.0]]
+    both = cost(scores, [[0.0, NO, NO], [1.0, NO, NO]], [-1, 2])
+    assert both == pytest.approx((pair + alone) / 2)
+
+
 # Calibration
 
 
@@ -157,12 +203,8 @@ class Known(Judge):
 
 def measured(folder: Path, pairs: list[tuple[str, str, str]]) -> Measurement:
     """What `measure` says of pairs of (criterion, the chosen row's logits, the rejected row's)."""
-    rows = [
-        {"image_id": "i", "criterion": criterion, "chosen": chosen, "rejected": rejected}
-        for criterion, chosen, rejected in pairs
-    ]
-    write_training_set(folder, rows)
-    return measure(Known(), folder, {"i": b""})
+    write(folder, [example(*both, **{"factuality": None, by: 1.0}) for by, *both in pairs])
+    return measure(scored(Known(), folder, {"i": b""}))
 
 
 def test_a_pair_is_ranked_by_its_own_criterion(tmp_path: Path) -> None:
@@ -184,16 +226,16 @@ def test_auc_is_of_the_overall_score_on_factuality_pairs_alone(tmp_path: Path) -
     # Overall: chosen 1.2 and 2.0, rejected 1.0 and 1.5; by factuality alone it would be 0.5.
     facts = [("factuality", "0 3 3", "1 1 1"), ("factuality", "2 2 2", "1.5 1.5 1.5")]
     found = measured(tmp_path, wrong_elsewhere + facts)
-    assert found.auc == 0.75
-    assert found.n_holdout == 4
+    assert found.report.auc == 0.75
+    assert (found.report.n, found.frozen) == (2, 4)
 
 
 def test_chosen_rows_are_the_positives(tmp_path: Path) -> None:
     good = [("factuality", f"{2 + n} 0 0", f"{-n} 0 0") for n in range(4)]
     turned = [(criterion, rejected, chosen) for criterion, chosen, rejected in good]
     right, wrong = measured(tmp_path / "a", good), measured(tmp_path / "b", turned)
-    assert (right.auc, right.pairwise) == (1, 1)
-    assert (wrong.auc, wrong.pairwise) == (0, 0)
+    assert (right.report.auc, right.pairwise) == (1, 1)
+    assert (wrong.report.auc, wrong.pairwise) == (0, 0)
 
 
 def test_the_calibration_is_platts_of_the_same_scores(tmp_path: Path) -> None:
@@ -203,7 +245,7 @@ def test_the_calibration_is_platts_of_the_same_scores(tmp_path: Path) -> None:
     chosen = np.repeat([True, False], 6)
     found = measured(tmp_path, noise + facts)
     assert found.calibration == pytest.approx(fit_platt(scores, chosen))
-    assert found.auc == round(auc(scores, chosen), 4)
+    assert found.report.auc == round(auc(scores, chosen), 4)
 
 
 def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:
@@ -213,12 +255,8 @@ def test_a_judge_is_shown_the_image_of_each_side(tmp_path: Path) -> None:
             return super().scores(requests)
 
     seen: list[Request] = []
-    rows = [
-        {"image_id": i, "criterion": "factuality", "chosen": "1 1 1", "rejected": "0 0 0"}
-        for i in "ab"
-    ]
-    write_training_set(tmp_path, rows)
-    measure(Watching(), tmp_path, {"a": b"first", "b": b"second"})
+    write(tmp_path, [example("1 1 1", "0 0 0", image_id=i) for i in "ab"])
+    scored(Watching(), tmp_path, {"a": b"first", "b": b"second"})
     assert [(r.png, r.text) for r in seen] == [
         (b"first", "1 1 1"),
         (b"second", "1 1 1"),
@@ -236,9 +274,9 @@ def test_a_loss_is_one_file_in_its_place(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(TriptychError, match="no loss 'hinge-pairs': one of bradley-terry, tiers"):
         check_loss("hinge-pairs")
     (tmp_path / "hinge_pairs.py").write_text(
-        "def loss(scores, tiers):\n    return (1 - scores[0] + scores[1]).clamp(min=0).mean()\n"
+        "def loss(scores, tiers):\n    return (1 - scores[0] + scores[1]).clamp(min=0)\n"
     )
     monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     check_names(build({}, ["reward.objective=hinge-pairs"], "run.yaml"))
     found = open_loss("hinge-pairs")(torch.tensor([[2.0, 0.0], [0.5, 0.5]]), torch.zeros(2, 2))
-    assert float(found) == 0.75
+    assert float(found.mean()) == 0.75

@@ -23,6 +23,7 @@ from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings, load_reward_model
 from reward_model.training import JudgeJob, train_judge
+from tests.judge_rows import example
 from tests.pictures import shown, workspace_of
 from tests.training_jobs import job_in
 
@@ -48,13 +49,8 @@ def write_rows(folder: Path, row: dict[str, Any]) -> None:
 
 
 def judge(folder: Path) -> JudgeJob:
-    row = {
-        "chosen": said("no"),
-        "rejected": said("yes"),
-        "criterion": "factuality",
-        "tier_chosen": 10.0,
-        "tier_rejected": 6.0,
-    }
+    row = example(said("no"), said("yes"))
+    del row["image_id"]
     write_rows(folder, row)
     section = Reward(batch=4, epochs=1, save_steps=2)
     return job_in(folder, section, JudgeJob, holdout=folder / "holdout", settings=SETTINGS)
