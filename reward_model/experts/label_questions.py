@@ -1,7 +1,8 @@
 """Labels put into questions: templates (`engine.config.templates`) and an image's cells make gold.
 
 What else may be offered or said comes from training images alone: their values, as often as they
-are there. Which wording, which value and which options an image gets is drawn by its id.
+are there. Which wording, which value and which options an image gets is drawn by its id, word by
+word, so that an image that is new or withdrawn changes few of another's questions.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
+from functools import partial
+from math import log
 
 from engine.answers.gold import gold_problem
 from engine.answers.spelling import normalise, normalise_question
@@ -21,6 +22,7 @@ from engine.question_types import UNKNOWN, found_type
 from engine.records import content_id
 from reward_model.experts.gold import Gold
 
+Turn = Callable[[str], float]
 Labels = Mapping[str, str]  # an image's cells by column, none empty
 Name = tuple[str, int]  # a template: its column, and which of the column's it is
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
@@ -89,6 +91,8 @@ class LabelQuestions:
                 whole = template.options is None and not template.asks_presence
                 for word in (", ".join(words),) if whole and words else words:
                     self.seen[name][word] += number
+        for name, counts in self.seen.items():
+            self.seen[name] = _one_spelling(counts)
 
     def _parts(self, column: str, cell: str) -> list[str]:
         """The values of a cell, as they are written."""
@@ -157,33 +161,34 @@ class LabelQuestions:
         found: list[tuple[str, Gold]] = []
         problems: list[str] = []
         for name, asked in self.asked(labels).items():
-            rng = np.random.default_rng(int(content_id("labels", image_id, *name)[:15], 16))
-            for one in self._drawn(asked, rng):
-                gold = self._gold(one, rng)
+            turn = partial(_turn, image_id, *name)
+            for one in self._drawn(asked, turn):
+                gold = self._gold(one, turn)
                 if isinstance(gold, str):
                     problems.append(f"{name[0]}: {gold}")
                 elif gold:
                     found.append((name[0], gold))
         agreed, against = _agreeing(found)
-        order = np.random.default_rng(int(content_id("labels", image_id)[:15], 16))
-        return Told([agreed[n] for n in order.permutation(len(agreed))], problems + against)
+        agreed.sort(key=lambda gold: _turn(image_id, gold.question))
+        return Told(agreed, problems + against)
 
-    def _drawn(self, asked: list[Asked], rng: np.random.Generator) -> list[Asked]:
+    def _drawn(self, asked: list[Asked], turn: Turn) -> list[Asked]:
         """One of a template's questions; of those about a value one to say yes to, one no."""
+        whole = [one for one in asked if not one.value]
         yes = [one for one in asked if one.value and one.answer == YES_NO[0]]
         no = [one for one in asked if one.value and one.answer == YES_NO[1]]
-        # A value is denied about as often as it is met with, or its name would tell the answer.
-        weights = np.array([self._weight(one) for one in no])
-        found = [yes[rng.integers(len(yes))]] if yes else []
-        found += [no[rng.choice(len(no), p=weights / weights.sum())]] if no else []
-        return found if yes or no else [asked[rng.integers(len(asked))]]
+        first = [min(some, key=lambda one: turn(one.question)) for some in (whole, yes) if some]
+        # A value is denied about as often as it is met with, or its name would tell the answer:
+        # of exponential waits the shortest is that of a value with odds in proportion to its rate.
+        wait = [-log(turn(one.question)) / self._odds(one) for one in no]
+        return first + ([no[wait.index(min(wait))]] if no else [])
 
-    def _weight(self, one: Asked) -> float:
+    def _odds(self, one: Asked) -> float:
         """The odds that a training image has the value."""
         there = self.seen[one.name][one.value]
         return there / max(self._rows[one.name] - there, 1)
 
-    def _gold(self, one: Asked, rng: np.random.Generator) -> Gold | str | None:
+    def _gold(self, one: Asked, turn: Turn) -> Gold | str | None:
         """A question with its answer, or why the cell gives none.
 
         None where nothing is wrong with the cell: training images have no other value to offer.
@@ -193,7 +198,7 @@ class LabelQuestions:
         if one.value:
             options = YES_NO
         elif template.options is not None:
-            answer, options = self._offered(one, rng)
+            answer, options = self._offered(one, turn)
             if isinstance(template.options, list):
                 if not answer:
                     return f"{one.right[0]!r} is none of the options"
@@ -206,19 +211,18 @@ class LabelQuestions:
         problem = gold_problem(one.question, options, answer)
         return problem or Gold(one.question, options, answer, kind)
 
-    def _offered(self, one: Asked, rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
+    def _offered(self, one: Asked, turn: Turn) -> tuple[str, tuple[str, ...]]:
         """The answer, "" where no option is, and the options, of which no other is right."""
         template, right = self.templates[one.name], set(map(key_of, one.right))
         if isinstance(template.options, list):
             true = [option for option in template.options if key_of(option) in right]
-            answer = true[rng.integers(len(true))] if true else ""
+            answer = min(true, key=turn, default="")
             wrong = [option for option in template.options if key_of(option) not in right]
             return answer, tuple(o for o in template.options if o == answer or o in wrong)
-        answer = one.right[rng.integers(len(one.right))]
-        wrong = [word for word in sorted(self.seen[one.name]) if key_of(word) not in right]
-        few = rng.permutation(len(wrong))[: template.offered - 1]
-        shown = [answer, *(wrong[n] for n in few)]
-        return answer, tuple(shown[n] for n in rng.permutation(len(shown)))
+        answer = min(one.right, key=turn)
+        wrong = [word for word in self.seen[one.name] if key_of(word) not in right]
+        shown = [answer, *sorted(wrong, key=turn)[: template.offered - 1]]
+        return answer, tuple(sorted(shown, key=lambda word: turn(f"place of {word}")))
 
     def unasked(self) -> list[str]:
         """Columns with a question that cannot be asked: no two values to choose from."""
@@ -237,10 +241,24 @@ class LabelQuestions:
         return next((one for one in every if normalise_question(one.question) == wanted), None)
 
 
+def _turn(image_id: str, *what: object) -> float:
+    """A number in (0, 1) that an image draws for something, whatever else there is to draw from."""
+    return (int(content_id("labels", image_id, *what)[:13], 16) + 0.5) / 16**13
+
+
 def plain(cell: str) -> str:
     """A cell as words: no underscores, 2.0 as 2."""
     whole = _WHOLE.fullmatch(cell.strip())
     return whole[1] if whole else " ".join(cell.replace("_", " ").split())
+
+
+def _one_spelling(counts: Counter[str]) -> Counter[str]:
+    """Words that say the same under the one that is there most often."""
+    first: dict[str, str] = {}
+    found: Counter[str] = Counter()
+    for word, number in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        found[first.setdefault(key_of(word), word)] += number
+    return found
 
 
 def _filled(words: str, places: Mapping[str, str]) -> str:
