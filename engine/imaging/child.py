@@ -34,7 +34,7 @@ from engine.imaging.nifti import Volume, read_nifti, render_slice
 from engine.imaging.picture import open_picture, pages, render_picture
 from engine.imaging.reader import executable_preamble, read_dicom, read_file
 from engine.imaging.regions import crop_to_regions
-from engine.imaging.render import check_header, check_kind, check_size, render_frame
+from engine.imaging.render import check_header, check_kind, check_size, grey_frame, render_frame
 
 MAX_BAD = 1000  # frames refused one by one; a file with more of them is refused
 
@@ -129,6 +129,31 @@ def _send_frames(opened: Opened, out: BinaryIO) -> None:
     send(out, {"done": True} if whole else refused[0])
 
 
+def _send_grey(path: Path, frame: int, out: BinaryIO) -> None:
+    """The levels of a frame of a DICOM file; raises ImagingError where it has no window."""
+    data, kind = read_file(path)
+    if kind != "DICOM":
+        raise ImagingError(Reason.UNSUPPORTED, "only DICOM has a window")
+    dataset = read_dicom(data)
+    top = FrameHeader(dataset)
+    check_header(top)
+    if not 0 <= frame < frame_count(top):
+        raise ImagingError(Reason.NO_SUCH_FRAME)
+    grey = grey_frame(dataset, flatten(top, frame), frame)
+    if crop_to_regions(grey.index, top)[1]:
+        raise ImagingError(Reason.UNSUPPORTED, "a frame that is cut to its regions")
+    scale = grey.scale
+    about = {
+        "shape": grey.index.shape,
+        "levels": len(scale.values),
+        "inverted": bool(scale.inverted),
+        "window": grey.window,
+        "function": grey.function,
+    }
+    parts = (grey.index.astype("<u2"), scale.values.astype("<f8"), scale.hidden, grey.table)
+    send(out, about, b"".join(part.tobytes() for part in parts))
+
+
 def _why(error: BaseException) -> dict[str, str]:
     """A refusal's reason, in our words: codecs' may quote the file, and Rust's panic past
     Exception."""
@@ -154,6 +179,8 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
                 signal.alarm(request["seconds"])
 
             send(out, {"shape": None}, clean_file(path, key, searched))
+        elif "grey" in request:
+            _send_grey(path, int(request["grey"]), out)
         else:
             _send_frames(open_file(path, request["frames"], key), out)
     except BrokenPipeError:

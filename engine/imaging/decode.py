@@ -36,6 +36,8 @@ import numpy as np
 
 from engine.errors import TriptychError
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.grey import Grey, Scale
+from engine.imaging.voi import FUNCTIONS
 
 Answer = TypeVar("Answer")
 START_SECONDS = 60.0  # imports on a busy machine; the file's own time starts after it
@@ -129,6 +131,10 @@ class Decoder:
         """A DICOM file's de-identified form (`engine.imaging.clean`). Raises ImagingError."""
         return self._answered(path, key, {"clean": True}, self._cleaned)
 
+    def grey(self, path: Path, frame: int) -> Grey:
+        """A DICOM frame's levels, for another window. Raises ImagingError where it has none."""
+        return self._answered(path, b"", {"grey": frame}, _grey)
+
     def _answered(
         self,
         path: Path,
@@ -202,6 +208,29 @@ class Decoder:
                     decoded.frames.append(Rendered(pixels.reshape(shape), **message))
             except (TypeError, ValueError, KeyError) as error:
                 raise ImagingError(Reason.CRASHED) from error
+
+
+def _grey(replies: Replies, deadline: float) -> Grey:
+    message, data = replies.receive(deadline, MAX_REPLY)
+    if "reason" in message:
+        raise ImagingError(message["reason"], message.get("detail", ""))
+    try:
+        height, width = (int(side) for side in message["shape"])
+        number, pixels = int(message["levels"]), height * width
+        if min(height, width) < 1 or not 1 <= number <= 1 << 16:
+            raise ValueError("no frame")
+        ends = np.cumsum((2 * pixels, 8 * number, number, number))
+        if data.size != ends[-1]:
+            raise ValueError("another size")
+        index, values, hidden, table = np.split(data, ends[:-1])
+        scale = Scale(values.view("<f8"), hidden.astype(bool), bool(message["inverted"]))
+        levels = index.view("<u2").reshape(height, width)
+        window = message["window"] and (float(message["window"][0]), float(message["window"][1]))
+        if levels.max() >= number or message["function"] not in FUNCTIONS:
+            raise ValueError("another level")
+        return Grey(levels, scale, table, window, message["function"])
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ImagingError(Reason.CRASHED) from error
 
 
 class Replies:

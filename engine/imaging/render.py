@@ -18,12 +18,14 @@ from pydicom.uid import UID
 from engine.imaging.anatomy import anatomy_of
 from engine.imaging.codecs import PIXELS, stored_values
 from engine.imaging.errors import ImagingError, Reason
+from engine.imaging.grey import Grey, Scale
 from engine.imaging.header import FrameHeader, first_item, flatten
 from engine.imaging.layout import GREY, frame_count, photometric, read_size
 from engine.imaging.levels import Levels
 from engine.imaging.palette import first_mapped, has_palette, palette_table
 from engine.imaging.values import is_empty, number, uid, unreadable, word, words
 from engine.imaging.voi import (
+    FUNCTIONS,
     Window,
     file_windows,
     lut_to_display,
@@ -146,6 +148,17 @@ def _palette(header: FrameHeader, values: np.ndarray, little: bool) -> np.ndarra
 def _render_grey(
     stored: np.ndarray, bits: int, header: FrameHeader, little: bool
 ) -> tuple[np.ndarray, dict[str, Any]]:
+    levels, _, table, choices = _levels(stored, bits, header)
+    if _is_supplemented(header):
+        table = _supplement(table, levels.values, header, little)
+        choices["palette"] = "supplemental"
+    return levels.look_up(table), choices
+
+
+def _levels(
+    stored: np.ndarray, bits: int, header: FrameHeader
+) -> tuple[Levels, Scale, np.ndarray, dict[str, Any]]:
+    """A grey frame's levels, what they stand for, what they are drawn as, and the choices made."""
     levels = Levels.of(stored)
     padding = padding_mask(levels.values, stored.dtype, header)
     values, modality_lut = rescale(levels.values, header)
@@ -155,18 +168,35 @@ def _render_grey(
     # MONOCHROME1 and the shape INVERSE say the same thing (C.8.11.3.1.2): invert once.
     shape = word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE"), "IDENTITY")
     inverted = photometric(header) == "MONOCHROME1" or shape == "INVERSE"
-    table = np.round(255 - display if inverted else display).astype(np.uint8)
-    table[padding | ~finite] = 0
+    scale = Scale(values, padding | ~finite, inverted)
     choices = not_finite(levels, finite) | {
         "modality_lut": modality_lut,
         "inverted": inverted,
         "padding": levels.pixels(padding) > 0,
     }
+    return levels, scale, scale.table(display), voi | choices
+
+
+def _is_supplemented(header: FrameHeader) -> bool:
     coloured = has_palette(header) and word(header, "PixelPresentation", PRESENTATIONS, "")
-    if coloured in ("COLOR", "MIXED"):
-        table = _supplement(table, levels.values, header, little)
-        choices["palette"] = "supplemental"
-    return levels.look_up(table), voi | choices
+    return coloured in ("COLOR", "MIXED")
+
+
+def grey_frame(dataset: Dataset, header: FrameHeader, frame: int) -> Grey:
+    """A frame's levels, for whoever chooses another window than the one of `render_frame`.
+
+    Raises ImagingError where it is coloured, or has more than 65,536 levels.
+    """
+    stored, bits = stored_values(dataset, header, frame)
+    if stored.ndim != 2 or photometric(header) not in GREY or _is_supplemented(header):
+        raise ImagingError(Reason.UNSUPPORTED, "colours have no window")
+    levels, scale, table, choices = _levels(stored, bits, header)
+    if len(levels.values) > 1 << 16:
+        raise ImagingError(Reason.UNSUPPORTED, "more than 65,536 different values")
+    index = np.subtract(levels.index, levels.low, dtype=np.int64).astype("<u2")
+    window = tuple(choices["window"]) if choices["window"] else None
+    function = choices["voi_function"]
+    return Grey(index, scale, table, window, function if function in FUNCTIONS else "LINEAR")
 
 
 def _supplement(

@@ -13,12 +13,17 @@ import ipaddress
 import socket
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
+from engine.config import Config
 from engine.errors import TriptychError
-from engine.records import Item
+from engine.imaging.ingest import Rules, frame_of, list_files
+from engine.records import Image, Item
 from engine.workspace import Workspace
+from pipelines.commands.review import same_rules
 from pipelines.context import config_of
 from pipelines.progress import Display
+from pipelines.source import source_folder
 from reward_model.experts import asked_of
 from reward_model.reading_room.access import LOOPBACK, Access, Readers, pseudonym
 from reward_model.reading_room.room import Room
@@ -48,11 +53,16 @@ def open_room(
     if not workspace.read(Item):
         raise TriptychError(_nothing(workspace))
     access = access_of(root, reader, readers, host, names, bool(certificate))
-    room = Room(root, access.readers.secret, verdicts.repeats, config.select.guarantee)
+    originals = _originals(config, workspace, display)
+    guarantee = config.select.guarantee
+    room = Room(root, access.readers.secret, verdicts.repeats, guarantee, originals)
     room.open()
     listening = _listen(host, port)
     _greet(display, room, access, listening)
-    _serve(room, access, listening, certificate, key)
+    try:
+        _serve(room, access, listening, certificate, key)
+    finally:
+        room.pictures.close()
     display.say("The reading room is closed; every answer is in the workspace.")
 
 
@@ -90,6 +100,36 @@ def _nothing(workspace: Workspace) -> str:
             "proposes questions and says when people are needed"
         )
     return f"{workspace.root} is empty: give `triptych run CONFIG` first"
+
+
+class Originals:
+    """Where the files are that images came from, by `Image.source`; for several threads."""
+
+    def __init__(self, folder: Path, rules: Rules) -> None:
+        self._folder, self._rules = folder, rules
+        self._files: dict[str, Path] | None = None
+        self._lock = Lock()
+
+    def __call__(self, image: Image) -> tuple[Path, int] | None:
+        """An image's file and which frame of it; None where the file is not there."""
+        with self._lock:
+            if self._files is None:  # a listing takes a while, and most rooms need none
+                self._files = {
+                    self._rules.name(path.relative_to(self._folder).as_posix()): path
+                    for path in list_files(self._folder)
+                }
+        path = self._files.get(image.source)
+        return (path, frame_of(image)) if path is not None else None
+
+
+def _originals(config: Config, workspace: Workspace, display: Display) -> Originals | None:
+    """The source, where it and its key are at hand; else it is told why not."""
+    try:
+        rules = same_rules(config, workspace)
+        return Originals(source_folder(config, workspace.root), rules)
+    except TriptychError as error:
+        display.say(f"Windows other than the stored one cannot be drawn: {error}")
+        return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -55,7 +55,7 @@ class Waiting:
 
 def show(config: Config, workspace: Workspace) -> tuple[Path, Table]:
     """Draw the page of what waits, with thumbnails; returns it and a table for the terminal."""
-    rules = _same_rules(config, workspace)
+    rules = same_rules(config, workspace)
     folder = workspace.root / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -128,7 +128,7 @@ def _released(
     config: Config, workspace: Workspace, refusals: list[Refusal]
 ) -> tuple[list[Image], list[Picture]]:
     """The images of what was released, grouped and split with those that are there."""
-    rules = _same_rules(config, workspace)
+    rules = same_rules(config, workspace)
     found = {w.refusal.image_id: w for w in _found(config, workspace, rules, refusals)}
     missing = [r for r in refusals if r.image_id not in found]
     if missing:
@@ -192,7 +192,7 @@ def _commit(
     write_report(report, shown, workspace.read(Refusal), workspace.read(Review))
 
 
-def _same_rules(config: Config, workspace: Workspace) -> Rules:
+def same_rules(config: Config, workspace: Workspace) -> Rules:
     """The rules, with the key that ingest used."""
     rules = rules_of(config, workspace.root)
     used = [c["metrics"].get("key_id") for c in workspace.commits() if c["stage"] == "ingest"]

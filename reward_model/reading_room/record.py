@@ -17,7 +17,6 @@ from engine.records import Image, Item, Preference, Row, Tombstone, Triplet, Ver
 from engine.sql import Scan
 from engine.workspace import Workspace
 
-
 WITHDRAWN_READERS = """
 SELECT subject_id, count(*) FROM withdrawals WHERE subject_kind = 'reader' GROUP BY subject_id
 """

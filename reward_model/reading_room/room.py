@@ -17,7 +17,7 @@ from engine.records import Image, Triplet, content_id
 from engine.workspace import Workspace, utc
 from reward_model.journal import Journal
 from reward_model.reading_room.answers import Refused, answer_of, criteria_of, same
-from reward_model.reading_room.pictures import Pictures
+from reward_model.reading_room.pictures import Pictures, Source
 from reward_model.reading_room.queue import Progress, Queue, Showing
 from reward_model.reading_room.record import Record
 from reward_model.reading_room.saving import Saver
@@ -47,10 +47,18 @@ class Room:
     """Readers' questions and answers. All but `open` runs in one event loop."""
 
     def __init__(
-        self, root: Path, secret: bytes, repeats: float = 0.0, guarantee: Guarantee | None = None
+        self,
+        root: Path,
+        secret: bytes,
+        repeats: float = 0.0,
+        guarantee: Guarantee | None = None,
+        source: Source | None = None,
     ) -> None:
+        """`repeats` is the share of a reader's items that are shown again; `source` finds the files
+        that images came from.
+        """
         self.queue = Queue(secret, repeats, guarantee)
-        self.pictures = Pictures(root)
+        self.pictures = Pictures(root, source)
         self._record = Record(Workspace.existing(root))
         self._saver = Saver(Journal(root), self.queue.add)
         self._looked = 0.0
@@ -204,8 +212,8 @@ def _told(progress: Progress) -> dict[str, Any]:
     certificate = None
     if missing is not None and missing.verdicts:
         certificate = (
-            f"The certificate lacks at least {missing.verdicts} verdicts on different patients, if "
-            f"all accept; {missing.waiting} that count are waiting."
+            f"The certificate lacks at least {missing.verdicts} verdicts, each on another patient, "
+            f"if all of them accept. Questions waiting that count: {missing.waiting}."
         )
     elif missing is not None:
         certificate = "The certificate can be given, if the verdicts are good enough."

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from engine.errors import TriptychError
 from reward_model.reading_room.access import Access, Guard
 from reward_model.reading_room.answers import Refused
+from reward_model.reading_room.pictures import NoWindow, levels_sent, table_of
 from reward_model.reading_room.room import Conflict, Room
 from reward_model.verdicts import REASONS
 
@@ -96,6 +97,23 @@ def create_app(room: Room, access: Access) -> ASGIApp:
 
         return picture
 
+    async def levels(request: Request, reader: str) -> Response:
+        image = room.queue.snapshot.images.get(request.path_params["image_id"])
+        if image is None:
+            return _told("There is no such image.", 404)
+        wish = request.query_params
+        try:
+            grey = await run_in_threadpool(room.pictures.grey, image)
+            if request.path_params.get("part") == "table":
+                data = table_of(grey, wish.get("centre"), wish.get("width"))
+            else:
+                data = await run_in_threadpool(levels_sent, image, grey)
+        except NoWindow as error:
+            return _told(str(error), 404)
+        except TriptychError as error:
+            return _told(str(error), 400)
+        return Response(data, media_type="application/octet-stream")
+
     routes = [
         Route("/", page),
         Route("/enter", enter),
@@ -105,6 +123,8 @@ def create_app(room: Room, access: Access) -> ASGIApp:
         Route("/undo", of_reader(undo), methods=["POST"]),
         Route("/picture/{image_id}", of_reader(drawn(room.pictures.png))),
         Route("/thumbnail/{image_id}", of_reader(drawn(room.pictures.thumbnail))),
+        Route("/levels/{image_id}", of_reader(levels)),
+        Route("/levels/{image_id}/{part}", of_reader(levels)),
     ]
     return Guard(Starlette(routes=routes), access)
 

@@ -276,9 +276,10 @@ function view(image) {
     thumb.setAttribute("aria-current", String(thumb.dataset.id === image.id));
   plainWindow();
   fit();
+  loadLevels(image);
 }
 
-picture.onload = () => { picture.hidden = Boolean(grey.levels); };
+picture.onload = () => { picture.hidden = !drawn.hidden; };
 picture.onerror = () => tell("The picture cannot be drawn: load the page again, or tell who started the room.");
 
 function put() {
@@ -356,6 +357,87 @@ stage.addEventListener("wheel", (event) => {
   zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - box.left, event.clientY - box.top);
 }, { passive: false });
 
+// A window: of the source's own values, drawn by the server's renderer, where the source is at hand;
+// else brightness and contrast of the stored picture
+
+async function loadLevels(image) {
+  try {
+    const reply = await fetch(`/levels/${image.id}`, { cache: "no-store" });
+    if (place.image !== image) return;
+    if (!reply.ok) {
+      $("drawn-from").textContent = `Stored 8-bit picture: ${(await reply.json()).error}`;
+      return;
+    }
+    const data = await reply.arrayBuffer();
+    if (place.image !== image) return;
+    const size = new DataView(data).getUint32(0, true);
+    const about = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, size)));
+    grey.levels = { ...about, image, index: new Uint16Array(data, 4 + size) };
+    greyWindow();
+  } catch {
+    // the stored picture is there all the same
+  }
+}
+
+const whole = (value) => value.toLocaleString("en", { maximumFractionDigits: Math.abs(value) < 10 ? 2 : 0 });
+
+function greyWindow() {
+  const { low, high, centre, width, unit, presets } = grey.levels;
+  const step = high - low > 100 ? 1 : "any";
+  Object.assign($("level"), { min: low, max: high, step });
+  Object.assign($("width"), { min: Math.min(1, (high - low) / 1000), max: high - low, step });
+  $("level").value = centre;
+  $("width").value = width;
+  $("level-name").textContent = "Level";
+  $("width-name").textContent = "Width";
+  $("drawn-from").textContent = `Source file: ${whole(low)} to ${whole(high)} ${unit}`;
+  picture.style.filter = "";
+  picture.hidden = !picture.complete;
+  drawn.hidden = true;
+  $("window").textContent = `${whole(centre)} · ${whole(width)} ${unit}`;
+  $("presets").replaceChildren(...Object.entries(presets).map(([name, window]) => {
+    const button = element("button", name, { type: "button" });
+    button.onclick = () => {
+      [$("level").value, $("width").value] = window;
+      applyWindow();
+    };
+    return button;
+  }));
+  $("presets").hidden = !Object.keys(presets).length;
+}
+
+async function drawGrey() { // the newest wish alone, while one is on its way
+  grey.again = true;
+  if (grey.busy) return;
+  grey.busy = true;
+  try {
+    while (grey.again && grey.levels) {
+      grey.again = false;
+      const { levels } = grey;
+      const wish = `centre=${$("level").value}&width=${$("width").value}`;
+      const reply = await fetch(`/levels/${levels.image.id}/table?${wish}`, { cache: "no-store" });
+      const table = new Uint8Array(await reply.arrayBuffer());
+      if (reply.ok && levels === grey.levels) paint(levels, table);
+    }
+  } catch {
+    grey.again = false;
+  } finally {
+    grey.busy = false;
+  }
+}
+
+function paint({ image, index }, table) {
+  if (drawn.width !== image.width) drawn.width = image.width;
+  if (drawn.height !== image.height) drawn.height = image.height;
+  const context = drawn.getContext("2d"), data = context.createImageData(image.width, image.height);
+  const colours = Uint32Array.from(table, (value) => 0xff000000 | (value * 0x10101));
+  const words = new Uint32Array(data.data.buffer);
+  for (let at = 0; at < words.length; at += 1) words[at] = colours[index[at]];
+  context.putImageData(data, 0, 0);
+  drawn.hidden = false;
+  picture.hidden = true;
+}
+
 function plainWindow() {
   Object.assign($("level"), { min: 0, max: 200, step: 1, value: 100 });
   Object.assign($("width"), { min: 0, max: 400, step: 1, value: 100 });
@@ -368,19 +450,25 @@ function plainWindow() {
 
 function applyWindow() {
   const level = Number($("level").value), width = Number($("width").value);
+  if (grey.levels) {
+    $("window").textContent = `${whole(level)} · ${whole(width)} ${grey.levels.unit}`;
+    drawGrey();
+    return;
+  }
   $("window").textContent = `${level} % · ${width} %`;
   picture.style.filter = level === 100 && width === 100 ? ""
     : `brightness(${level}%) contrast(${width}%)`;
 }
 
-function turn(more, up) { // wider to the right, higher upwards: a step is a share of the range
-  for (const [input, by] of [[$("width"), more], [$("level"), up]])
-    input.value = Number(input.value) + by * (input.max - input.min) / 400;
+function turn(more, up) { // wider to the right, higher upwards; finer in a narrow window
+  const width = $("width"), step = Math.max(Number(width.value), (width.max - width.min) / 50) / 100;
+  for (const [input, by] of [[width, more], [$("level"), up]])
+    input.value = Number(input.value) + by * step;
   applyWindow();
 }
 
 $("level").oninput = $("width").oninput = () => applyWindow();
-$("reset").onclick = () => plainWindow();
+$("reset").onclick = () => (grey.levels ? greyWindow() : plainWindow());
 
 // Other images of the patient
 
