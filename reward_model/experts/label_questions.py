@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from math import log
 
 from engine.answers.gold import gold_problem
@@ -206,10 +206,7 @@ class LabelQuestions:
                     return "all options are right"
             elif len(options) < 2:
                 return None
-        kind = template.question_type or found_type(one.question)
-        kind = "attribute" if kind == UNKNOWN else kind
-        problem = gold_problem(one.question, options, answer)
-        return problem or Gold(one.question, options, answer, kind)
+        return _checked(one.question, options, answer, template.question_type)
 
     def _offered(self, one: Asked, turn: Turn) -> tuple[str, tuple[str, ...]]:
         """The answer, "" where no option is, and the options, of which no other is right."""
@@ -239,6 +236,14 @@ class LabelQuestions:
         wanted = normalise_question(question)
         every = (one for asked in self.asked(labels).values() for one in asked)
         return next((one for one in every if normalise_question(one.question) == wanted), None)
+
+
+@lru_cache(maxsize=1 << 14)  # the images of a table are asked the same few questions
+def _checked(question: str, options: tuple[str, ...], answer: str, kind: str | None) -> Gold | str:
+    """Texts as gold, or why they cannot be."""
+    kind = kind or found_type(question)
+    kind = "attribute" if kind == UNKNOWN else kind
+    return gold_problem(question, options, answer) or Gold(question, options, answer, kind)
 
 
 def _turn(image_id: str, *what: object) -> float:

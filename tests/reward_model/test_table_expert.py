@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.config import Config, build, load
+from engine.config import templates as templates_module
 from engine.config.templates import Template, read_templates
 from engine.errors import TriptychError
 from engine.records import Image, Item, Triplet, canonical
@@ -375,6 +377,22 @@ def test_the_record_has_the_questions_and_needs_no_file(templates: Path) -> None
     again = build(recorded, [], "workspace.json")
     assert again.expert == config.expert
     assert canonical(again.kept()) == canonical(config.kept())
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "your-data.md"
+EXAMPLES = {
+    "docs": DOCS.read_text()
+    .split("**Labels as answers**")[1]
+    .split("```yaml\n")[1]
+    .split("```")[0],
+    "module": textwrap.dedent(str(templates_module.__doc__).split("\n\n")[1]),
+}
+
+
+@pytest.mark.parametrize("where", EXAMPLES)
+def test_the_examples_of_templates_are_some(tmp_path: Path, where: str) -> None:
+    (tmp_path / "t.yaml").write_text(EXAMPLES[where])
+    assert list(read_templates(tmp_path / "t.yaml")) in (["side", "finding"], ["finding", "side"])
 
 
 def test_words_in_a_file_are_text_as_they_stand(tmp_path: Path) -> None:
