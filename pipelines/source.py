@@ -131,7 +131,7 @@ def table_of(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, En
     if benchmark.file:
         return _asked_about(benchmark)
     path = find_table(folder, config.source.table) if config.source.path else None
-    return read_table(path, config.source.labels) if path else {}
+    return read_table(path, config.source.labels, config.expert.names) if path else {}
 
 
 def beside(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, str]:

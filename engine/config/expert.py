@@ -43,6 +43,10 @@ class Kind(Section):
         """Columns of labels that it asks about by name."""
         return frozenset()
 
+    def names(self, column: str, cell: str) -> bool:
+        """Whether all that a cell says is named here, and so known to be harmless."""
+        return False
+
 
 class Writing(Kind):
     """An expert who has rows to imitate, and makes pairs to learn a taste from."""
@@ -89,6 +93,9 @@ class FromTable(Writing):
         asked = self.templates or {}
         others = (t.columns for questions in asked.values() for t in questions)
         return frozenset(asked).union(*others)
+
+    def names(self, column: str, cell: str) -> bool:
+        return any(t.knows(cell) for t in (self.templates or {}).get(column, ()))
 
 
 class People(Kind):

@@ -32,6 +32,7 @@ from pydantic import (
 )
 
 from engine.answers.parsing import parse_question, render_question
+from engine.answers.spelling import normalise
 from engine.config.section import Section
 from engine.errors import TriptychError
 
@@ -39,6 +40,13 @@ VALUE = "value"  # the place of a value that is asked about
 ANY = "any"  # of a condition: whatever the other column says
 PLACE = re.compile(r"\{([^{}]*)\}")
 YES_NO = ("yes", "no")
+_SHORT = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{1,2})?\s*")
+
+
+def key_of(text: str) -> str:
+    """Cells and words that are equal in this say the same."""
+    return normalise(text, keep_a=True) or text.strip().casefold()
+
 
 QuestionType = Literal["modality", "anatomy", "disease", "grading", "attribute"]
 
@@ -98,6 +106,18 @@ class Template(Section):
     def asks_presence(self) -> bool:
         """Whether it asks of a value if the cell has it."""
         return VALUE in PLACE.findall(self.question)
+
+    def knows(self, cell: str) -> bool:
+        """Whether it names all that a cell says, so that each of it is known to be harmless."""
+        options = self.options if isinstance(self.options, list) else []
+        named = {key_of(word) for word in (*self.answers, *self.nothing, *options)}
+        parts = cell.split(self.separator) if self.separator else [cell]
+        return all(key_of(part) in named or self._measures(part) for part in parts)
+
+    def _measures(self, cell: str) -> bool:
+        """Whether a cell is a short number with the unit."""
+        number, unit = cell.strip().removesuffix(self.unit), self.unit
+        return bool(unit and number != cell.strip() and _SHORT.fullmatch(number))
 
     @property
     def columns(self) -> set[str]:

@@ -4,14 +4,15 @@
     study1/im1.dcm,P7,train,,,"Mild cardiomegaly. No effusion.",cardiomegaly
 
 `path` is the file below the folder; all else may be left out. Of other columns only those that the
-configuration names (`source.labels`) are read. Reports and labels pass `reports.clean_text` first.
+configuration names (`source.labels`) are read. Reports pass `reports.clean_text` first; a label
+stays where `reports.harmless_label` knows its words, or a question names it (`expert.templates`).
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from engine.records import canonical
 NAMES = ("labels.csv", "labels.tsv", "labels.jsonl")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 KNOWN = ("path", "patient", "split", "modality", "anatomy", "report")
+
+
+Named = Callable[[str, str], bool]  # of a column and a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Entry:
     problems: tuple[str, ...] = field(default=())  # labels that are no text: which and why
 
 
+def _nothing(column: str, cell: str) -> bool:
+    return False
+
+
 def find_table(folder: Path, name: str | None) -> Path | None:
     """The configured table, or the one with a known name. Raises TriptychError where missing."""
     if name is None:
@@ -56,8 +64,9 @@ def find_table(folder: Path, name: str | None) -> Path | None:
     return path
 
 
-def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
-    """The table's rows by the path they are about.
+def read_table(path: Path, labels: list[str], named: Named = _nothing) -> dict[str, Entry]:
+    """The table's rows by the path they are about. `named` says of a column and a cell whether it
+    is known to be harmless.
 
     Raises TriptychError, naming the line, for what cannot be read, a column that is missing, a
     split that is none, or a path that comes twice.
@@ -74,7 +83,7 @@ def read_table(path: Path, labels: list[str]) -> dict[str, Entry]:
             raise TriptychError(
                 f"{path.name} lines {entries[name].line} and {line} are about one file: keep one"
             )
-        entries[name] = _entry(path, line, row, labels)
+        entries[name] = _entry(path, line, row, labels, named)
     return entries
 
 
@@ -96,7 +105,7 @@ def each_row(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise TriptychError(f"{path.name} cannot be read: {type(error).__name__}") from None
 
 
-def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str]) -> Entry:
+def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str], named: Named) -> Entry:
     said = {c: _said(path, line, row, c) for c in KNOWN}
     values = {c: _value(row[c]) for c in labels if str(row[c]).strip()}
     split = said["split"].lower()
@@ -105,7 +114,11 @@ def _entry(path: Path, line: int, row: dict[str, Any], labels: list[str]) -> Ent
     cleaned = {c: clean_text(said[c]) for c in ("report",) if said[c]}
     withheld = [c for c, text in cleaned.items() if text.text is None]
     problems = {c: str(v) for c, v in values.items() if isinstance(v, NotText)}
-    kept = {c: str(v) for c, v in values.items() if c not in problems and harmless_label(str(v))}
+    kept = {
+        c: str(v)
+        for c, v in values.items()
+        if c not in problems and (harmless_label(str(v)) or named(c, str(v)))
+    }
     withheld += [c for c in values if c not in kept]
     return Entry(
         line=line,

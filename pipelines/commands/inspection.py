@@ -23,6 +23,7 @@ from engine.imaging.ingest import list_files
 from engine.imaging.reader import HEAD, file_format
 from engine.imaging.table import KNOWN, NAMES, each_row, read_table
 from engine.sets.vqa_rad import read_vqa_rad
+from reward_model.experts.default_questions import is_common
 from reward_model.experts.label_questions import labels_of
 
 SAMPLE = 256  # files that are opened
@@ -163,7 +164,8 @@ def _table(folder: Path) -> tuple[TableFound | None, list[str]]:
     ends = {Path(name).suffix for name in NAMES}
     with_path: list[Path] = []
     without: list[Path] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in ends):
+    found = (p for p in folder.iterdir() if p.suffix.lower() in ends and p.name.isprintable())
+    for path in sorted(p for p in found if p.is_file()):
         try:
             first = next(each_row(path), (0, {}))[1]
         except TriptychError:
@@ -190,7 +192,7 @@ def _read(path: Path, folder: Path) -> TableFound:
         if looks.fullmatch(column)
     }
     columns = [c for c in there if c not in to_rename and not _NO_LABEL.fullmatch(c)]
-    entries = read_table(path, columns)
+    entries = read_table(path, columns, is_common)
     cells: dict[str, Counter[str]] = {column: Counter() for column in columns}
     for entry in entries.values():
         for column, cell in labels_of(entry.labels).items():

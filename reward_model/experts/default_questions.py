@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from engine.config.templates import QuestionType, Template
-from reward_model.experts.label_questions import key_of
+from engine.config.templates import QuestionType, Template, key_of
 
 YES = ("yes", "y", "true", "1", "present", "positive", "pos", "+")
 NO = ("no", "n", "false", "0", "absent", "negative", "neg", "-")
@@ -24,9 +23,15 @@ NOTHING = (
     "unremarkable",
     "negative",
 )
+SIDES = {
+    **dict.fromkeys(("left", "l", "lt", "os"), "left"),
+    **dict.fromkeys(("right", "r", "rt", "od"), "right"),
+    **dict.fromkeys(("both", "b", "bilateral", "ou"), "both sides"),
+}
 SEPARATORS = ("|", ";", ",")
 UNITS = ("mm", "cm", "ml", "cc", "hu", "mm2", "cm2", "mm3", "cm3", "kg", "mg", "%", "degrees")
 FEW, GRADES = 24, 8  # different values that are a choice; of numbers
+_COMMON = {key_of(word) for word in (*YES, *NO, *UNSURE, *SIDES)}
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 _MEASURE = re.compile(rf"{_NUMBER.pattern}\s*([a-zA-Z%]+\d?)?")
 _QUALITY = re.compile(r"(?:ab|sub)?normal|malignant|benign|\w+(?:ic|ed|ous)", re.I)
@@ -48,8 +53,12 @@ def default_questions(column: str, cells: Mapping[str, int]) -> list[Template]:
     if not found:
         return []
     name = words_of(column)
-    if answers := _yes_or_no(found):
+    words, kind = _wording(name)
+    graded = kind == "grading" and all(map(_NUMBER.fullmatch, found))
+    if not graded and (answers := _yes_or_no(found)):
         return [Template(question=_whether(name), options=["yes", "no"], answers=answers)]
+    if sided := _sides(name, found):
+        return [sided]
     if measured := _numbers(column, name, found):
         return [measured]
     separator = _separator(found)
@@ -57,7 +66,6 @@ def default_questions(column: str, cells: Mapping[str, int]) -> list[Template]:
     different = {key_of(part): part for part in parts if part}
     total = sum(cells.values())
     choice = 2 <= len(different) <= FEW and (separator or total >= 2 * len(different))
-    words, kind = _wording(name)
     nothing = sorted(p for key, p in different.items() if key in map(key_of, NOTHING))
     common = {"separator": separator, "question_type": kind}
     asked = [
@@ -72,6 +80,12 @@ def default_questions(column: str, cells: Mapping[str, int]) -> list[Template]:
         present = Template(question="Is there any {value}?", nothing=nothing, **common)
         asked.append(present)
     return asked
+
+
+def is_common(column: str, cell: str) -> bool:
+    """Whether a cell is a word for yes, no or a side, or a short number with a common unit."""
+    short = re.fullmatch(rf"[+-]?\d{{1,3}}(?:[.,]\d{{1,2}})?\s*(?:{'|'.join(UNITS)})", cell, re.I)
+    return bool(short) or key_of(cell) in _COMMON
 
 
 def words_of(column: str) -> str:
@@ -93,6 +107,16 @@ def _yes_or_no(cells: list[str]) -> dict[str, str]:
     return answers if any(answers.values()) else {}
 
 
+def _sides(name: str, cells: list[str]) -> Template | None:
+    """The question about a column of sides, None of any other."""
+    if not all(key_of(cell) in SIDES for cell in cells):
+        return None
+    said = {cell: SIDES[key_of(cell)] for cell in sorted(cells)}
+    words = "Which eye is it?" if "eye" in name else "On which side is it?"
+    short = {cell: word for cell, word in said.items() if cell.casefold() != word}
+    return Template(question=words, question_type="attribute", options="seen", answers=short)
+
+
 def _whether(name: str) -> str:
     first, _, rest = name.partition(" ")
     if first in ("is", "has") and rest:
@@ -103,16 +127,17 @@ def _whether(name: str) -> str:
 def _numbers(column: str, name: str, cells: list[str]) -> Template | None:
     """The question about a column of numbers, None of any other."""
     found = [_MEASURE.fullmatch(cell) for cell in cells]
-    units = {(match[1] or "").lower() for match in found if match}
-    if not all(found) or not units <= {"", *UNITS}:
+    units = sorted({match[1] for match in found if match and match[1]})
+    if not all(found) or not {unit.lower() for unit in units} <= set(UNITS):
         return None
     last = re.split(r"[\W_]+", column.strip("_ "))[-1].lower()
-    unit = next(iter(units - {""}), last if last in UNITS else "")
+    common = units or [unit for unit in UNITS if unit == last]
+    unit = common[0] if len(common) == 1 else ""
     words, kind = _wording(name)
     if unit:
         stem = words.removesuffix("?")
         return Template(question=f"{stem} in {unit}?", unit=unit, question_type=kind or "grading")
-    few = 2 <= len(set(map(key_of, cells))) <= GRADES
+    few = not units and 2 <= len(set(map(key_of, cells))) <= GRADES
     return Template(question=words, options="seen" if few else None, question_type=kind)
 
 

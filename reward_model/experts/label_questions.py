@@ -16,8 +16,8 @@ from functools import lru_cache, partial
 from math import log
 
 from engine.answers.gold import gold_problem
-from engine.answers.spelling import normalise, normalise_question
-from engine.config.templates import ANY, PLACE, VALUE, YES_NO, Templates
+from engine.answers.spelling import normalise_question
+from engine.config.templates import ANY, PLACE, VALUE, YES_NO, Templates, key_of
 from engine.question_types import UNKNOWN, found_type
 from engine.records import content_id
 from reward_model.experts.gold import Gold
@@ -25,6 +25,7 @@ from reward_model.experts.gold import Gold
 Turn = Callable[[str], float]
 Labels = Mapping[str, str]  # an image's cells by column, none empty
 Name = tuple[str, int]  # a template: its column, and which of the column's it is
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
@@ -60,11 +61,6 @@ class Told:
 def labels_of(text: str | None) -> dict[str, str]:
     """The cells of `Image.labels`."""
     return dict(json.loads(text)) if text else {}
-
-
-def key_of(text: str) -> str:
-    """Cells and words that are equal in this say the same."""
-    return normalise(text, keep_a=True) or text.strip().casefold()
 
 
 class LabelQuestions:
@@ -106,7 +102,7 @@ class LabelQuestions:
         found: dict[str, str] = {}
         for part in self._parts(name[0], cell):
             word = mapped.get(key_of(part), plain(part))
-            if word and unit and not word.endswith(unit):
+            if unit and _NUMBER.fullmatch(word):
                 word = f"{word} {unit}"
             if word:
                 found.setdefault(key_of(word), word)

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from engine.answers.matching import is_correct, resolve
 from engine.config.expert import FromTable
-from engine.config.templates import YES_NO, Templates
+from engine.config.templates import YES_NO, Templates, key_of
 from engine.records import Image, Item, Triplet, content_id
 from reward_model.experts.default_questions import default_questions
 from reward_model.experts.expert import Exemplar
 from reward_model.experts.gold import Gold, GoldExpert
-from reward_model.experts.label_questions import Asked, LabelQuestions, Labels, key_of, labels_of
+from reward_model.experts.label_questions import Asked, LabelQuestions, Labels, labels_of
 from reward_model.experts.people import PeopleExpert
 from reward_model.verdicts import ACCEPT, INFORMATIVE, REJECT, VERDICT, Answer
 

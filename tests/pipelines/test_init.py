@@ -28,11 +28,11 @@ VQA_RAD = DICOM.with_name("vqa_rad")
 # As spreadsheets write it: a mark of the encoding, CRLF, quotes, commas, umlauts, empty cells.
 TABLE = (
     "\ufeffpath,patient,Finding Labels,pleural_effusion,side,size_mm,study_id,note\r\n"
-    '00.png,P0,"Mass|Edema",1.0,left,12,4711001,"a ""large"" mass, seen by Dr. Müller on 3 May"\r\n'
+    '00.png,P0,"Mass|Edema",1.0,L,12,4711001,"a ""large"" mass, seen by Dr. Müller on 3 May"\r\n'
     "01.png,P1,No Finding,0.0,,,4711002,\r\n"
-    '02.png,P2,Mass,0.0,right,7,4711003,"wie früher: unverändert, keine Änderung in den Lungen"\r\n'
-    "03.png,P3,Edema,1.0,left,3.5,4711004,\r\n"
-    "sub/épreuve 1.png,P4,Nodule,,right,9,4711005,\r\n"
+    '02.png,P2,Mass,0.0,R,7,4711003,"wie früher: unverändert, keine Änderung in den Lungen"\r\n'
+    "03.png,P3,Edema,1.0,L,3.5,4711004,\r\n"
+    "sub/épreuve 1.png,P4,Nodule,,R,9,4711005,\r\n"
     "gone.png,P5,Smith,,,,4711006,\r\n"
 )
 
@@ -204,7 +204,7 @@ def test_what_init_writes_for_a_table_ingests_and_teaches(hospital: Path) -> Non
     Path("ours-questions.yaml").write_text(edited)
     public = ["source.public=true", "source.split={train: 1}"]
     workspace, told = ingested(*(word for setting in public for word in ("--set", setting)))
-    assert "1 labels refused" in told
+    assert "1 labels refused" in told  # Smith; L and R are named by a question
     images = {image.source: image for image in workspace.read(Image)}
     assert images.keys() == {"00.png", "01.png", "02.png", "03.png", "sub/épreuve 1.png"}
     config = load(Path("ours.yaml"), public)
@@ -221,6 +221,7 @@ def test_a_cell_that_fits_no_question_is_named_and_the_others_are_used(hospital:
     text = Path("ours-questions.yaml").read_text()
     before, _, after = text.partition("\nside:")
     side = "\nside:\n- question: On which side is it?\n  options: [left, both]\n"
+    side += "  answers: {L: left, R: right}\n"
     Path("ours-questions.yaml").write_text(before + side + after[after.index("\nsize_mm:") :])
     _, told = ingested("--set", "source.public=true")
     assert "2 labels not asked about: see runs/ours/ingest-report.csv" in " ".join(told.split())

@@ -298,6 +298,25 @@ def test_other_words_for_the_right_answer_are_not_called_wrong(expert: TableExpe
     assert told(expert, row) is None
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "kept"),
+    [
+        ("side", "L", True),  # the template says what it stands for
+        ("side", "J", False),
+        ("size_mm", "3.5 mm", True),
+        ("size_mm", "4711 mm", False),
+        ("finding", "?", True),
+        ("finding", "Smith", False),
+        ("other", "L", False),
+    ],
+)
+def test_a_cell_that_a_template_names_is_known_to_be_harmless(
+    templates: Path, column: str, cell: str, kept: bool
+) -> None:
+    config = config_of(templates.parent, COLUMNS, templates=str(templates))
+    assert config.expert.names(column, cell) == kept
+
+
 def test_a_bad_cell_is_a_row_with_a_problem_and_the_others_are_used(templates: Path) -> None:
     config = config_of(templates.parent, COLUMNS, templates=str(templates))
     images = [*IMAGES, labelled(8, finding="Mass", side="both", size_mm="3")]
@@ -308,6 +327,13 @@ def test_a_bad_cell_is_a_row_with_a_problem_and_the_others_are_used(templates: P
     assert unasked == []
     expert = opened(config, images)
     assert "Is there any Mass?" in said(expert, images[-1])
+
+
+def test_a_unit_is_said_once_and_after_a_number(tmp_path: Path) -> None:
+    questions = LabelQuestions({"size": [Template(question="How large is it?", unit="cm")]})
+    cells = ("3", "3 cm", "3cm", "30 mm", "small")
+    told = [questions.of({"size": cell}, "x").gold[0].answer for cell in cells]
+    assert told == ["3 cm", "3 cm", "3cm", "30 mm", "small"]
 
 
 def test_columns_that_contradict_each_other_are_not_asked(tmp_path: Path) -> None:
@@ -412,8 +438,12 @@ CASES: list[tuple[str, list[str], list[tuple[str, object]]]] = [
     ("Cardiomegaly", ["1"], [("Is there any cardiomegaly?", YES_NO)]),
     ("isMalignant", ["True", "False"], [("Is it malignant?", YES_NO)]),
     ("side", ["left", "right"] * 3, [("On which side is it?", "seen")]),
+    ("laterality", ["L", "R", "B"], [("On which side is it?", "seen")]),
+    ("eye", ["OD", "OS"], [("Which eye is it?", "seen")]),
+    ("severity", ["0", "1", "1"], [("What is the severity?", "seen")]),
     ("size_mm", ["3.5", "12", "4"], [("What is the size in mm?", None)]),
     ("width", ["3 cm", "4 cm"], [("What is the width in cm?", None)]),
+    ("width", ["3 cm", "40 mm"], [("What is the width?", None)]),
     ("birads", ["1", "2", "4", "2", "1", "5"], [("What is the birads?", "seen")]),
     (
         "finding",
@@ -468,7 +498,7 @@ def test_without_templates_every_column_is_asked_about(tmp_path: Path) -> None:
 def test_readers_beside_the_table_are_asked_too(tmp_path: Path) -> None:
     config = config_of(tmp_path, ["a"], verdicts={"random": 20})
     assert config.expert.verdicts.random == 20  # type: ignore[union-attr]
-    image = labelled(0, a="left")
+    image = labelled(0, a="faint")
     row = answered(image, "What is it?", "a mass", ())
     task = open_expert(config, [image]).rows(image, 1)[0][1]
     expert = opened(config, [image], workspace=tmp_path, gold=[(row, task)])
