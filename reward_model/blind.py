@@ -46,20 +46,6 @@ def blind_scores(
     return np.asarray(_matrix(asked, places) @ weights[:-1] + weights[-1])
 
 
-def blind_scores_by_fold(
-    rows: Sequence[Triplet], targets: Sequence[float], folds: Sequence[int]
-) -> np.ndarray:
-    """(N,) log-odds of each row, of a regression that saw the rows of all other folds."""
-    fold, target = np.asarray(folds), np.asarray(targets, float)
-    found = np.zeros(len(rows))
-    for number in np.unique(fold):
-        inside = fold == number
-        others = [row for row, own in zip(rows, inside) if not own]
-        own = [row for row, own in zip(rows, inside) if own]
-        found[inside] = blind_scores(others, target[~inside].tolist(), own)
-    return found
-
-
 def _features(row: Triplet) -> set[str]:
     asked = set(_WORD.findall(f"{row.question} {' '.join(row.options)}".lower()))
     answer = normalise(row.answer)

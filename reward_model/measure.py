@@ -180,12 +180,16 @@ def scored(judge: Judge, data: Path, pixels: Mapping[str, bytes]) -> Scored:
     return Scored(rows, first, second, np.stack([judge.overall(s) for s in (first, second)]))
 
 
-def measure(scored: Scored) -> Measurement:
-    """What frozen examples say of the judge that scored them."""
+def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> Measurement:
+    """What frozen examples say of the judge that scored them.
+
+    `calibration` is what it was used with; without one it is found on the set calibrate.
+    """
     calibrate, gate, report = (
         evidence_of(scored, name, [scored]) for name in (CALIBRATE, GATE, REPORT)
     )
-    slope, offset = fit_platt(calibrate.of(scored), calibrate.right)
+    slope, offset = calibration or fit_platt(calibrate.of(scored), calibrate.right)
+    found_on = f"{calibrate.number} {calibrate.on} of {', '.join(calibrate.sets)}"
     chance = probability(report.of(scored), slope, offset)
     missing = [
         not np.isfinite(scored.overall[: 1 + (row["second"] is not None), place]).all()
@@ -199,7 +203,7 @@ def measure(scored: Scored) -> Measurement:
         frozen=len(scored.rows),
         unscored=sum(missing),
         calibration=(slope, offset),
-        calibrated_on=f"{calibrate.number} {calibrate.on} of {', '.join(calibrate.sets)}",
+        calibrated_on="as it was" if calibration else found_on,
         ece=round(calibration_error(chance, report.right), 4) if told else None,
         brier=round(brier(chance, report.right), 4) if told else None,
         precision=_precision(scored, report),

@@ -167,15 +167,17 @@ def train_and_measure(job: JudgeJob) -> JudgeResult | None:
     result = train_judge(job)
     if distributed.is_initialized() and distributed.get_rank() > 0:
         return None
-    old, pixels = None, Pixels(job.workspace)
+    before, old, pixels = None, None, Pixels(job.workspace)
     if (Path(job.model) / HEADS).exists():
-        old = scored(Judge(job.model, "start", job.threads), job.holdout, pixels)
+        start = Judge(job.model, "start", job.threads)
+        old = scored(start, job.holdout, pixels)
+        before = measure(old, start.settings.calibration)
     new = scored(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
     after = measure(new)
     replace(job.settings, calibration=after.calibration).save(job.out)
     return JudgeResult(
         training=result,
-        before=measure(old) if old else None,
+        before=before,
         after=after,
         gate=compared(old, new) if old else None,
     )

@@ -255,5 +255,9 @@ def run_round(
     commit(workspace, "evaluate", r, {"arms": {}}, answers)
     better = make_model(f"judge{r}", "judge", "refine", r, judger.id)
     metrics = {"auc_before": 0.8, "auc_after": 0.8 + 0.04 * r, "accepted": True}
+    metrics["drift"] = [
+        {"round": n, "n": 30, "auc": 0.8 - 0.05 * (r - n), "ece": 0.05 + 0.1 * (r - n)}
+        for n in range(1, r + 1)
+    ]
     commit(workspace, "refine", r, metrics, [better])
     return policy

@@ -208,6 +208,13 @@ def _figures(
                 lines_figure("judge", series, low=0.4),
             )
         )
+    series = _drift(commits)
+    if series:
+        note = (
+            "The judge that judged a round, before it was refined, on that round's verdicts of "
+            "patients from whom no judge learns."
+        )
+        drawn.append(("How the judge drifts", note, lines_figure("drift", series)))
     reasons = ledger.sql("SELECT reason, count(*) AS n FROM decisions WHERE NOT keep GROUP BY ALL")
     if reasons:
         bars = bars_figure("reasons", {r["reason"]: r["n"] for r in reasons})
@@ -238,6 +245,19 @@ def _series(
 def _is_number(value: Any) -> bool:
     """False for what a stage could not measure: None, or the NaN of an empty class."""
     return value is not None and not np.isnan(value)
+
+
+def _drift(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """AUC and calibration of each round's judge on verdicts of that round."""
+    own = {
+        c["round"]: told
+        for c in commits
+        if c["stage"] == "refine"
+        for told in c["metrics"].get("drift", ())
+        if told["round"] == c["round"]
+    }
+    names = {"auc": "AUC", "ece": "calibration error", "precision": "accepted of random rows"}
+    return _series(own, names)
 
 
 def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:

@@ -14,13 +14,13 @@ from engine.hub.export import export
 from engine.lineage.opening import writing
 from engine.statistics import auc, cluster_bootstrap, wilson
 from engine.workspace import Workspace
-from pipelines.report.page import write_report
+from pipelines.report.page import _drift, write_report
 from tests.round_workspace import ingest, make_images
 
 
 def test_the_report_is_one_file_that_fetches_nothing(full: Workspace, tmp_path: Path) -> None:
     html = write_report(full, tmp_path).read_text()
-    assert html.count("<svg ") == 5
+    assert html.count("<svg ") == 6
     assert html.count("<article") == 18
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)
     assert "&lt;tumor&gt;" in html
@@ -28,6 +28,13 @@ def test_the_report_is_one_file_that_fetches_nothing(full: Workspace, tmp_path: 
     assert SYNTHETIC_NOTE in html
     assert "burned-in text" in html
     assert html == write_report(full, tmp_path).read_text()
+
+
+def test_a_judge_drifts_by_what_it_was_worth_on_its_own_round(full: Workspace) -> None:
+    assert _drift(full.commits()) == {
+        "AUC": {1: 0.8, 2: 0.8},
+        "calibration error": {1: 0.05, 2: 0.05},
+    }
 
 
 @pytest.mark.parametrize("ingested", [False, True])

@@ -120,6 +120,19 @@ def test_a_judge_is_calibrated_on_verdicts_and_its_error_told_of_others(tmp_path
     assert found.brier == round(brier(chance, right[200:]), 4)
 
 
+def test_a_judge_in_use_is_measured_with_the_calibration_that_it_is_used_with(
+    tmp_path: Path,
+) -> None:
+    rows = [*verdicts("calibrate", 200, 2.0), *verdicts("report", 200, 2.0)]
+    of_set = of(tmp_path, rows)
+    sure = measure(of_set, (50.0, -50.0))
+    assert (sure.calibration, sure.calibrated_on) == ((50.0, -50.0), "as it was")
+    assert sure.ece is not None
+    found = measure(of_set).ece
+    assert found is not None
+    assert sure.ece > found + 0.05
+
+
 def test_each_rounds_verdicts_are_told_by_themselves(tmp_path: Path) -> None:
     rows = [*verdicts("report", 60, 3.0, round=1), *verdicts("report", 40, 0.0, round=2)]
     rows = [row | {"patient": f"{row['patient']} {row['round']}"} for row in rows]
