@@ -14,6 +14,7 @@ import typer
 from engine.errors import PEOPLE, PeopleWanted, TriptychError, printable
 from engine.private import close_files, take_key
 from pipelines.commands.lineage import app as lineage
+from pipelines.commands.verdicts import app as verdicts
 
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
@@ -296,6 +297,7 @@ def card(
         print(printable(text), end="")
 
 
+app.add_typer(verdicts, name="verdicts", rich_help_panel=EXPERTS)
 app.add_typer(lineage, name="lineage", rich_help_panel=RECORD)
 
 

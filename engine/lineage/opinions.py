@@ -36,9 +36,9 @@ def check_reader(ledger: Ledger, reader: str, answers: int) -> None:
 
 
 def withdrawn_readers(ledger: Ledger) -> dict[str, str]:
-    """When each reader was withdrawn who was, by pseudonym."""
+    """When each reader was withdrawn who was, last, by pseudonym."""
     found = ledger.sql(
-        "SELECT w.subject_id, min(w.at) AS since FROM withdrawals w "
+        "SELECT w.subject_id, max(w.at) AS since FROM withdrawals w "
         "WHERE w.subject_kind = 'reader' GROUP BY 1"
     )
     return {row["subject_id"]: row["since"] for row in found}

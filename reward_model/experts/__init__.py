@@ -59,6 +59,11 @@ def _nobody(section: Nobody) -> TriptychError:
     )
 
 
+def reads_journal(config: Config) -> bool:
+    """Whether what people answer, or what is brought in from a file, is listened to."""
+    return isinstance(config.expert, People | FromTable)
+
+
 def benchmark_of(config: Config) -> Benchmark:
     """What the expert's file says of the images, nothing where there is no such file.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import TriptychError
 from engine.shards import flush
 from reward_model.journal import FOLDER
+from reward_model.pseudonyms import PSEUDONYM, pseudonym_problem
 
 NAME = "readers.json"
-PSEUDONYM = re.compile(r"[A-Za-z0-9][\w.-]{0,39}", re.ASCII)
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 MAX_BODY = 64 << 10  # bytes of a request
 HEADERS = {
@@ -72,10 +71,9 @@ class Readers:
 
 def pseudonym(name: str) -> str:
     """A reader's name as it goes into the record; raises TriptychError for one that cannot."""
-    if not PSEUDONYM.fullmatch(name):
-        raise TriptychError(
-            f"{name[:60]!r} is no pseudonym of a reader: up to 40 letters, digits, _ . and -"
-        )
+    problem = pseudonym_problem(name)
+    if problem:
+        raise TriptychError(problem)
     return name
 
 
