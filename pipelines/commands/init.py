@@ -65,6 +65,8 @@ def write_configuration(name: str, folder: Path, force: bool, display: Display) 
     load(path)
     for line in _told(found, about, key_file):
         display.say(f"  {line}")
+    if key_file and Path.cwd().resolve().is_relative_to(folder.resolve()):
+        display.warn(f"  {key_file} lies among the images: whoever is given them has the key too")
     display.done(f"{' and '.join(map(str, files))} written")
     display.say(f"read {'them' if asked else 'it'}, then: triptych ingest {path}")
 

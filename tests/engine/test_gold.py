@@ -344,7 +344,11 @@ def asked(folder: Path, rows: list[dict[str, Any]], sources: list[str]) -> tuple
     """The expert of a benchmark whose images have the given sources."""
     values: dict[str, Any] = {"expert": {"kind": "benchmark"}}
     config = build(values, [f"source.path={rad(folder, rows)}", "source.public=true"], "x")
-    images = [replace(make_image(n, f"g{n}"), source=s) for n, s in enumerate(sources)]
+    kinds = ("CT", "MR")
+    images = [
+        replace(make_image(n, f"g{n}"), source=source, modality=kinds[n % 2])
+        for n, source in enumerate(sources)
+    ]
     return open_expert(config, images), images
 
 
@@ -355,7 +359,8 @@ def test_gold_is_of_the_image_and_of_no_other_with_its_name(tmp_path: Path) -> N
 
 
 def test_an_irrelevant_question_is_another_question(tmp_path: Path) -> None:
-    rows = [row(n, q, "yes") for n in range(2) for q in ("Is it there?", "is it there", "A CT?")]
+    asked_of = ("Is it there?", "is it there"), ("A CT?", "a ct")
+    rows = [row(n, question, "yes") for n in range(2) for question in asked_of[n]]
     expert, images = asked(tmp_path, rows, ["images/im0.png", "images/im1.png"])
     gold = [triplet for image in images for triplet, _ in expert.rows(image, 9)]
     made, pairs = expert.pairs(gold, 60, 0)

@@ -117,6 +117,11 @@ def test_the_key_is_its_owners_alone_and_is_made_once(tmp_path: Path) -> None:
     assert key.read_text().strip() == secret
 
 
+def test_a_key_among_the_images_is_warned_of(place: Path) -> None:
+    _, done = written(pictures(place, "0.png"))
+    assert "lies among the images" in " ".join(done.stdout.split())
+
+
 def test_a_key_in_the_environment_serves(tmp_path: Path) -> None:
     config, done = written(pictures(tmp_path / "in", "0.png"), key="a key that only the tests have")
     assert config.source.key_file is None
