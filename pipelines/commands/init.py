@@ -242,6 +242,8 @@ def _told(found: Found, about: dict[str, Any], key_file: str) -> list[str]:
     if table:
         labels = ", ".join(table.labels) or "none that looks like a label"
         lines.append(f"{table.name}: {table.rows} rows; labels: {labels}")
+        if table.reports:
+            lines.append(f"{table.name}: reports are kept without what may name somebody")
         if table.without_file:
             lines.append(f"{table.name}: {table.without_file} of its paths are no file below it")
         for column, ours in table.to_rename.items():
