@@ -81,8 +81,10 @@ def check_names(config: Config) -> None:
 
 
 def check_source(config: Config, root: Path) -> None:
-    """Raise what ingest would raise of folder and key, before a workspace is made for them."""
-    source_folder(config, root)
+    """Raise what ingest would raise of folder, labels and key, before a workspace is made."""
+    folder = source_folder(config, root)
+    if config.expert.reads_labels:
+        table_path(config, folder)
     secret_key(config.source, config.seed, root)
 
 
@@ -126,11 +128,23 @@ def _drawn_before(folder: Path) -> dict[str, str]:
     }
 
 
+def table_path(config: Config, folder: Path) -> Path | None:
+    """The table beside the images, None where there is none; raises TriptychError where the expert
+    reads its labels."""
+    path = find_table(folder, config.source.table) if config.source.path else None
+    if path is None and config.expert.reads_labels:
+        raise TriptychError(
+            f"expert.kind {config.expert.kind} reads labels, and {folder} has no table: put "
+            "labels.csv there, or name the table as source.table"
+        )
+    return path
+
+
 def table_of(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, Entry]:
     """What is known of the files by their paths: a benchmark's own, else the table beside them."""
     if benchmark.file:
         return _asked_about(benchmark)
-    path = find_table(folder, config.source.table) if config.source.path else None
+    path = table_path(config, folder)
     return read_table(path, config.source.labels, config.expert.names) if path else {}
 
 
@@ -138,7 +152,7 @@ def beside(config: Config, folder: Path, benchmark: Benchmark) -> dict[str, str]
     """What the files are that belong to the images and are none, by their path."""
     if benchmark.file:
         return {benchmark.file: "the questions"}
-    path = find_table(folder, config.source.table) if config.source.path else None
+    path = table_path(config, folder)
     return {path.relative_to(folder).as_posix(): "the table"} if path else {}
 
 

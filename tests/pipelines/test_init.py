@@ -248,6 +248,15 @@ def test_bad_questions_end_ingest_before_there_is_a_workspace(hospital: Path) ->
     assert not Path("runs").exists()
 
 
+def test_without_its_table_an_expert_who_reads_labels_is_one_line(hospital: Path) -> None:
+    written(hospital)
+    (hospital / "labels.csv").unlink()
+    done = command("ingest", "ours.yaml", key=None)
+    assert done.returncode == 2
+    assert "has no table: put labels.csv there" in done.stderr
+    assert not Path("runs").exists()
+
+
 def test_columns_that_are_ours_under_another_name_are_told(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", "0.png", "1.png")
     (folder / "metadata.tsv").write_text("path\tpatient_id\tage\tview\n0.png\tX1\t43\tlateral\n")
