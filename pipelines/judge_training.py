@@ -53,7 +53,7 @@ class Taught:
                 "rows": sum(e.second is None for e in mine),
                 "pairs": sum(e.second is not None for e in mine),
             }
-        return {"sets": by_set, "left_out": dict(self.left_out)}
+        return {"by_set": by_set, "left_out": dict(self.left_out)}
 
 
 def taught(

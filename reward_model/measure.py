@@ -64,7 +64,8 @@ class Figures:
 class Measurement:
     """What frozen patients say of a judge.
 
-    `report` and `gate` are of those sets, `pairwise` is the share of all frozen pairs that are
+    `report` and `gate` are of those sets, `by_kind` of verdicts and of pairs where `report` is,
+    whichever it is of. `pairwise` is the share of all frozen pairs that are
     ordered right by their own criterion (None without any), and `unscored` of the `frozen` examples
     have no finite score. `calibration` is Platt's slope and offset, by which a score is the
     probability that an expert accepts, found on `calibrated_on`; `ece` is how far that is off on
@@ -83,12 +84,14 @@ class Measurement:
     ece: float | None
     brier: float | None
     precision: float | None
+    by_kind: tuple[Figures, ...] = ()
     rounds: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it: the report's figures by themselves, the gate's under `gate`."""
         mine = asdict(self) | {"gate": self.gate.to_dict(), "rounds": list(self.rounds)}
-        del mine["report"]
+        del mine["report"], mine["by_kind"]
+        mine |= {figures.on: figures.to_dict() for figures in self.by_kind}
         return self.report.to_dict() | mine | {"calibration": list(self.calibration)}
 
 
@@ -207,6 +210,9 @@ def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> M
         ece=round(calibration_error(chance, report.right), 4) if told else None,
         brier=round(brier(chance, report.right), 4) if told else None,
         precision=_precision(scored, report),
+        by_kind=tuple(
+            _figures(read(scored, report.sets, [scored]), scored) for read in (_verdicts, _pairs)
+        ),
         rounds=tuple(_by_round(scored, report, slope, offset)),
     )
 

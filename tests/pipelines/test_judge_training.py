@@ -65,8 +65,8 @@ def test_patients_of_the_set_train_teach_and_all_others_measure(context: Context
     assert {row.image_id for row in told.opinions} == learned
     assert {type(row) for row in told.opinions} == {Verdict, Preference}
     counts = told.counts()
-    assert list(counts["sets"]) == list(SHARES)
-    assert sum(c["patients"] for c in counts["sets"].values()) == len(IMAGES)
+    assert list(counts["by_set"]) == list(SHARES)
+    assert sum(c["patients"] for c in counts["by_set"].values()) == len(IMAGES)
 
 
 def test_what_is_said_of_test_images_teaches_no_judge_and_is_counted(context: Context) -> None:

@@ -81,6 +81,12 @@ def test_verdicts_count_before_pairs_and_pairs_where_there_are_few(tmp_path: Pat
     assert (found.on, found.n, found.auc) == ("pairs", 20, 1.0)
 
 
+def test_verdicts_and_pairs_are_told_beside_each_other(tmp_path: Path) -> None:
+    told = measure(of(tmp_path, [*verdicts("report", 30), *pairs("report", 20)])).to_dict()
+    assert told["auc"] == told["verdicts"]["auc"] < told["pairs"]["auc"] == 1.0
+    assert (told["verdicts"]["n"], told["pairs"]["n"]) == (30, 20)
+
+
 def test_where_a_set_has_too_little_wider_ones_stand_in_and_are_named(tmp_path: Path) -> None:
     rows = [*verdicts("gate", 12), *verdicts("report", 12), *verdicts("calibrate", 60)]
     found = measure(of(tmp_path / "small", rows))
