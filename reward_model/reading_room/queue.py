@@ -16,13 +16,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import ceil, log
 
 from engine.config.select import Guarantee
 from engine.records import Item, content_id
+from reward_model.certificate import least_verdicts
 from reward_model.patient_sets import CALIBRATE, set_of
 from reward_model.reading_room.record import Snapshot
-from reward_model.verdicts import ACCEPT, RANDOM, REJECT, UNDO, Answer, Standing
+from reward_model.verdicts import ACCEPT, RANDOM, UNDO, Answer, Standing
 
 LEASE = 600.0  # seconds for which an open item is kept for its reader
 GAP, SPREAD, LEAST = 20, 20, 5  # answers between an item and its repeat, and the least of them
@@ -55,7 +55,7 @@ class Showing:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What a certificate lacks at least: verdicts on different patients, all of them `accept`."""
+    """What a certificate lacks at least: accepted rows of different patients."""
 
     verdicts: int
     waiting: int  # how many that count towards it are waiting
@@ -85,6 +85,9 @@ class Queue:
         self._secret, self._repeats, self._guarantee = secret, repeats, guarantee
         self._clock = clock
         self.snapshot = Snapshot()
+        self._certifying: dict[str, str] = {}  # item: the patient, of those that certify
+        self._wanted: dict[str, int] = {}  # answers by stream
+        self._marks: dict[str, int] = {}  # reader: by what their repeats are drawn
         self._forget()
 
     def _forget(self) -> None:
@@ -95,6 +98,7 @@ class Queue:
         self._mine: dict[str, dict[tuple[str, bool], Answer]] = defaultdict(dict)  # in order
         self._times: dict[tuple[str, str, bool], int] = defaultdict(int)
         self._given: dict[str, int] = defaultdict(int)  # reader: how many answers count
+        self._answered: dict[str, int] = defaultdict(int)  # answers that were wanted, by stream
         self._open: dict[str, Item] = {}
         self._due: dict[str, dict[str, int]] = defaultdict(dict)  # reader: repeats, and from when
         self._shown: dict[str, Showing] = {}
@@ -104,6 +108,12 @@ class Queue:
     def see(self, snapshot: Snapshot) -> None:
         """Take the record as it is now; what is gone from it is shown to nobody any more."""
         self.snapshot = snapshot
+        self._certifying = _certifying(snapshot)
+        self._wanted = defaultdict(int)
+        self._answered = defaultdict(int)
+        for item in snapshot.items.values():
+            self._wanted[item.stream] += item.readers
+            self._answered[item.stream] += min(len(self._by.get(item.id, ())), item.readers)
         self._reopen()
         self._counts.clear()
         self._purposes = None
@@ -139,17 +149,19 @@ class Queue:
             elif item_id in self._done[reader]:
                 self._due[reader][item_id] = 0
             return
+        item, before = self.snapshot.items.get(item_id), len(self._by[item_id])
+        (self._by[item_id].add if now is not None else self._by[item_id].discard)(reader)
+        if item is not None:
+            change = min(len(self._by[item_id]), item.readers) - min(before, item.readers)
+            self._answered[item.stream] += change
         if now is None:
-            self._by[item_id].discard(reader)
             self._done[reader].pop(item_id, None)
             self._due[reader].pop(item_id, None)
             self._reopen()
             return
-        self._by[item_id].add(reader)
         self._done[reader][item_id] = now
-        item = self._open.get(item_id)
         if item is not None and len(self._by[item_id]) >= item.readers:
-            del self._open[item_id]
+            self._open.pop(item_id, None)
         if self._is_repeated(reader, item_id) and (item_id, True) not in mine:
             later = int(content_id("repeat", reader, item_id)[:8], 16) % SPREAD
             self._due[reader][item_id] = len(mine) + GAP + later
@@ -163,8 +175,9 @@ class Queue:
 
     def _is_repeated(self, reader: str, item_id: str) -> bool:
         """Whether a reader is shown an item again: a share of the items, others for each reader."""
-        place = int(item_id[:8], 16) ^ int(content_id("again", reader)[:8], 16)
-        return place < self._repeats * 16**8
+        if reader not in self._marks:
+            self._marks[reader] = int(content_id("again", reader)[:8], 16)
+        return int(item_id[:8], 16) ^ self._marks[reader] < self._repeats * 16**8
 
     # What is shown
 
@@ -274,7 +287,8 @@ class Queue:
         left = max(0, left + before - given)
         total = sum(self._given.values())
         if self._purposes is None or not left or abs(total - self._purposes[0]) >= COUNTED:
-            self._purposes = total, self._by_stream(), self._missing()
+            streams = {s: (self._answered[s], wanted) for s, wanted in self._wanted.items()}
+            self._purposes = total, streams, self._missing()
         return Progress(given, left, *self._purposes[1:])
 
     def _left(self, reader: str) -> int:
@@ -282,39 +296,30 @@ class Queue:
         again = sum(self._is_repeated(reader, i) for i in waiting) if self._repeats else 0
         return len(waiting) + again + len(self._due[reader])
 
-    def _by_stream(self) -> dict[str, tuple[int, int]]:
-        found: dict[str, list[int]] = {}
-        for item in self.snapshot.items.values():
-            count = found.setdefault(item.stream, [0, 0])
-            count[0] += min(len(self._by[item.id]), item.readers)
-            count[1] += item.readers
-        return {stream: (given, wanted) for stream, (given, wanted) in found.items()}
-
     def wanted(self) -> int:
         """How many answers are still wanted of all readers together, repeats aside."""
-        return sum(item.readers - len(self._by[item.id]) for item in self._open.values())
+        return sum(self._wanted.values()) - sum(self._answered[s] for s in self._wanted)
 
     def _missing(self) -> Missing | None:
-        """What the newest round's certificate lacks, at best (`Guarantee`).
-
-        With k faultless verdicts on different patients, precision is at least p with confidence c
-        where p**k <= 1 - c (Clopper and Pearson, 1934).
-        """
+        """What the newest round's certificate lacks, at best: rows above one threshold, each of
+        another patient, all of them accepted (`reward_model.certificate`)."""
         if self._guarantee is None:
             return None
-        random = [i for i in self.snapshot.items.values() if i.stream == RANDOM]
-        newest = max((item.round for item in random), default=0)
         given: set[str] = set()
         waiting: set[str] = set()
-        for item in random:
-            group = self.snapshot.images[item.image_id].group
-            if item.round != newest or set_of(group) != CALIBRATE:
-                continue
-            said = (self._done[reader].get(item.id) for reader in self._by[item.id])
-            decided = any(a is not None and a.verdict in (ACCEPT, REJECT) for a in said)
-            if decided:
-                given.add(group)
-            elif item.id in self._open:
-                waiting.add(group)
-        needed = ceil(log(1 - self._guarantee.confidence) / log(self._guarantee.precision))
+        for item_id, patient in self._certifying.items():
+            said = (self._done[reader].get(item_id) for reader in self._by[item_id])
+            if any(a is not None and a.verdict == ACCEPT for a in said):
+                given.add(patient)
+            elif item_id in self._open:
+                waiting.add(patient)
+        needed = least_verdicts(self._guarantee.precision, self._guarantee.confidence)
         return Missing(max(0, needed - len(given)), len(waiting - given))
+
+
+def _certifying(snapshot: Snapshot) -> dict[str, str]:
+    """The patient by item, of the newest round's questions of which a certificate is made."""
+    random = [item for item in snapshot.items.values() if item.stream == RANDOM]
+    newest = max((item.round for item in random), default=0)
+    groups = {i.id: snapshot.images[i.image_id].group for i in random if i.round == newest}
+    return {item_id: group for item_id, group in groups.items() if set_of(group) == CALIBRATE}

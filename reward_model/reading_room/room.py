@@ -212,11 +212,13 @@ def _told(progress: Progress) -> dict[str, Any]:
     certificate = None
     if missing is not None and missing.verdicts:
         certificate = (
-            f"The certificate lacks at least {missing.verdicts} verdicts, each on another patient, "
-            f"if all of them accept. Questions waiting that count: {missing.waiting}."
+            f"The certificate lacks at least {missing.verdicts} accepted rows, each of another "
+            f"patient. Questions waiting that count: {missing.waiting}."
         )
     elif missing is not None:
-        certificate = "The certificate can be given, if the verdicts are good enough."
+        certificate = (
+            "There are accepted rows enough for a certificate, if few others were rejected."
+        )
     return {
         "answered": progress.answered,
         "left": progress.left,

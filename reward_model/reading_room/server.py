@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -159,10 +159,10 @@ def _file(*names: str) -> bytes:
 
 
 @cache
-def _jinja() -> Environment:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+def _template(name: str) -> Template:
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return jinja.from_string(_file("templates", name).decode())
 
 
 def _page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    template = _jinja().from_string(_file("templates", name).decode())
-    return HTMLResponse(template.render(values), status)
+    return HTMLResponse(_template(name).render(values), status)

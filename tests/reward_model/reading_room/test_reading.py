@@ -566,7 +566,7 @@ def test_progress_says_what_is_missing_for_the_certificate(tmp_path: Path) -> No
         {"purpose": "measure how good the chosen rows are", "given": 0, "wanted": 50},
         {"purpose": "make the test set", "given": 0, "wanted": 10},
     ]
-    assert "lacks at least 22 verdicts" in item["progress"]["certificate"]
+    assert "lacks at least 22 accepted rows" in item["progress"]["certificate"]
     assert item["progress"]["certificate"].endswith(f"that count: {calibrating}.")
     before = item["progress"]["certificate"]
     for n in range(1, 10):  # no single answer tells what it was for
