@@ -88,8 +88,8 @@ Truths = dict[str, Truth]
 def draw(folder: Path, seed: int) -> Truths:
     """Write the studies; returns the truth of each picture by the hash of its pixels."""
     known: Truths = {}
-    for _ in write_cohort(folder, COUNTS, SIZE, seed, DIFFICULTY):
-        pass
+    for path in write_cohort(folder, COUNTS, SIZE, seed, DIFFICULTY):
+        path.with_suffix(".json").unlink(missing_ok=True)  # what is known of a phantom
     for kind, count in COUNTS.items():
         for number in range(count):
             phantom = phantoms.draw(kind, phantom_seed(seed, kind, number), SIZE, DIFFICULTY)
@@ -178,7 +178,7 @@ def triptych(*words: object, folder: Path) -> int:
 def reading_room(folder: Path, workspace: Path) -> Iterator[list[httpx.Client]]:
     """The reading room, open; a client for each reader, who came by their link."""
     names = ",".join(READERS)
-    words = ["annotate", "-w", str(workspace), "--readers", names, "--port", "0"]
+    words = ["annotate", "-w", str(workspace), "--readers", names]
     command = [sys.executable, "-u", "-m", "pipelines.cli", *words]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:
