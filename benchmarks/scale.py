@@ -6,10 +6,11 @@
 Files are read, tasks drawn, triplets written, judged, selected, exported and reported by the code
 of a run; what a model would say is drawn at random, a training copies its start. Up to REAL images
 the folder is of PNG, of one anatomy each a little different; above, rows of images are committed as
-ingest commits them. For each stage its seconds, and the exponent of their growth from one size to
-the next; for each size the peak memory of all processes but those that would hold a model. Sizes
-that were measured are kept in --keep, and one that was cut short goes on. Ends with one line of
-JSON.
+ingest commits them. For each stage its seconds and those of the processor, all processes together;
+the exponent is of the latter, from one size to the next, since other work on the machine hardly
+stretches them. For each size the peak memory of all processes but those that would hold a model.
+Sizes that were measured are kept in --keep, and one that was cut short goes on. Ends with one line
+of JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -192,19 +195,27 @@ def config_of(folder: Path, number: int) -> Config:
     return build(values, [], "the benchmark")
 
 
-def run_size(number: int, folder: Path) -> dict[str, float]:
-    """Seconds by stage of the loop over `number` images, all of it in this process."""
+def run_size(number: int, folder: Path) -> dict[str, list[float]]:
+    """Seconds by stage of the loop over `number` images, on the clock and of the processor."""
     from generators import proposer
     from pipelines import fine_tuning, grpo, judge, judge_training, loop
     from pipelines.context import opened
     from pipelines.evaluation import examination
 
     write_files(folder / "source", number)
-    seconds: dict[str, float] = {}
+    known = folder / "processor.json"
+    seconds: dict[str, list[float]] = {}
+    processor: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
 
-    def begins(name: str) -> str:
+    def timed(name: str, work: Callable[[], Any]) -> None:
+        """Do a stage; one that was done before has what it took then."""
         (folder / "stage").write_text(name)
-        return name
+        started, before = time.time(), processor_seconds()
+        commit = work()
+        took = time.time() - started if commit is None else commit["seconds"]
+        processor.setdefault(name, round(processor_seconds() - before, 2))
+        known.write_text(json.dumps(processor))
+        seconds[name] = [round(took, 2), processor[name]]
 
     with ExitStack() as stack:
         for module in (proposer, examination):
@@ -218,15 +229,25 @@ def run_size(number: int, folder: Path) -> dict[str, float]:
             commit_images(context, number)
         for name in loop.ONCE:
             if name != "ingest" or number <= REAL:
-                seconds[name] = loop.step(context, begins(name))["seconds"]
+                timed(name, partial(loop.step, context, name))
         for name in loop.ROUND:
-            seconds[name] = loop.step(context, begins(name), 1)["seconds"]
+            timed(
+                f"{name}, round 1" if name in loop.ONCE else name,
+                partial(loop.step, context, name, 1),
+            )
         for name, leave in (("export", loop.export.export), ("report", loop.export.report)):
-            started = time.time()
-            begins(name)
-            leave(context.workspace, context.display)
-            seconds[name] = round(time.time() - started, 2)
+            timed(name, partial(leave, context.workspace, context.display))
     return seconds
+
+
+def processor_seconds() -> float:
+    """What this process, its children and those that ended have taken of the processor."""
+    root = psutil.Process()
+    times = []
+    for process in [root, *root.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times.append(process.cpu_times())
+    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 
 
 def measured(number: int, folder: Path) -> dict[str, Any]:
@@ -264,14 +285,15 @@ def held(pid: int) -> float:
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Seconds by stage and size, the exponent of each last step, the peaks."""
+    """Seconds by stage and size (of the processor in brackets), the exponent of each last step of
+    the latter, and the peaks."""
     sizes = [r["images"] for r in results]
     print("| | " + " | ".join(f"{n:,} images" for n in sizes) + " | exponent |")
     print("| --- |" + " ---: |" * (len(sizes) + 1))
     for name in results[-1]["seconds"]:
         times = [r["seconds"].get(name) for r in results]
-        told = ["" if t is None else f"{t:,.1f} s" for t in times]
-        known = [(n, t) for n, t in zip(sizes, times) if t]
+        told = ["" if t is None else f"{t[0]:,.1f} s ({t[1]:,.1f})" for t in times]
+        known = [(n, t[1]) for n, t in zip(sizes, times) if t and t[1]]
         power = ""
         if len(known) > 1:
             (low, before), (high, after) = known[-2:]

@@ -53,3 +53,17 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
         why = metrics.get("why_none")
         lines.append(f"no row was kept; most often: {why}" if why else "nothing was generated")
     return lines
+
+
+NOT_COVERED = (
+    "A promise is of the answers as the readers judge them, of what the generator wrote in that "
+    "round about these images. It is not of other rounds, other images, or rows of experts."
+)
+
+
+def promised(metrics: dict[str, Any]) -> list[str]:
+    """What a round's selection promises of the rows it kept, or that it promises nothing.
+
+    Empty where no promise was asked for.
+    """
+    return [certificate["words"] for certificate in metrics.get("certificates", [])]

@@ -1,7 +1,8 @@
 """Select: decide on every row of a round, with the reason (`reward_model.threshold`).
 
 Rows of one image are compared with each other, in parts by image; the threshold is of all questions
-together, and then decides of each part's choices.
+together, and then decides of each part's choices. Where `select.guarantee` is set it is certified
+from what experts said of rows drawn at random, and nothing is kept where it cannot be.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from engine.sql import Scan
 from engine.workspace import Stage
 from generators.phantoms.oracle import truths
 from pipelines.context import Context
+from pipelines.guarantee import certificates_of, thresholds_of, told_of
 from pipelines.parts import Part
 from pipelines.record import images_of
 from pipelines.weighing import weigh
@@ -35,16 +37,21 @@ def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure precision."""
     weighing = weigh(context, stage)
     job, found = weighing.job, weighing.files
+    guarantee = job.rules.guarantee
+    certificates = certificates_of(context, weighing, guarantee) if guarantee else ()
     each = [confidences(pq.read_table(path)) for path in found.values()]
-    least = threshold(np.concatenate([np.empty(0), *each]), job.rules.keep)
-    for name, path in found.items():
-        decided = decisions(pq.read_table(path), least, job.rules, job.round, job.trusted)
+    share = threshold(np.concatenate([np.empty(0), *each]), job.rules.keep)
+    for (name, path), part in zip(found.items(), job.parts):
+        rows = pq.read_table(path)
+        least = thresholds_of(context, part, rows, certificates) if guarantee else share
+        decided = decisions(rows, least, job.rules, job.round, job.trusted)
         write_shard(stage.folder, f"{Decision.table}-{name}", decided)
     if not found:
         stage.write(Decision, [])
     stage.metrics = selection_metrics(context, stage, job.parts)
     by = "judge" if job.trusted else "agreement"
     stage.metrics |= {"by": by, "judge": auc_in_words(weighing.judge)}
+    stage.metrics |= told_of(context, certificates, stage.round) if guarantee else {}
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
 

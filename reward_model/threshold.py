@@ -4,7 +4,8 @@
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
    stays: judge's log-odds + logprob · mean log-probability + agreement · log vote share.
 3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
-   the score that keeps the configured share, and never below the calibrated floor.
+   the score that keeps the configured share, or where a guarantee is set the certified one of the
+   row's group (`reward_model.certificate`), and never below the calibrated floor.
 4. Exact duplicates (same image, question and answer) of an earlier round are out.
 5. A number that is not finite is no number: its row is out, with that as the reason.
 
@@ -47,6 +48,7 @@ BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever 
 KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
 KEEPS = (KEPT, KEPT_BY_AGREEMENT)
 BELOW, FLOOR = "below the threshold", "below the probability floor"
+UNCERTIFIED = "no threshold is certified"
 DUPLICATE = "exact duplicate"
 OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE)  # what is said of a question's choice alone
 UNJUDGED = "judge: no finite score"
@@ -242,12 +244,18 @@ def confidences(found: pa.Table) -> np.ndarray:
 
 
 def decisions(
-    found: pa.Table, threshold: float, rules: Select, round: int, trusted: bool
+    found: pa.Table, threshold: float | np.ndarray, rules: Select, round: int, trusted: bool
 ) -> pa.Table:
-    """The decisions that a threshold makes of a table of `Weighed`, row by row."""
+    """The decisions that a threshold makes of a table of `Weighed`, row by row.
+
+    `threshold` is one for all, or (N,), NaN where none is certified: nothing is kept there.
+    """
+    least = np.broadcast_to(np.asarray(threshold, float), len(found))
+    certified = pa.array(np.isfinite(least))
     chosen = pc.is_in(found["reason"], pa.array(OF_CHOICES))
-    above = pc.greater_equal(found["confidence"], threshold)  # not of NaN
-    reason = pc.if_else(pc.and_(chosen, pc.invert(above)), BELOW, found["reason"])
+    above = pc.greater_equal(found["confidence"], pa.array(least))  # not of NaN
+    why = pc.if_else(certified, BELOW, UNCERTIFIED)
+    reason = pc.if_else(pc.and_(chosen, pc.invert(above)), why, found["reason"])
     columns = {
         "id": found["id"],
         "triplet_id": found["triplet_id"],
@@ -256,7 +264,7 @@ def decisions(
         "keep": pc.is_in(reason, pa.array(KEEPS)),
         "reason": reason,
         "score": found["score"],
-        "threshold": pa.repeat(round_to(threshold), len(found)),
+        "threshold": pa.array(np.nan_to_num(least, nan=1.0).round(6)),
     }
     schema = schema_of(Decision)
     return pa.table([columns[name] for name in schema.names], schema=schema)

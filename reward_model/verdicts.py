@@ -130,6 +130,13 @@ def wanted(items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, int]:
     return {item_id: number for item_id, number in left.items() if number > 0}
 
 
+def accepted(verdicts: Iterable[Verdict]) -> bool:
+    """Whether more than half of those who gave a verdict on a row accept it; who cannot tell does
+    not."""
+    said = [verdict.verdict == ACCEPT for verdict in verdicts]
+    return 2 * sum(said) > len(said)
+
+
 def verdict_of(answer: Answer, item: Item | None, triplet: Triplet) -> Verdict:
     """An answer to a question for a verdict as a row; `item` is None where nobody asked."""
     return Verdict(

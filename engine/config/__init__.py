@@ -79,6 +79,16 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_promise_needs_verdicts(self) -> Config:
+        if self.select.guarantee and not self.expert.verdicts.random:
+            raise ValueError(
+                f"select.guarantee is made from verdicts on rows drawn at random, and expert.kind "
+                f"{self.expert.kind} is asked for none: set expert.verdicts.random, of kind "
+                "people, table or simulated"
+            )
+        return self
+
     def base_model(self) -> str:
         """The base as something transformers can load."""
         if self.model != "tiny":

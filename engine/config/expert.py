@@ -116,6 +116,7 @@ class People(Kind):
 class Nobody(Kind):
     """No expert: images can be read and cleaned, the loop cannot run."""
 
+    verdicts: ClassVar[Verdicts] = NOT_ASKED
     kind: Literal["none"] = "none"
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import yaml
 
-from engine.caveats import of_selection
-from engine.hub.selection import NOT_STATED, SELECTED, SPLITS, counted, selecting, told_by_id
+from engine.caveats import NOT_COVERED, of_selection, promised
+from engine.hub.selection import (
+    NOT_STATED,
+    SELECTED,
+    SPLITS,
+    counted,
+    of_rounds,
+    selecting,
+    told_by_id,
+)
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
@@ -99,7 +106,9 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
         blocks.append(
             f"{withdrawn} withdrawn images are left out, with all that derives from them."
         )
-    told = [f"**Round {r}: {line}.**" for r, m in _selections(ledger) for line in of_selection(m)]
+    told = [f"**Round {r}: {line}.**" for r, m in of_rounds(ledger) for line in of_selection(m)]
+    promises = [f"- Round {r}: {line}." for r, m in of_rounds(ledger) for line in promised(m)]
+    told += ["\n".join(promises), NOT_COVERED] if promises else []
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
         section("Counts", *blocks),
@@ -107,12 +116,6 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
             "Kept and rejected", *told, reasons_table if decided else "No decision yet.", rejects
         ),
     ]
-
-
-def _selections(ledger: Ledger) -> list[tuple[int, dict[str, Any]]]:
-    """The metrics of each round's selection."""
-    commits = ledger.sql("SELECT round, metrics FROM commits WHERE stage = 'select' ORDER BY ALL")
-    return [(c["round"], json.loads(c["metrics"])) for c in commits]
 
 
 def _origin(ledger: Ledger, counts: Counts) -> list[str]:

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine import VERSION
-from engine.hub.selection import NOT_STATED, SELECTED, counted, told_by_id
+from engine.caveats import NOT_COVERED, promised
+from engine.hub.selection import NOT_STATED, SELECTED, counted, of_rounds, told_by_id
 from engine.lineage import links
 from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
@@ -252,6 +253,7 @@ def _rai(ledger: Ledger, counts: Counts) -> dict[str, Any]:
         "SELECT count(DISTINCT j.id) AS n FROM judgements j "
         f"WHERE triplet_id IN (SELECT id FROM ({SELECTED}))"
     )[0]["n"]
+    promises = [f"Round {r}: {line}." for r, m in of_rounds(ledger) for line in promised(m)]
     told = told_by_id(ledger)
     tools = [
         f"{role} {model}" + (f" ({told[model]})" if model in told else "")
@@ -284,6 +286,8 @@ def _rai(ledger: Ledger, counts: Counts) -> dict[str, Any]:
         ],
         "rai:dataLimitations": [
             "Generated answers were accepted by a model; a person did not check each of them.",
+            *promises,
+            *([NOT_COVERED] if promises else []),
             *(["Drawn images validate the engine, not medicine."] if drawn else []),
         ],
         "rai:dataUseCases": [

@@ -6,6 +6,7 @@ ledger, four numbers a row, and `SELECTED` puts them together.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -134,3 +135,9 @@ def told_by_id(ledger: Ledger) -> dict[str, str]:
     rows = ledger.sql("SELECT DISTINCT id, known_by, path FROM models ORDER BY ALL")
     told = {row["id"]: told_of(row["known_by"], row["path"]) for row in rows}
     return {model: text for model, text in told.items() if text}
+
+
+def of_rounds(ledger: Ledger) -> list[tuple[int, dict[str, Any]]]:
+    """The metrics of each round's selection."""
+    commits = ledger.sql("SELECT round, metrics FROM commits WHERE stage = 'select' ORDER BY ALL")
+    return [(c["round"], json.loads(c["metrics"])) for c in commits]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine.caveats import promised
 from engine.errors import TriptychError, printable
 from engine.lineage.ledger import INDEXED, Ledger
 
@@ -124,11 +125,23 @@ def _judgements(
 
 def _decisions(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     rows = ledger.find("decisions", "triplet_id", [triplet_id])
+    commits = ledger.sql("SELECT sequence, metrics FROM commits WHERE stage = 'select'")
+    promises = {c["sequence"]: promised(json.loads(c["metrics"])) for c in commits}
     return [
         {"decision": "keep" if r["keep"] else "reject"}
         | {k: v for k, v in r.items() if k not in ("keep", "triplet_id", "sequence")}
+        | ({"promised": told} if (told := promises.get(r["sequence"])) else {})
         for r in rows
     ]
+
+
+def _verdicts(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
+    """What experts said of a triplet; there are few. Comments stay in the table."""
+    return ledger.sql(
+        'SELECT verdict, reasons, correction, expert, "at", stream, round, repeat FROM verdicts '
+        'WHERE triplet_id = ? ORDER BY sequence, "at", id',
+        [triplet_id],
+    )
 
 
 def _all_models(ledger: Ledger) -> dict[str, dict[str, Any]]:
@@ -216,6 +229,7 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "generator": _named(models, generator_id),
         "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
         "judgements": _judgements(ledger, row_id, models),
+        "verdicts": _verdicts(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
         "datasets": _exports(ledger, row_id),
         "runs": _runs(ledger, [row["sequence"] for row in rows]),

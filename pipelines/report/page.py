@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.caveats import of_judge, of_selection
+from engine.caveats import of_judge, of_selection, promised
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
@@ -94,7 +94,8 @@ def caveats(commits: list[dict[str, Any]]) -> list[str]:
     for commit in commits:
         metrics = commit["metrics"]
         if commit["stage"] == "select":
-            found += [f"Round {commit['round']}: {line}" for line in of_selection(metrics)]
+            told = promised(metrics) + of_selection(metrics)
+            found += [f"Round {commit['round']}: {line}" for line in told]
         elif commit["stage"] == "reward" and "gate" in metrics:
             found += [f"Before the rounds: {line}" for line in of_judge(metrics)]
     return found

@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.caveats import NOT_COVERED
 from engine.config import build
 from engine.config.expert import Verdicts
 from engine.config.select import Select
-from engine.errors import PEOPLE, PeopleWanted
+from engine.errors import PEOPLE, PeopleWanted, TriptychError
+from engine.hub.card import card
 from engine.lineage.opening import writing
-from engine.records import Item, Judgement, Preference, Triplet, Verdict
+from engine.lineage.trace import trace
+from engine.records import Decision, Item, Judgement, Preference, Triplet, Verdict
 from engine.workspace import utc
 from generators.phantoms.oracle import is_true
 from pipelines import consult, loop
@@ -23,14 +27,15 @@ from pipelines.collect import gold_rows
 from pipelines.context import Context
 from pipelines.record import expert_of, held_out, seed_triplets
 from reward_model.journal import Journal
-from reward_model.patient_sets import TRAIN, set_of
-from reward_model.threshold import choices_of
+from reward_model.patient_sets import REPORT, TRAIN, set_of
+from reward_model.threshold import UNCERTIFIED, choices_of
 from reward_model.verdicts import Answer, verdict_of
 from tests.conftest import triptych
 from tests.drawn_workspace import answered, context_of, drawn
 from tests.lineage_workspace import TASK, commit, make_judgement, make_model
 
-JUDGE = replace(make_model("judge", "judge", None, 0, 1), metrics='{"auc": 0.9, "auc_low": 0.8}')
+MEASURED = '{"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n_holdout": 9}'
+JUDGE = replace(make_model("judge", "judge", None, 0, 1), metrics=MEASURED)
 SPLITS = ["train"] * 30 + ["val"] * 3 + ["test"] * 6
 IMAGES = [drawn("MR", n, "tumor" if n % 2 else "infarct", split) for n, split in enumerate(SPLITS)]
 BY_ID = {image.id: image for image in IMAGES}
@@ -294,3 +299,58 @@ def test_the_command_ends_with_a_status_of_its_own(judged: Path, tmp_path: Path)
     done = triptych("collect", "-w", tmp_path / "w")
     assert done.returncode == PEOPLE, done.stderr
     assert "28 answers are wanted" in done.stderr
+
+
+def certified(context: Context, precision: float, said: str = "accept") -> list[dict[str, Any]]:
+    """The certificates of a round in which readers say the same of all rows drawn at random."""
+    section = {"guarantee": {"precision": precision, "confidence": 0.9}}
+    asked_for = ["expert.verdicts={random: 30, informative: 0}", f"select={section}"]
+    promising = context_of(context.workspace, "expert.kind=people", *asked_for)
+    run(promising, "consult", 1)
+    journal = Journal(context.workspace.root)
+    journal.append(answer(item, "r1", said) for item in asked(promising, 1))
+    run(promising, "collect", 1)
+    run(promising, "select", 1)
+    metrics = context.workspace.commits()[-1]["metrics"]
+    assert metrics["kept"] == sum(d.keep for d in context.rows(Decision))
+    return list(metrics["certificates"])
+
+
+def test_what_readers_accept_is_kept_with_a_promise(context: Context) -> None:
+    (certificate,) = certified(context, 0.8)
+    train = [i for i in IMAGES if i.split == "train"]
+    looked_at = [i for i in train if set_of(i.group) != REPORT]
+    assert certificate["verdicts"] == len(looked_at)
+    assert certificate["granted"]
+    assert certificate["rejected"] == 0
+    assert "at most 20 % wrong, 90 % confidence" in certificate["words"]
+    kept = [d for d in context.rows(Decision) if d.keep]
+    assert kept
+    assert {d.threshold for d in kept} == {round(certificate["threshold"], 6)}
+    text = card(context.workspace, "asked")
+    assert certificate["words"] in text
+    assert NOT_COVERED in text
+    traced = trace(context.workspace.ledger(), kept[0].triplet_id)
+    assert traced["decisions"][-1]["promised"] == [certificate["words"]]
+
+
+@pytest.mark.parametrize(("precision", "said"), [(0.95, "accept"), (0.8, "reject")])
+def test_without_a_promise_nothing_is_kept_and_it_is_said_how_many_are_missing(
+    context: Context, precision: float, said: str
+) -> None:
+    (certificate,) = certified(context, precision, said)
+    assert not certificate["granted"]
+    assert f"at least {certificate['missing']} further" in certificate["words"]
+    reasons = {d.reason for d in context.rows(Decision)}
+    assert UNCERTIFIED in reasons
+    assert not any(d.keep for d in context.rows(Decision))
+    if said == "accept":
+        assert certificate["missing"] == 45 - certificate["verdicts"]
+
+
+def test_who_gives_no_verdicts_can_promise_nothing() -> None:
+    asked_for = ["select.guarantee={precision: 0.9}"]
+    for expert in ("simulated", "benchmark"):
+        with pytest.raises(TriptychError, match=r"select.guarantee.*expert.verdicts.random"):
+            build({"source": {"public": True}}, [*asked_for, f"expert={expert}"], "a test")
+    assert build({}, [*asked_for, "expert=people"], "a test").select.guarantee
