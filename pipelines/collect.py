@@ -20,6 +20,7 @@ from reward_model.verdicts import (
     ACCEPT,
     PREFERENCE,
     RANDOM,
+    REASONING_WRONG,
     REJECT,
     TEST,
     Answer,
@@ -93,8 +94,9 @@ def gold_rows(
 ) -> list[Triplet]:
     """Rows that are an expert's now: with the right answer, or as they are where accepted.
 
-    A question of the test set is one on whose answer as many readers agree as were to give one. A
-    row that was drawn at random and accepted stays a generated one, which selection decides on.
+    Where nothing but the reasoning is wrong the answer is right, and the reasoning is left out. A
+    question of the test set is one on whose answer as many readers agree as were to give one. A row
+    that was drawn at random and accepted stays a generated one, which selection decides on.
     """
     found: list[Triplet] = []
     tested: dict[str, list[Verdict]] = defaultdict(list)
@@ -103,7 +105,7 @@ def gold_rows(
             continue
         if verdict.stream == TEST:
             tested[verdict.item_id].append(verdict)
-        elif verdict.correction or (verdict.verdict == ACCEPT and verdict.stream != RANDOM):
+        elif verdict.verdict != ACCEPT or verdict.stream != RANDOM:
             found += _gold(rows[verdict.triplet_id], verdict)
     for item_id, said in sorted(tested.items()):
         agreed = [row for verdict in said for row in _gold(rows[verdict.triplet_id], verdict)]
@@ -116,6 +118,10 @@ def _gold(row: Triplet, verdict: Verdict) -> list[Triplet]:
     """The row that a verdict makes of one; none where it has no right answer."""
     if verdict.verdict == ACCEPT:
         return [derived(row, EXPERT)]
+    if verdict.verdict != REJECT:
+        return []
+    if set(verdict.reasons) == {REASONING_WRONG} and not verdict.correction:
+        return [derived(row, EXPERT, rationale="")]
     if verdict.correction and is_valid(verdict.correction, row.options):
         answer = resolve(verdict.correction, row.options) or verdict.correction
         return [derived(row, EXPERT, answer=answer, rationale="")]

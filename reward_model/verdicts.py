@@ -21,6 +21,7 @@ VERDICTS = (ACCEPT, REJECT, CANNOT_TELL)
 FIRST, SECOND, TIE, BOTH_BAD = "first", "second", "tie", "both bad"
 PREFERENCES = (FIRST, SECOND, TIE, BOTH_BAD, CANNOT_TELL)
 BETTER = "better"  # the outcome of a preference in which the chosen one is better
+REASONING_WRONG = "reasoning wrong"
 REASONS = {  # what is wrong with a row, and which criterion it fails by that
     "wrong finding": "factuality",
     "wrong side": "factuality",
@@ -29,7 +30,7 @@ REASONS = {  # what is wrong with a row, and which criterion it fails by that
     "leaks the answer": "relevance",
     "two right options": "relevance",
     "bad question": "relevance",
-    "reasoning wrong": "reasoning",
+    REASONING_WRONG: "reasoning",
 }
 RANDOM, INFORMATIVE, TEST, GIVEN = "random", "informative", "test", "given"
 STREAMS = (RANDOM, INFORMATIVE, TEST, GIVEN)  # why it was asked; `given`: nobody did

@@ -34,7 +34,8 @@ from tests.conftest import triptych
 from tests.drawn_workspace import answered, context_of, drawn
 from tests.lineage_workspace import TASK, commit, make_judgement, make_model
 
-MEASURED = '{"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n_holdout": 9}'
+GATE = '{"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n": 9, "on": "verdicts"}'
+MEASURED = f'{{"gate": {GATE}}}'
 JUDGE = replace(make_model("judge", "judge", None, 0, 1), metrics=MEASURED)
 SPLITS = ["train"] * 30 + ["val"] * 3 + ["test"] * 6
 IMAGES = [drawn("MR", n, "tumor" if n % 2 else "infarct", split) for n, split in enumerate(SPLITS)]
@@ -256,6 +257,17 @@ def test_a_row_drawn_at_random_and_accepted_stays_a_generated_one() -> None:
         item = Item.make(row, None, stream, 1, 0, 1)
         verdict = verdict_of(answer(item, "r1"), item, row)
         assert len(gold_rows([verdict], {item.id: item}, {row.id: row})) == becomes
+
+
+@pytest.mark.parametrize("stream", ["random", "informative"])
+def test_an_answer_whose_reasoning_alone_is_wrong_is_kept_without_it(stream: str) -> None:
+    row = replace(rows_of(1)[0], rationale="It is on the left.")
+    item = Item.make(row, None, stream, 1, 0, 1)
+    both = ("reasoning wrong", "wrong side")
+    for reasons, becomes in ((both[:1], [("", row.answer)]), (both, []), ((), [])):
+        said = verdict_of(answer(item, "r1", "reject", reasons=reasons), item, row)
+        found = gold_rows([said], {item.id: item}, {row.id: row})
+        assert [(t.rationale, t.answer) for t in found] == becomes
 
 
 def test_a_correction_that_is_none_of_the_options_makes_no_row() -> None:
