@@ -49,12 +49,12 @@ def read(path: Path, format: str = "") -> Given:
         if name == "parquet":
             table = parquet.opened(data)
             if any(column.endswith(argilla.RESPONSES) for column in table.column_names):
-                return argilla.read(table.to_pylist())
+                return argilla.read(table.to_pylist(), "row")
             return parquet.read(data)
         if name == "jsonl":
             first = _first_line(data)
             if first is not None and argilla.is_one([first]):
-                return argilla.read(_lines(data))
+                return argilla.read(_lines(data), "line")
             return jsonl.read(data)
         return _of_json(data, format)
     except TriptychError as error:
@@ -97,7 +97,7 @@ def _of_json(data: bytes, format: str) -> Given:
         raise TriptychError(f"an object has the key {str(error)!r} twice: keep one") from None
     except json.JSONDecodeError as error:
         if format == "argilla" and text.lstrip().startswith("{"):
-            return argilla.read(_lines(data))
+            return argilla.read(_lines(data), "line")
         raise TriptychError(
             f"is no JSON ({error.msg}, line {error.lineno} column {error.colno})"
         ) from None

@@ -42,10 +42,16 @@ def _flat(record: dict[str, Any]) -> bool:
     return any(name.endswith(RESPONSES) for name in record)
 
 
-def records(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each record with its place. Raises TriptychError where it is none of the forms."""
+def records(content: Any, unit: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each record with its place, a JSON Pointer or the number of a line or row (`unit`).
+
+    Raises TriptychError where it is none of the forms.
+    """
     if isinstance(content, list):
-        found = [(pointer(number), record) for number, record in enumerate(content)]
+        found = [
+            (f"{unit} {number + 1}" if unit else pointer(number), record)
+            for number, record in enumerate(content)
+        ]
     elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
         length = {len(values) for values in content.values()}
         if len(length) > 1:
@@ -64,11 +70,15 @@ def records(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield place, record
 
 
-def read(content: Any) -> Given:
-    """Entries of an export: one a record and user. Raises TriptychError where it is none."""
-    given, left, others = Given(), 0, set[str]()
-    for place, record in records(content):
+def read(content: Any, unit: str = "") -> Given:
+    """Entries of an export: one a record and user. Raises TriptychError where it is none.
+
+    `unit` is what its records are (line or row), where it is no JSON.
+    """
+    given, left, others, drafts = Given(), 0, set[str](), False
+    for place, record in records(content, unit):
         named = _named(record)
+        drafts |= isinstance(record.get("responses"), dict)
         said: dict[str, dict[str, Any]] = {}
         places: dict[str, dict[str, str]] = {}
         for question, user, value, status, at in _responses(record, place):
@@ -85,6 +95,8 @@ def read(content: Any) -> Given:
             values = named | answers | {"reader": None if user in ("", "None") else user}
             where = dict.fromkeys(COLUMNS, place) | places.get(user, {})
             given.entries.append(Entry(place, values, where))
+    if drafts and given.entries:
+        given.notes.append("this form of export does not tell drafts: all responses were taken")
     if left:
         given.notes.append(f"{left} responses are drafts or were discarded: no answers")
     if others:
@@ -109,6 +121,8 @@ def _responses(record: dict[str, Any], place: str) -> Iterator[tuple[str, str, A
     nested = record.get("responses")
     if isinstance(nested, dict):
         for question, responses in nested.items():
+            if not isinstance(responses, list | None):
+                raise TriptychError(f"{place}{pointer('responses', question)}: is no list")
             for number, response in enumerate(responses or []):
                 at = f"{place}{pointer('responses', question, number)}"
                 if not isinstance(response, dict) or "value" not in response:
@@ -119,8 +133,11 @@ def _responses(record: dict[str, Any], place: str) -> Iterator[tuple[str, str, A
     for name in record:
         if name.endswith(RESPONSES):
             values = record[name] or []
-            users = record.get(f"{name}.users") or [None] * len(values)
-            states = record.get(f"{name}.status") or [""] * len(values)
+            if not isinstance(values, list):
+                raise TriptychError(f"{place}{pointer(name)}: is no list of responses")
+            users, states = record.get(f"{name}.users"), record.get(f"{name}.status")
+            users = users if isinstance(users, list) else [None] * len(values)
+            states = states if isinstance(states, list) else [""] * len(values)
             for number, (user, value, status) in enumerate(zip(users, values, states)):
                 at = f"{place}{pointer(name, number)}"
                 yield name.removesuffix(RESPONSES), str(user), value, str(status or ""), at

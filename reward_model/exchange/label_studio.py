@@ -107,7 +107,9 @@ def _texts(*names: str) -> str:
 
 def _choices(name: str, to: str, words: Iterable[str], when: str = "") -> str:
     """A group of choices; with `when` several at once, and only where it holds of the verdict."""
-    how = 'choice="multiple"' if when else 'choice="single" required="true"'
+    how = 'choice="multiple"' if when else 'choice="single"'
+    if not when and name != "reasoning":  # not every row has any
+        how += ' required="true"'
     seen = f' visibleWhen="choice-selected" whenTagName="verdict"{when}' if when else ""
     inside = "".join(f"    <Choice value={quoteattr(word)}/>\n" for word in words)
     return f'  <Choices name="{name}" toName="{to}" {how}{seen}>\n{inside}  </Choices>\n'

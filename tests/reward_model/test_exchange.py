@@ -632,6 +632,51 @@ def test_a_bad_response_of_argilla_is_named_by_its_pointer() -> None:
         argilla.read([record(responses={"verdict": ["accept"]})])
 
 
+# Whatever a file holds
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([ITEM, "accept", ""]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["annotations", "data", "result", "value", "choices", "from_name", "completed_by", "id",
+             "responses", "verdict", "verdict.responses", "verdict.responses.users", "user_id",
+             "fields", "metadata", "item_id", "reader", "reasons", "at", "seconds", "repeat"]
+        ),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@over(content=JSON)
+def test_no_json_does_harm(content: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = json.dumps(content)
+    for suffix in ("json", "jsonl"):
+        path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
+        path.write_text(text)
+        for format in ("", "label-studio", "argilla"):
+            try:
+                taken(exchange.read(path, format))
+            except TriptychError:
+                continue
+
+
+@settings(max_examples=300, deadline=None)
+@over(
+    data=st.binary(max_size=60)
+    | st.text(max_size=60).map(lambda t: f"item_id,verdict\n{t}".encode())
+)
+def test_no_bytes_do_harm(data: bytes) -> None:
+    for read in (csv.read, jsonl.read, parquet.read):
+        try:
+            taken(read(data))
+        except TriptychError:
+            continue
+
+
 # Which format
 
 
