@@ -80,7 +80,7 @@ class Graph:
 
 
 def neighbourhood(ledger: Ledger, row: str) -> Graph:
-    """A triplet, image, model, preference, dataset or tombstone with what is next to it.
+    """A triplet, image, model, preference, verdict, dataset or tombstone with what is beside it.
 
     Raises TriptychError for an unknown id.
     """
@@ -99,6 +99,8 @@ def neighbourhood(ledger: Ledger, row: str) -> Graph:
             _models(ledger, graph, row_id)
         elif table == "preferences":
             _pair(ledger, graph, row_id)
+        elif table == "verdicts":
+            _verdict(ledger, graph, row_id)
         elif table == "datasets":
             _dataset_rows(ledger, graph, row_id)
         else:
@@ -173,6 +175,9 @@ def _triplet(ledger: Ledger, graph: Graph, row_id: str, whole: bool) -> None:
         graph.add(node, (row_id, name, "exported"))
     for pair in pairs_of(ledger, row_id)[:SHOWN]:
         _pair(ledger, graph, pair)
+    query = "SELECT DISTINCT id FROM verdicts WHERE triplet_id = ? ORDER BY id LIMIT ?"
+    for verdict in ledger.sql(query, [row_id, SHOWN]):
+        _verdict(ledger, graph, verdict["id"])
 
 
 def _pair(ledger: Ledger, graph: Graph, row_id: str) -> None:
@@ -182,6 +187,16 @@ def _pair(ledger: Ledger, graph: Graph, row_id: str) -> None:
     for column, word in (("chosen_id", "better"), ("rejected_id", "worse")):
         _triplet(ledger, graph, row[column], whole=False)
         graph.edges.append((row[column], row_id, word))
+    _used(ledger, graph, row_id, descend=False)
+
+
+def _verdict(ledger: Ledger, graph: Graph, row_id: str) -> None:
+    row = _first(ledger, "verdicts", row_id) or {}
+    title, detail = f"{row.get('verdict')} by {row.get('expert')}", str(row.get("stream"))
+    if row.get("triplet_id") not in graph.nodes:
+        _triplet(ledger, graph, row["triplet_id"], whole=False)
+    node = Node(row_id, "preference", title, detail)
+    graph.add(node, (row["triplet_id"], row_id, "said of it"))
     _used(ledger, graph, row_id, descend=False)
 
 

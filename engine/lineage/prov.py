@@ -30,7 +30,14 @@ _DERIVED = {
     "triplets": {"image_id": "images", "task_id": "tasks"},
     "judgements": {"triplet_id": "triplets"},
     "decisions": {"triplet_id": "triplets"},
-    "preferences": {"image_id": "images", "chosen_id": "triplets", "rejected_id": "triplets"},
+    "items": {"image_id": "images", "triplet_id": "triplets", "other_id": "triplets"},
+    "verdicts": {"item_id": "items", "image_id": "images", "triplet_id": "triplets"},
+    "preferences": {
+        "item_id": "items",
+        "image_id": "images",
+        "chosen_id": "triplets",
+        "rejected_id": "triplets",
+    },
     "models": {"parent_id": "models"},
     "evaluations": {"image_id": "images", "model_id": "models"},
 }
@@ -38,11 +45,12 @@ _AGENT = {
     "triplets": "generator_id",
     "judgements": "judge_id",
     "decisions": "rules_id",
+    "verdicts": "expert",
     "preferences": "expert",
     "evaluations": "model_id",
 }
 # What explains a row though nothing of it is named in the row: rows that name it.
-_ABOUT = {"triplets": ("judgements", "decisions")}
+_ABOUT = {"triplets": ("judgements", "decisions", "verdicts")}
 
 Key = tuple[str, str]  # table, id
 
@@ -209,9 +217,10 @@ def _add_row(
             document.element("entity", source, {"prov:label": name})
         document.relation("wasDerivedFrom", generatedEntity=entity, usedEntity=source)
     if agent := row.get(_AGENT.get(table, "")):
-        name = _name("models" if table != "decisions" else "rules", agent)
+        said = table == "verdicts" or bool(row.get("at"))
+        name = _name("rules" if table == "decisions" else "experts" if said else "models", agent)
         kind = {"prov:type": _type("prov:SoftwareAgent"), "prov:label": agent}
-        if agent.startswith("expert"):
+        if said or agent.startswith("expert"):
             kind = {"prov:label": agent}  # a person or a rule that stands for one
         document.element("agent", name, kind)
         document.relation("wasAttributedTo", entity=entity, agent=name)
@@ -219,7 +228,7 @@ def _add_row(
 
 def _attributes(table: str, row: dict[str, Any]) -> dict[str, Any]:
     """Columns as attributes, but for ids that are relations and for what is empty."""
-    named = {"id", "sequence", "derived_from", *_DERIVED[table], _AGENT.get(table)}
+    named = {"id", "sequence", "derived_from", "comment", *_DERIVED[table], _AGENT.get(table)}
     if not row.get("is_synthetic", True):
         named.add("source")  # a file's name can be a patient's
     return {

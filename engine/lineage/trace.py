@@ -21,7 +21,7 @@ _SHOWN = 6  # candidates named when a prefix fits several rows
 
 
 def trace(ledger: Ledger, id_or_prefix: str) -> dict[str, Any]:
-    """The provenance of a triplet, image, model, preference, dataset or withdrawn row.
+    """The provenance of a triplet, image, model, preference, verdict, dataset or withdrawn row.
 
     By its id, which is quick, or the start of it. Raises TriptychError where no row, or more than
     one, has such an id.
@@ -55,7 +55,7 @@ def _search(ledger: Ledger, prefix: str, more: str = "") -> tuple[str, str]:
     )
     if not found:
         raise TriptychError(
-            "no triplet, image, model, preference or dataset has an id that starts with "
+            "no triplet, image, model, preference, verdict or dataset has an id that starts with "
             f"{prefix!r}: copy one from the export's `id` column or the report's gallery"
         )
     # A model named from outside may be the start of another's name: the whole id wins.
@@ -210,6 +210,27 @@ def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
     return sorted({p["id"] for s in sides for p in ledger.find("preferences", s, [triplet_id])})
 
 
+def _verdicts(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
+    """What experts said of a triplet."""
+    rows = ledger.sql(
+        "SELECT DISTINCT id, verdict, reasons, correction, comment, expert, v.at AS said, stream, "
+        "round, repeat FROM verdicts v WHERE triplet_id = ? ORDER BY said, id",
+        [triplet_id],
+    )
+    shown = ("verdict", "expert", "said", "stream", "round", "id")
+    return [
+        {key: row[key] for key in shown}
+        | {k: v for k, v in row.items() if k not in shown and v not in ("", [], False)}
+        for row in rows
+    ]
+
+
+def _with_opinions(ledger: Ledger, triplet_id: str) -> list[str]:
+    """A triplet's id with those of the preferences and verdicts about it: what trainings see."""
+    said = [row["id"] for row in _verdicts(ledger, triplet_id)]
+    return [triplet_id, *pairs_of(ledger, triplet_id), *said]
+
+
 def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
     return _told(ledger, ledger.find("triplets", "id", [row_id]))
 
@@ -231,9 +252,10 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "judgements": _judgements(ledger, row_id, models),
         "verdicts": _verdicts(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
+        "verdicts": _verdicts(ledger, row_id),
         "datasets": _exports(ledger, row_id),
         "runs": _runs(ledger, [row["sequence"] for row in rows]),
-        "used_by": _used_by(ledger, [row_id, *pairs_of(ledger, row_id)], models),
+        "used_by": _used_by(ledger, _with_opinions(ledger, row_id), models),
     }
 
 
@@ -300,6 +322,22 @@ def _preference(ledger: Ledger, row_id: str) -> dict[str, Any]:
     }
 
 
+def _verdict(ledger: Ledger, row_id: str) -> dict[str, Any]:
+    row = _one(ledger, "verdicts", row_id) or {}
+    made = ledger.sql(
+        "SELECT DISTINCT t.id, t.answer FROM derivations d JOIN triplets t ON t.id = d.id "
+        "WHERE d.source = ? AND t.generator_id = 'expert' ORDER BY t.id",
+        [row.get("triplet_id")],
+    )
+    return row | {
+        "item": _one(ledger, "items", row.get("item_id") or None),
+        "triplet": _one(ledger, "triplets", row.get("triplet_id")),
+        "image": _one(ledger, "images", row.get("image_id")),
+        "expert_rows": made,
+        "used_by": _used_by(ledger, [row_id]),
+    }
+
+
 def _dataset(ledger: Ledger, row_id: str) -> dict[str, Any]:
     row = _one(ledger, "datasets", row_id) or {}
     splits = ledger.sql(
@@ -325,6 +363,7 @@ _TRACERS: dict[str, Callable[[Ledger, str], dict[str, Any]]] = {
     "images": _image,
     "models": _model_trace,
     "preferences": _preference,
+    "verdicts": _verdict,
     "datasets": _dataset,
     "tombstones": _tombstone,
 }

@@ -85,11 +85,15 @@ def _known(ledger: Ledger, entries: Iterable[Said]) -> Known:
     rows = _beginning(ledger, Triplet, "id", wanted)
     rows += _beginning(ledger, Triplet, "image_id", names["image_id"])
     withdrawn = {row["id"] for row in ledger.sql(WITHDRAWN)}
-    gone = ledger.sql("SELECT row_id FROM tombstones WHERE row_table IN ('items', 'triplets')")
+    gone = ledger.sql(
+        "SELECT row_id FROM tombstones WHERE row_table IN ('items', 'triplets', 'images')"
+    )
     return Known(
         [item for item in items if item.image_id not in withdrawn],
         [row for row in rows if row.image_id not in withdrawn],
-        {row["row_id"] for row in gone} | {r.id for r in rows if r.image_id in withdrawn},
+        {row["row_id"] for row in gone}
+        | {r.id for r in rows if r.image_id in withdrawn}
+        | withdrawn,
         withdrawn_readers(ledger),
     )
 

@@ -62,30 +62,34 @@ class Known:
 
     items: list[Item] = field(default_factory=list)
     rows: list[Triplet] = field(default_factory=list)
-    gone: Collection[str] = ()  # ids of rows that were withdrawn
+    gone: Collection[str] = ()  # ids of items, rows and images that were withdrawn
     readers_gone: Mapping[str, str] = field(default_factory=dict)  # when, by pseudonym
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
         self._rows = {row.id: row for row in self.rows}
-        self._sorted = {"item_id": sorted(self._items), "triplet_id": sorted(self._rows)}
         self._of_image: dict[str, list[Triplet]] = {}
         for row in self._rows.values():
             self._of_image.setdefault(row.image_id, []).append(row)
+        kinds: dict[str, Iterable[str]] = {
+            "item": self._items,
+            "row": self._rows,
+            "image": self._of_image,
+        }
+        self._sorted = {kind: sorted(names) for kind, names in kinds.items()}
 
     def item(self, name: str) -> Item:
         """The item that an id, or its beginning, means. Raises Bad."""
-        return self._items[self._id("item_id", "item_id", name)]
+        return self._items[self._id("item", "item_id", name)]
 
     def row(self, column: str, name: str) -> Triplet:
         """The row that an id, or its beginning, means. Raises Bad."""
-        return self._rows[self._id("triplet_id", column, name)]
+        return self._rows[self._id("row", column, name)]
 
-    def _id(self, kind: str, column: str, name: str) -> str:
-        known = self._sorted[kind]
+    def _id(self, what: str, column: str, name: str) -> str:
+        known = self._sorted[what]
         first = bisect_left(known, name)
         found = [n for n in known[first : first + 2] if n.startswith(name)]
-        what = "item" if kind == "item_id" else "row"
         if len(found) == 1 or (found and found[0] == name):
             return found[0]
         if found:
@@ -99,12 +103,8 @@ class Known:
 
     def described(self, names: Mapping[str, str], answer: str, column: str) -> Triplet:
         """The row of an image with a question and an answer; of equals the first. Raises Bad."""
-        images = [i for i in self._of_image if i.startswith(names["image_id"])]
-        if not images:
-            raise Bad("image_id", f"no row is about an image {names['image_id']!r}")
-        if len(images) > 1:
-            raise Bad("image_id", f"{names['image_id']!r} could be several images: give more")
-        asked = [r for r in self._of_image[images[0]] if _same(r.question, names["question"])]
+        image = self._id("image", "image_id", names["image_id"])
+        asked = [r for r in self._of_image[image] if _same(r.question, names["question"])]
         if not asked:
             raise Bad("question", "no row asks this of the image: copy its words, or give its id")
         found = [row for row in asked if _same(row.answer, answer)]

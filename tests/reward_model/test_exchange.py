@@ -301,7 +301,7 @@ def test_what_nobody_asked_is_given_and_found_by_its_words() -> None:
     assert "line 3, column question: no row asks this of the image" in bad[2]
     assert "line 4, column question: is empty: give item_id or triplet_id, or image_id" in bad[0]
     assert "line 5, column other_id: a preference is between two rows of one image" in bad[3]
-    assert "line 6, column image_id: no row is about an image '0123456789ab'" in bad[4]
+    assert "line 6, column image_id: no image has an id that begins with '0123456789ab'" in bad[4]
 
 
 def test_rows_that_say_the_same_are_told_apart_by_an_id() -> None:

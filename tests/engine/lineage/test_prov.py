@@ -27,12 +27,15 @@ from engine.records import (
     Decision,
     Evaluation,
     Image,
+    Model,
     Task,
     Triplet,
+    Verdict,
     content_id,
 )
 from engine.workspace import Workspace
 from pipelines.cli import app
+from tests.read_workspace import read_workspace
 from tests.round_workspace import commit, make_image, make_triplet
 
 
@@ -141,3 +144,14 @@ def test_the_command_writes_a_file_and_refuses_an_unknown_id(
     document_of(json.loads((tmp_path / "p.json").read_text()))
     with pytest.raises(TriptychError, match="no row has an id"):
         prov(full, "nothing")
+
+
+def test_a_judge_that_learned_from_verdicts_goes_back_to_who_said_them(tmp_path: Path) -> None:
+    workspace = read_workspace(tmp_path / "w")
+    judge = next(m for m in workspace.read(Model) if m.role == "judge")
+    content = prov(workspace, judge.id)
+    assert prov(workspace)["entity"].keys() >= content["entity"].keys()
+    said = {v.id for v in workspace.read(Verdict) if v.stream == "informative"}
+    assert {f"tri:verdict/{name.replace(' ', '%20')}" for name in said} <= content["entity"].keys()
+    assert {"tri:expert/R1", "tri:expert/R2"} <= content["agent"].keys()
+    assert "Mrs Miller" not in json.dumps(content)

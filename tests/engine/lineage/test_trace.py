@@ -13,6 +13,7 @@ from rich.console import Console
 
 from engine.errors import TriptychError
 from engine.hub.publish import publish
+from engine.lineage.graph import neighbourhood
 from engine.lineage.opening import maintaining
 from engine.lineage.trace import render, trace
 from engine.records import (
@@ -21,10 +22,12 @@ from engine.records import (
     Image,
     Preference,
     Tombstone,
+    Verdict,
     Withdrawal,
     content_id,
 )
 from engine.workspace import Workspace
+from tests.read_workspace import read_workspace
 
 
 def text_of(traced: dict[str, Any]) -> str:
@@ -96,3 +99,21 @@ def test_a_rebuilt_ledger_gives_the_same_rows(full: Workspace, tmp_path: Path) -
     assert everything() == before
     empty = {t.table for t in ROW_TYPES if not before[t.table]}
     assert empty == {Withdrawal.table, Tombstone.table}  # what only a withdrawal fills
+
+
+def test_a_verdict_is_traced_and_stands_in_the_trace_of_its_row(tmp_path: Path) -> None:
+    workspace = read_workspace(tmp_path / "w")
+    ledger = workspace.ledger()
+    verdict = next(v for v in workspace.read(Verdict) if v.correction and v.stream != "test")
+    found = trace(ledger, verdict.id)
+    assert found["kind"] == "verdict"
+    assert found["item"]["stream"] == "informative"
+    assert [row["answer"] for row in found["expert_rows"]] == ["yes"]
+    assert [model["role"] for model in found["used_by"]] == ["judge"]
+    row = trace(ledger, verdict.triplet_id)
+    assert [v["verdict"] for v in row["verdicts"]] == ["reject"]
+    assert {m["role"] for m in row["used_by"]} == {"judge"}
+    assert "R1" in text_of(found)
+    drawn = neighbourhood(ledger, verdict.id)
+    assert {node.kind for node in drawn.nodes.values()} >= {"preference", "triplet", "model"}
+    assert verdict.id in neighbourhood(ledger, verdict.triplet_id).nodes
