@@ -8,7 +8,8 @@ from engine.errors import TriptychError, printable
 
 
 def submit(address: str, entrypoint: str) -> int:
-    """Submit a command through Ray Jobs, follow its log, and return 0 where it succeeded.
+    """Submit a command through Ray Jobs, follow its log, and return its exit status; 1 where it
+    has none, since it was stopped or its node was lost.
 
     Raises TriptychError where the dashboard does not answer, and on an address that is not this
     machine's own without a token: what is sent there is run there, and anyone could send it.
@@ -33,7 +34,8 @@ def submit(address: str, entrypoint: str) -> int:
 
     try:
         asyncio.run(follow())
-        return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+        ended = client.get_job_info(job)
+        return 0 if ended.status == JobStatus.SUCCEEDED else ended.driver_exit_code or 1
     except Exception as error:  # of HTTP, WebSockets or Ray
         raise TriptychError(
             f"lost sight of job {job} at {address}, which may go on (`ray job logs {job}`): "

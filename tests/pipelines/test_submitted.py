@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from engine.errors import PEOPLE
 from engine.records import Model, Triplet
 from engine.workspace import Workspace
-from tests.conftest import TRIPTYCH, small, triptych
+from tests.conftest import ROOT, TRIPTYCH, small, triptych
 
 PAIRED = ("workers=2", "save_steps=1")
 VLLM = find_spec("vllm") is not None
@@ -78,6 +80,7 @@ class Submitted:
     workspace: Path
     latest: dict[str, Any]  # the configuration kept after the first command
     job: subprocess.CompletedProcess[str]
+    waiting: int  # the status of a job that ends as a run does that waits for people
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,14 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
             assert done.returncode == 0, done.stderr[-3000:]
         words = ["configs/demo.yaml", "--address", dashboard, "-w", workspace, *config]
         job = triptych("submit", *words, env=env, timeout=900)
-    return Submitted(workspace, latest, job)
+        code = "import sys; from engine import cluster; sys.exit(cluster.submit(*sys.argv[1:]))"
+        ends = [sys.executable, "-c", code, dashboard, f"exit {PEOPLE}"]
+        waiting = subprocess.run(ends, cwd=ROOT, check=False, timeout=120).returncode
+    return Submitted(workspace, latest, job, waiting)
+
+
+def test_a_job_that_waits_for_people_ends_with_their_status(submitted: Submitted) -> None:
+    assert submitted.waiting == PEOPLE
 
 
 def test_stage_commands_and_a_submitted_job_share_a_cluster(submitted: Submitted) -> None:
