@@ -135,15 +135,6 @@ def _decisions(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _verdicts(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
-    """What experts said of a triplet; there are few. Comments stay in the table."""
-    return ledger.sql(
-        'SELECT verdict, reasons, correction, expert, "at", stream, round, repeat FROM verdicts '
-        'WHERE triplet_id = ? ORDER BY sequence, "at", id',
-        [triplet_id],
-    )
-
-
 def _all_models(ledger: Ledger) -> dict[str, dict[str, Any]]:
     """Every model's row as it was first committed; there are few."""
     rows = ledger.sql(
@@ -213,11 +204,11 @@ def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
 def _verdicts(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
     """What experts said of a triplet."""
     rows = ledger.sql(
-        "SELECT DISTINCT id, verdict, reasons, correction, comment, expert, v.at AS said, stream, "
-        "round, repeat FROM verdicts v WHERE triplet_id = ? ORDER BY said, id",
+        "SELECT DISTINCT id, verdict, reasons, correction, comment, expert, v.at, stream, round, "
+        "repeat FROM verdicts v WHERE triplet_id = ? ORDER BY v.at, id",
         [triplet_id],
     )
-    shown = ("verdict", "expert", "said", "stream", "round", "id")
+    shown = ("verdict", "expert", "at", "stream", "round", "id")
     return [
         {key: row[key] for key in shown}
         | {k: v for k, v in row.items() if k not in shown and v not in ("", [], False)}
@@ -250,7 +241,6 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "generator": _named(models, generator_id),
         "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
         "judgements": _judgements(ledger, row_id, models),
-        "verdicts": _verdicts(ledger, row_id),
         "decisions": _decisions(ledger, row_id),
         "verdicts": _verdicts(ledger, row_id),
         "datasets": _exports(ledger, row_id),
