@@ -21,6 +21,7 @@ from reward_model.model import JudgeSettings
 from reward_model.patient_sets import SHARES, TRAIN, is_frozen, set_of
 from reward_model.rows import write_examples
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure
+from reward_model.verdicts import RANDOM
 
 Opinion = Verdict | Preference
 
@@ -65,7 +66,8 @@ def taught(
     """All that was said in any stage, and `new` preferences of a stage that is not committed.
 
     `made` are rows of that stage; `rounds` is the last round that counts, all without it. What is
-    said of validation and test images is left out: models are measured on them.
+    said of validation and test images is left out: models are measured on them. So is what is said
+    of rows drawn at random of patients of the set train: those rows certify, and teach nobody.
     """
     verdicts = [v for v in context.rows(Verdict) if rounds is None or v.round <= rounds]
     preferences = [*context.rows(Preference), *new]
@@ -74,15 +76,23 @@ def taught(
     every = images_of(context, (row.image_id for row in (*verdicts, *preferences)))
     images = {name: image for name, image in every.items() if image.split == "train"}
     opinions: list[Opinion] = [*verdicts, *preferences]
-    inside = [row for row in opinions if row.image_id in images]
+    frozen = {name for name, image in images.items() if is_frozen(image.group)}
+    inside = [
+        row
+        for row in opinions
+        if row.image_id in frozen
+        or (row.image_id in images and getattr(row, "stream", None) != RANDOM)
+    ]
     found, left_out = examples_of(
         (row for row in inside if isinstance(row, Verdict)),
         (row for row in inside if isinstance(row, Preference)),
         rows.values(),
     )
-    if len(inside) < len(opinions):
-        left_out["of validation or test images"] = len(opinions) - len(inside)
-    frozen = {name for name, image in images.items() if is_frozen(image.group)}
+    left_out["of validation or test images"] = sum(row.image_id not in images for row in opinions)
+    left_out["drawn at random to certify"] = (
+        len(opinions) - len(inside) - left_out["of validation or test images"]
+    )
+    left_out = +left_out  # without what is 0
     learned = [e for e in found if e.first.image_id not in frozen]
     sources = {name for example in learned for name in example.sources}
     return Taught(

@@ -25,6 +25,7 @@ from generators.phantoms.oracle import is_true
 from pipelines import consult, loop
 from pipelines.collect import gold_rows
 from pipelines.context import Context
+from pipelines.judge_training import taught
 from pipelines.record import expert_of, held_out, seed_triplets
 from reward_model.journal import Journal
 from reward_model.patient_sets import REPORT, TRAIN, set_of
@@ -366,3 +367,19 @@ def test_who_gives_no_verdicts_can_promise_nothing() -> None:
         with pytest.raises(TriptychError, match=r"select.guarantee.*expert.verdicts.random"):
             build({"source": {"public": True}}, [*asked_for, f"expert={expert}"], "a test")
     assert build({}, [*asked_for, "expert=people"], "a test").select.guarantee
+
+
+def test_rows_drawn_at_random_measure_a_judge_and_teach_none(context: Context) -> None:
+    for round in (0, 1):
+        run(context, "consult", round)
+        journal = Journal(context.workspace.root)
+        journal.append(answer(i, r) for i in asked(context, round) for r in ("r1", "r2"))
+        run(context, "collect", round)
+    told = taught(context)
+    at_random = {v.id for v in context.rows(Verdict) if v.stream == "random"}
+    learned = {source for example in told.learned for source in example.sources}
+    measured = {source for example in told.frozen for source in example.sources}
+    assert learned
+    assert not learned & at_random
+    assert measured & at_random
+    assert told.left_out["drawn at random to certify"] > 0
