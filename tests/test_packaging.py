@@ -8,6 +8,8 @@ import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
+from engine.lineage import runs
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("engine", "generators", "reward_model", "pipelines")
 PACKAGED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
@@ -20,6 +22,13 @@ def test_every_file_beside_the_modules_is_packaged() -> None:
     beside = [f for f in files if f.suffix != ".py" and "__pycache__" not in f.parts]
     assert beside
     assert [f.name for f in beside if not any(fnmatch(f.name, p) for p in PACKAGED)] == []
+
+
+def test_what_readers_are_shown_counts_as_code() -> None:
+    shown = [f for f in (ROOT / "reward_model" / "reading_room").rglob("*.*") if f.is_file()]
+    left_out = {f.suffix for f in shown if not runs._is_source(f)}
+    assert {".js", ".css", ".jinja"} <= {f.suffix for f in shown}
+    assert left_out <= {".svg", ".pyc"}
 
 
 def test_the_packages_say_that_they_are_typed() -> None:

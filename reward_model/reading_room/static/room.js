@@ -90,6 +90,7 @@ function show(item, before) {
   $("reading").hidden = none;
   $("viewer").hidden = none;
   $("nothing").hidden = !none;
+  document.body.classList.toggle("done", none);
   if (none) {
     $("nothing-title").textContent = item.message;
     $("advice").textContent = item.advice;
