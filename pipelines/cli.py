@@ -241,16 +241,17 @@ def annotate(
     certificate: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="For TLS: PEM file.")
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The certificate's key.")
+    certificate_key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The certificate's key: PEM.")
     ] = None,
 ) -> None:
     """Open the reading room: a local page on which experts give verdicts and preferences."""
     from pipelines.commands.annotate import open_room
 
-    if key and not certificate:
-        raise TriptychError("--key goes with --certificate")
-    open_room(workspace, reader, readers or [], host, port, name or [], certificate, key)
+    if certificate_key and not certificate:
+        raise TriptychError("--certificate-key goes with --certificate")
+    tls = (certificate, certificate_key)
+    open_room(workspace, reader, readers or [], host, port, name or [], *tls)
 
 
 @app.command(rich_help_panel=DATA)

@@ -30,6 +30,7 @@ from reward_model.reading_room.room import Room
 
 PORT = 8473  # where it is free, else any
 READER = "reader"
+ANY = ("0.0.0.0", "::")  # all of a machine's addresses
 
 
 def open_room(
@@ -58,7 +59,7 @@ def open_room(
     room = Room(root, access.readers.secret, verdicts.repeats, guarantee, originals)
     room.open()
     listening = _listen(host, port)
-    _greet(display, room, access, listening)
+    _greet(display, room, access, place_of(access, host, names, listening.getsockname()[1]))
     try:
         _serve(room, access, listening, certificate, key)
     finally:
@@ -143,7 +144,7 @@ def _is_loopback(host: str) -> bool:
 
 def _own_names(host: str) -> list[str]:
     """By which names a host is reached; of all of a machine's addresses its own names."""
-    if host not in ("0.0.0.0", "::"):
+    if host not in ANY:
         return [host]
     found = [socket.gethostname(), socket.getfqdn()]
     with suppress(OSError):
@@ -172,17 +173,25 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise AssertionError("there is a wish")
 
 
-def _greet(display: Display, room: Room, access: Access, listening: socket.socket) -> None:
+def place_of(access: Access, host: str, names: list[str], port: int) -> str:
+    """The page's URL, under the first name that was given."""
+    name = [*names, socket.gethostname() if host in ANY else host][0]
     scheme = "https" if access.secure else "http"
-    host, port = listening.getsockname()[:2]
-    others = sorted(access.names - LOOPBACK)
-    place = others[0] if others else host
-    url = f"{scheme}://{f'[{place}]' if ':' in place else place}:{port}/"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}/"
+
+
+def _greet(display: Display, room: Room, access: Access, url: str) -> None:
     wanted = room.queue.wanted()
     if wanted:
-        display.say(f"{wanted} answers are wanted.")
+        display.say(f"Answers wanted: {wanted}.")
     else:
         display.say("Nothing is waiting: give `triptych run CONFIG` again, and it goes on.")
+    most = room.queue.readers_wanted()
+    if most > (1 if access.reader else len(access.readers.tokens)):
+        display.warn(
+            f"Some questions want {most} different readers: open the room for each of them "
+            "(--reader NAME, one after the other, or --readers NAME,NAME)."
+        )
     if access.reader:
         display.say(f"Reading room for {access.reader}: {url}")
     else:
@@ -190,10 +199,10 @@ def _greet(display: Display, room: Room, access: Access, listening: socket.socke
             display.console.print(
                 f"{reader}: {url}enter?token={token}", soft_wrap=True, markup=False
             )
-        if others and not access.secure:
+        if access.names > LOOPBACK and not access.secure:
             display.warn(
-                "Images leave this machine unencrypted: give --certificate and --key, or put it "
-                "behind a proxy with TLS."
+                "Images leave this machine unencrypted: give --certificate and --certificate-key, "
+                "or put a proxy with TLS before it."
             )
     display.say("Every answer is on disk at once. Ctrl+C closes the room.")
 

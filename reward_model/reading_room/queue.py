@@ -300,6 +300,10 @@ class Queue:
         """How many answers are still wanted of all readers together, repeats aside."""
         return sum(self._wanted.values()) - sum(self._answered[s] for s in self._wanted)
 
+    def readers_wanted(self) -> int:
+        """How many different readers the questions that are open want at most."""
+        return max((item.readers for item in self._open.values()), default=0)
+
     def _missing(self) -> Missing | None:
         """What the newest round's certificate lacks, at best: rows above one threshold, each of
         another patient, all of them accepted (`reward_model.certificate`)."""

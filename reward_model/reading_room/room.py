@@ -36,6 +36,10 @@ GO_ON = (
     "Give `triptych run CONFIG` again: it goes on with what was answered. New questions appear "
     "here by themselves."
 )
+OTHERS_WANTED = (
+    "Answers that are still wanted, of other readers: {}. A question that wants two gets them from "
+    "two."
+)
 OTHERS_READ = "Other readers have the last questions open. They come here if they are left."
 
 
@@ -104,7 +108,9 @@ class Room:
         }
         if showing is None:
             waits = self.queue.waits_for_others(reader)
-            told = (OTHERS_READ, "") if waits else (ALL_DONE, GO_ON)
+            wanted = self.queue.wanted()
+            advice = OTHERS_WANTED.format(wanted) if wanted else GO_ON
+            told = (OTHERS_READ, "") if waits else (ALL_DONE, advice)
             if not waits:  # repeats that would come too soon after their first are left out
                 about["progress"]["left"] = 0
             return about | {"kind": "none", "message": told[0], "advice": told[1]}

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from engine.errors import TriptychError
-from pipelines.commands.annotate import access_of
+from pipelines.commands.annotate import access_of, place_of
 from reward_model.journal import Journal
 from tests.commands import command
 from tests.conftest import ROOT
@@ -62,6 +62,17 @@ def test_from_other_machines_nobody_reads_without_a_token(tmp_path: Path) -> Non
         assert (several.reader, "w.example" in several.names) == ("", True)
 
 
+def test_a_link_has_the_name_by_which_readers_reach_the_host(tmp_path: Path) -> None:
+    def link(host: str, *names: str, tls: bool = False) -> str:
+        access = access_of(tmp_path, None, ["anna"], host, list(names), tls)
+        return place_of(access, host, list(names), 8473)
+
+    assert link("127.0.0.1") == "http://127.0.0.1:8473/"
+    assert link("::1") == "http://[::1]:8473/"
+    assert link("0.0.0.0") == f"http://{socket.gethostname()}:8473/"
+    assert link("0.0.0.0", "ws1.example", "b", tls=True) == "https://ws1.example:8473/"
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     ten(tmp_path / "w", number=1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -100,8 +111,10 @@ def link_in(said: list[str]) -> str:
 
 def test_a_reader_answers_the_server_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
     root = tmp_path / "w"
-    ten(root, number=3)
+    ten(root, number=3, readers=2)
     with served(root, "--readers", "anna,ben") as (child, said):
+        assert "Answers wanted: 6." in "".join(said)
+        assert "different readers" not in "".join(said)
         url, _, token = link_in(said).partition("enter?token=")
         with httpx.Client(base_url=url) as http:
             assert http.get("/item").status_code == 401
@@ -114,7 +127,8 @@ def test_a_reader_answers_the_server_is_killed_and_nothing_is_lost(tmp_path: Pat
         child.wait()
     assert [a.reader for a in Journal(root).answers()] == ["anna"]
     with served(root) as (child, said):  # whoever has a link is known again
-        assert "2 answers are wanted" in "".join(said)
+        assert "Answers wanted: 5." in "".join(said)
+        assert "want 2 different readers" in "".join(said)
         alone = link_in(said)
         assert httpx.post(f"{alone}answer", json=answer).status_code == 409  # another reader's key
         child.send_signal(signal.SIGINT)

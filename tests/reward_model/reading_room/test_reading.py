@@ -421,6 +421,9 @@ def test_an_item_is_answered_by_as_many_different_readers_as_it_wants(tmp_path: 
         item = reader.item()
         while item["kind"] != "none":
             item = reader.says(item)
+        if name == "anna":
+            assert "still wanted, of other readers: 3." in item["advice"]
+    assert "`triptych run CONFIG`" in item["advice"]
     said = Counter(a.item_id for a in journal(tmp_path / "w"))
     assert said == {item.id: 2 for item in items}
 
