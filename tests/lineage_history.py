@@ -51,6 +51,11 @@ class History:
     def round_of(self, sequence: int) -> int:
         return self.commits[sequence][1]
 
+    def promises(self, sequence: int) -> bool:
+        """Whether a selection certified its threshold: every second one."""
+        stage = self.commits[sequence][0]
+        return stage.startswith("select") and int(stage.removeprefix("select")) % 2 == 0
+
 
 def random_history(rng: random.Random) -> History:
     """Stages in any order, rows that name any earlier row, checkpoints within a training."""
@@ -277,8 +282,8 @@ class Slow:
         return model.role == "judge" and any(at <= sequence for at in heard)
 
     def _certified(self, sequence: int) -> bool:
-        """Whether a random verdict of tier 1 was there before a stage of its round."""
-        return any(
+        """Whether a random verdict of tier 1 certified the threshold of a stage of its round."""
+        return self.history.promises(sequence) and any(
             v.id in self.verdicts and v.stream == "random" and not v.repeat and at < sequence
             and v.round == self.history.round_of(sequence)
             for at, v in self.history.of(Verdict)

@@ -7,10 +7,13 @@ corrected it, also where another reader said the same.
 
 from __future__ import annotations
 
+import json
+
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
 
 CERTIFYING, ACCEPTED, OF_TESTS = "random", "accept", "test"  # `reward_model.verdicts` has them all
+CERTIFICATES = "certificates"  # what a selection's metrics have where it promises a precision
 Stages = set[tuple[int, str]]  # (sequence, table)
 
 
@@ -115,19 +118,26 @@ def first_heard(ledger: Ledger, verdicts: list[str]) -> int | None:
 
 
 def certified(ledger: Ledger, verdicts: list[str]) -> Stages:
-    """The stages whose decisions were made after a verdict that was drawn at random in their round.
+    """The stages of selection that certified their threshold by one of the verdicts.
 
-    Their threshold may be certified by it.
+    They are of its round and after it, and the verdict is on a row that was drawn at random.
     """
-    found = ledger.sql(
-        "WITH said AS (SELECT round, min(sequence) AS sequence FROM verdicts "
-        "WHERE stream = $2 AND NOT repeat AND id IN (SELECT unnest($1)) GROUP BY round) "
-        "SELECT DISTINCT m.sequence FROM makers m JOIN commits c ON c.sequence = m.sequence "
-        "JOIN said ON said.round = c.round AND said.sequence < m.sequence "
-        "WHERE m.row_table = 'decisions'",
+    said = ledger.sql(
+        "SELECT round, min(sequence) AS first FROM verdicts "
+        "WHERE stream = $2 AND NOT repeat AND id IN (SELECT unnest($1)) GROUP BY round",
         [verdicts, CERTIFYING],
     )
-    return {(row["sequence"], "decisions") for row in found}
+    first = {row["round"]: row["first"] for row in said}
+    stages = ledger.sql(
+        "SELECT DISTINCT c.sequence, c.round, c.metrics FROM commits c "
+        "JOIN makers m ON m.sequence = c.sequence AND m.row_table = 'decisions'"
+    )
+    return {
+        (stage["sequence"], "decisions")
+        for stage in stages
+        if first.get(stage["round"], stage["sequence"]) < stage["sequence"]
+        and CERTIFICATES in json.loads(stage["metrics"])
+    }
 
 
 def _ids(ledger: Ledger, query: str, *parameters: object) -> list[str]:

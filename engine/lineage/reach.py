@@ -11,7 +11,7 @@ independent: the threshold of a selection comes from all judgements of its round
 - a judge that learned from a preference or verdict of tier 1, or was calibrated or compared by one;
 - what a model of either tier wrote or judged, and the decisions, preferences and verdicts of a
   round made after such a judge judged in it;
-- the decisions of a round made after one of its random verdicts, which certify the threshold;
+- the decisions of a round whose threshold was certified after one of its random verdicts;
 - a model that saw any of these in training, was rewarded by such a judge, or descends from one;
 - exports that were made after such decisions.
 

@@ -202,10 +202,10 @@ def pairs_of(ledger: Ledger, triplet_id: str) -> list[str]:
 
 
 def _verdicts(ledger: Ledger, triplet_id: str) -> list[dict[str, Any]]:
-    """What experts said of a triplet."""
+    """What experts said of a triplet; their comments are in a verdict's own trace."""
     rows = ledger.sql(
-        "SELECT DISTINCT id, verdict, reasons, correction, comment, expert, v.at, stream, round, "
-        "repeat FROM verdicts v WHERE triplet_id = ? ORDER BY v.at, id",
+        "SELECT DISTINCT id, verdict, reasons, correction, expert, v.at, stream, round, repeat "
+        "FROM verdicts v WHERE triplet_id = ? ORDER BY v.at, id",
         [triplet_id],
     )
     shown = ("verdict", "expert", "at", "stream", "round", "id")
