@@ -73,8 +73,9 @@ def random_history(rng: random.Random) -> History:
         round = rng.randint(0, 1)
         writer = rng.choice(models)
         kind = rng.choice(
-            ["generate", "judge", "select", "compare", "collect", "train", "train", "evaluate"]
-        )
+            ["generate", "judge", "select", "select", "compare", "collect", "collect", "train",
+             "train", "evaluate"]
+        )  # fmt: skip
         rows: list[Any] = []
         if kind == "generate":
             for sample in range(rng.randint(1, 4)):
@@ -125,7 +126,7 @@ def random_opinions(rng: random.Random, round: int, triplets: list[Triplet]) -> 
             said = {"expert": reader, "at": "2026-11-26T10:00:00Z", "item_id": item.id}
             rows += [item, replace(pair, id=f"{pair.id}{reader}{round}", **said)]
             continue
-        item = make_item(row, rng.choice(["random", "informative", "test"]), round)
+        item = make_item(row, rng.choice(["random", "random", "informative", "test"]), round)
         correction = rng.choice(["", "maybe"])
         word = "reject" if correction else rng.choice(["accept", "reject", "cannot tell"])
         more = {"correction": correction, "repeat": rng.random() < 0.1}

@@ -39,7 +39,9 @@ def verdict(item: Item, reader: str, word: str = "accept", **more: Any) -> Answe
 
 
 def read_workspace(root: Path) -> Workspace:
-    """Two readers on three patients: 0 and 1 in training, 2 for the test; a round after them."""
+    """Readers R1 and R2 on three patients, 0 and 1 in training and 2 for the test; a round after
+    them, with a random verdict of R4. An answer of R3 is in the journal alone.
+    """
     images = [
         replace(make_image(n, f"g{n}", ("train", "train", "test")[n]), patient=f"p{n}")
         for n in range(3)
@@ -69,7 +71,7 @@ def read_workspace(root: Path) -> Workspace:
     judge, sft = make_model("judge", "judge", base.id, 0, 5), make_model("s", "sft", base.id, 1, 9)
     later = [make_triplet(i, base.id, n, 1) for i in images[:2] for n in (2, 3)]
     drawn = make_item(later[2], "random", 1)
-    said = verdict(drawn, "R2", "cannot tell")
+    said = verdict(drawn, "R4", "cannot tell")
     with writing(root, "made", CONFIG) as workspace:
         commit(workspace, "ingest", 0, [*images, base])
         commit(workspace, "compare", 0, [*rows, PROMPT, TASK])

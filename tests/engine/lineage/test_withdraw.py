@@ -111,7 +111,7 @@ def agrees(fast: Reach, history: History, slow: Slow) -> bool:
 
 
 def test_both_tiers_and_the_clean_ancestor_equal_a_slow_reference() -> None:
-    assert compare(range(12, 36)) == (4, 7)
+    assert compare(range(12, 36)) == (3, 6)
 
 
 @pytest.mark.slow

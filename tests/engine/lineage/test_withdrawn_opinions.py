@@ -12,7 +12,8 @@ import pytest
 from engine.errors import TriptychError
 from engine.lineage import chain, redaction
 from engine.lineage.opening import maintaining
-from engine.lineage.opinions import withdrawn_readers
+from engine.lineage.opinions import certified, first_heard, withdrawn_readers
+from engine.lineage.reach import reach_reader
 from engine.lineage.verify import verify
 from engine.records import (
     Evaluation,
@@ -68,7 +69,7 @@ def test_a_patients_items_verdicts_preferences_and_answers_go(read: Workspace) -
     assert {"items", "verdicts", "preferences", "triplets", "images"} <= gone
     assert read.read(Preference) == []
     assert len(read.read(Item)) == 3
-    assert [a.reader for a in Journal(read.root).answers()] == ["R2", "R1", "R2", "R3"]
+    assert [a.reader for a in Journal(read.root).answers()] == ["R2", "R1", "R4", "R3"]
     assert verify(read).problems == []
     assert chain.check(read) == []
 
@@ -90,12 +91,12 @@ def test_a_reader_takes_back_what_they_said_and_what_came_of_it(read: Workspace)
     assert [m["role"] for m in told["influenced_models"]] == ["judge"]
     assert told["influenced_rows"]["decisions"] == 4
     assert len(told["datasets"]) == len(told["influenced_datasets"]) == 1
-    assert experts(read, Verdict) == experts(read, Preference) == ["R2"]
+    assert (experts(read, Verdict), experts(read, Preference)) == (["R2", "R4"], ["R2"])
     gold = [t for t in read.read(Triplet) if t.generator_id == "expert"]
     assert [t.answer for t in gold] == ["no"]  # the one that R2 accepted
     assert read.read(Evaluation) == []
     assert len(read.read(Item)) == 5  # what was asked stays: others may answer it
-    assert {a.reader for a in Journal(read.root).answers()} == {"R2", "R3"}
+    assert {a.reader for a in Journal(read.root).answers()} == {"R2", "R3", "R4"}
     assert held(read.root, "Mrs Miller's") == []
     done = read.read(Withdrawal)[0]
     assert (done.subject_kind, done.subject_id, done.images) == ("reader", "R1", 0)
@@ -111,13 +112,17 @@ def test_a_reader_takes_back_what_they_said_and_what_came_of_it(read: Workspace)
 def test_a_random_verdict_reaches_the_decisions_of_its_round(read: Workspace) -> None:
     ledger = read.ledger()
     rows = [v.id for v in read.read(Verdict) if v.stream == "random"]
-    from engine.lineage.opinions import certified, first_heard
-
     select = next(c["sequence"] for c in read.commits() if c["stage"] == "select")
     assert certified(ledger, rows) == {(select, "decisions")}
     assert first_heard(ledger, rows) == select - 1
     others = [v.id for v in read.read(Verdict) if v.stream != "random"]
     assert certified(ledger, others) == set()
+    told = reach_reader(ledger, "R4")
+    assert told.rows["verdicts"] == 1
+    assert (told.derived_models, told.datasets) == ([], [])
+    assert [m["role"] for m in told.influenced_models] == ["sft"]  # the judge is older
+    assert told.influenced_rows == {"decisions": 4, "evaluations": 1}
+    assert len(told.influenced_datasets) == 1
     tests = [v.id for v in read.read(Verdict) if v.stream == "test"]
     assert first_heard(ledger, tests) is None
 
@@ -128,7 +133,7 @@ def test_a_reader_who_is_in_the_journal_alone_can_be_withdrawn(read: Workspace) 
     assert "1 answers" in text
     assert len(Journal(read.root).answers()) == 6
     cli("withdraw", "--reader", "R3", "-w", read.root)
-    assert {a.reader for a in Journal(read.root).answers()} == {"R1", "R2"}
+    assert {a.reader for a in Journal(read.root).answers()} == {"R1", "R2", "R4"}
     assert verify(read).problems == []
 
 
@@ -138,7 +143,7 @@ def test_a_reader_who_is_in_the_journal_alone_can_be_withdrawn(read: Workspace) 
         ([], "withdraw what?"),
         (["p0", "--reader", "R1"], "withdraw what?"),
         (["--reader", "R1", "--group"], "withdraw what?"),
-        (["--reader", "R9"], "no reader is called 'R9'; there are R1, R2"),
+        (["--reader", "R9"], "no reader is called 'R9'; there are R1, R2, R4"),
         (["--reader", "R"], "no reader is called 'R'"),  # no beginning: R1 is not R10
     ],
 )
