@@ -159,7 +159,7 @@ def _questions(folder: Path) -> int:
 def _table(folder: Path) -> tuple[TableFound | None, list[str]]:
     """The one table with paths of files, and the names of those without a column `path`.
 
-    Raises TriptychError where there are several with one.
+    Raises TriptychError where there are several with one, or what ingest would read is no table.
     """
     ends = {Path(name).suffix for name in NAMES}
     with_path: list[Path] = []
@@ -169,6 +169,8 @@ def _table(folder: Path) -> tuple[TableFound | None, list[str]]:
         try:
             first = next(each_row(path), (0, {}))[1]
         except TriptychError:
+            if path.name in NAMES:  # ingest would read it
+                raise
             continue
         (with_path if "path" in first else without).append(path)
     if len(with_path) > 1:

@@ -248,6 +248,19 @@ def test_bad_questions_end_ingest_before_there_is_a_workspace(hospital: Path) ->
     assert not Path("runs").exists()
 
 
+def test_a_table_that_ingest_could_not_read_is_told(hospital: Path) -> None:
+    (hospital / "labels.csv").write_bytes("path,finding\n00.png,Müller\n".encode("latin-1"))
+    assert "labels.csv cannot be read: UnicodeDecodeError" in refused("ours", "--images", hospital)
+    (hospital / "labels.csv").write_text("path,finding\n00.png,a\n00.png,b\n")
+    assert "lines 2 and 3 are about one file" in refused("ours", "--images", hospital)
+    (hospital / "labels.csv").rename(hospital / "one.csv")
+    (hospital / "two.csv").write_text("path,finding\n00.png,a\n")
+    assert "has several tables with paths (one.csv, two.csv)" in refused(
+        "ours", "--images", hospital
+    )
+    assert os.listdir() == []
+
+
 def test_without_its_table_an_expert_who_reads_labels_is_one_line(hospital: Path) -> None:
     written(hospital)
     (hospital / "labels.csv").unlink()
