@@ -83,7 +83,13 @@ def read_workspace(root: Path) -> Workspace:
         commit(workspace, "judge", 1, [make_judgement(t, judge) for t in later])
         commit(workspace, "consult", 1, [drawn])
         commit(workspace, "collect", 1, [verdict_of(said, drawn, later[2])])
-        commit(workspace, "select", 1, [make_decision(t, True, 1) for t in later], certificates=[])
+        commit(
+            workspace,
+            "select",
+            1,
+            [make_decision(t, True, 1) for t in later],
+            certificates=[{"words": "…"}],
+        )
         commit(workspace, "sft", 1, [sft, *consumed(sft, [gold[0], *later])])
         test = replace(make_evaluation(images[2], sft, 1), gold="yes")
         commit(workspace, "evaluate", 1, [test])

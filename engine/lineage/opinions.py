@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 
+from engine.caveats import promised
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
 
 CERTIFYING, ACCEPTED, OF_TESTS = "random", "accept", "test"  # `reward_model.verdicts` has them all
-CERTIFICATES = "certificates"  # what a selection's metrics have where it promises a precision
 Stages = set[tuple[int, str]]  # (sequence, table)
 
 
@@ -136,7 +136,7 @@ def certified(ledger: Ledger, verdicts: list[str]) -> Stages:
         (stage["sequence"], "decisions")
         for stage in stages
         if first.get(stage["round"], stage["sequence"]) < stage["sequence"]
-        and CERTIFICATES in json.loads(stage["metrics"])
+        and promised(json.loads(stage["metrics"]))
     }
 
 

@@ -55,7 +55,9 @@ class Memory(Ledger):
         for row_type in ROW_TYPES:
             self._load_rows(db, row_type, history)
         for sequence, (stage, round, _) in enumerate(history.commits):
-            told = json.dumps({"certificates": []} if history.promises(sequence) else {})
+            told = json.dumps(
+                {"certificates": [{"words": "…"}]} if history.promises(sequence) else {}
+            )
             line = [f"{sequence:05d}-{stage}-r{round}", sequence, stage, round, "", 1.0, told, 2]
             db.execute("INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", line)
         ledger_module.complete(db, 0, [t.table for t in ROW_TYPES])
