@@ -246,3 +246,23 @@ def of_alpha(tables: np.ndarray) -> Disagreement:
 def _above_zero(values: np.ndarray) -> np.ndarray:
     """Without what rounding leaves of zero."""
     return np.where(np.abs(values) < 1e-12, 0.0, values)
+
+
+HEAD = ("", "kappa or alpha", "95 %", "equal", "asked", "patients")
+
+
+def lines_of(agreement: Agreement) -> list[tuple[str, ...]]:
+    """An agreement as lines below HEAD, for a table: all readers, each two, each and the rest."""
+    lines = [("all, Krippendorff's alpha", agreement.alpha)] if agreement.alpha else []
+    lines += [(f"{pair.one} and {pair.two}", pair.kappa) for pair in agreement.pairs]
+    if len(agreement.readers) > 2:  # of two, the other is the rest
+        rest = [(f"{r.name} and most of the rest", r.rest) for r in agreement.readers if r.rest]
+        lines += rest
+    lines += [(f"{r.name}, a second time", r.itself) for r in agreement.readers if r.itself]
+    return [(who, *_told(found)) for who, found in lines]
+
+
+def _told(found: Estimate) -> tuple[str, ...]:
+    value = "–" if found.value is None else f"{found.value:.2f}"
+    between = "–" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
+    return value, between, f"{found.agreed:.0%}", str(found.units), str(found.patients)

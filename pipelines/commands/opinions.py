@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from rich.table import Table
 
@@ -20,21 +18,19 @@ from engine.lineage.ledger import Ledger
 from engine.lineage.opinions import withdrawn_readers
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
-from engine.records import Item, Preference, Triplet, Verdict
+from engine.records import Item, Triplet
 from engine.shards import replace_file
 from engine.workspace import Workspace
 from pipelines.context import config_of
+from pipelines.heard import Heard, beginning, heard_in
 from reward_model import exchange
-from reward_model.agreement import Agreement, Estimate, agreements
+from reward_model.agreement import HEAD, Agreement, agreements, lines_of
 from reward_model.exchange import label_studio, trl
-from reward_model.exchange.opinions import FULL, Known, Said, Taken, answers_of, row_of, said
-from reward_model.exchange.recorded import opinions
+from reward_model.exchange.opinions import Known, Said, Taken, answers_of, row_of, said
 from reward_model.experts import reads_journal
 from reward_model.journal import Journal
 from reward_model.pseudonyms import pseudonym_problem
-from reward_model.verdicts import PREFERENCE, VERDICT, Answer, wanted
-
-Kind = TypeVar("Kind", Item, Triplet)
+from reward_model.verdicts import PREFERENCE, VERDICT, wanted
 
 
 def take_in(root: Path, file: Path, format: str = "", readers: Iterable[str] = ()) -> Taken:
@@ -47,7 +43,7 @@ def take_in(root: Path, file: Path, format: str = "", readers: Iterable[str] = (
     entries, taken = said(exchange.read(file, format), _named(readers))
     journal, ledger = Journal(root), workspace.ledger()
     with ledger.reading():
-        known, heard = _known(ledger, entries), _heard(ledger, journal)
+        known, heard = _known(ledger, entries), heard_in(ledger, journal.answers())
     answers_of(entries, known, [*journal.answers(), *heard.answers], taken)
     journal.append(taken.answers)
     config = config_of(root)
@@ -79,11 +75,11 @@ def _known(ledger: Ledger, entries: Iterable[Said]) -> Known:
             names[column].add(entry.names[column])
         if not entry.names["item_id"] and not entry.names["triplet_id"]:
             names["image_id"].add(entry.names["image_id"])
-    items = _beginning(ledger, Item, "id", names["item_id"])
+    items = beginning(ledger, Item, "id", names["item_id"])
     wanted = names["triplet_id"] | names["other_id"]
     wanted |= {name for item in items for name in (item.triplet_id, item.other_id)}
-    rows = _beginning(ledger, Triplet, "id", wanted)
-    rows += _beginning(ledger, Triplet, "image_id", names["image_id"])
+    rows = beginning(ledger, Triplet, "id", wanted)
+    rows += beginning(ledger, Triplet, "image_id", names["image_id"])
     withdrawn = {row["id"] for row in ledger.sql(WITHDRAWN)}
     gone = ledger.sql(
         "SELECT row_id FROM tombstones WHERE row_table IN ('items', 'triplets', 'images')"
@@ -98,54 +94,6 @@ def _known(ledger: Ledger, entries: Iterable[Said]) -> Known:
     )
 
 
-def _beginning(
-    ledger: Ledger, row_type: type[Kind], column: str, beginnings: Iterable[str]
-) -> list[Kind]:
-    """Rows of which a column begins so: a question for each length."""
-    lengths: dict[int, list[str]] = defaultdict(list)
-    for name in sorted(set(beginnings) - {""}):
-        lengths[len(name)].append(name)
-    found = []
-    for length, names in lengths.items():
-        if (row_type.table, column, length) == ("triplets", "id", FULL):
-            found += ledger.find("triplets", "id", names)
-            continue
-        query = f"SELECT * FROM {row_type.table} WHERE substr({column}, 1, $1) IN "
-        found += ledger.sql(query + "(SELECT unnest($2::VARCHAR[]))", [length, names])
-    return list({row["id"]: row_type.from_dict(row) for row in found}.values())
-
-
-@dataclass(frozen=True)
-class Heard:
-    """All that was said in a workspace, and what it was about."""
-
-    answers: list[Answer]  # those that count
-    items: dict[str, Item]
-    rows: dict[str, Triplet]  # of images that are not withdrawn
-    patients: dict[str, str]  # `Image.group` by triplet
-
-
-def _heard(ledger: Ledger, journal: Journal) -> Heard:
-    items = {row["id"]: Item.from_dict(row) for row in ledger.sql("SELECT * FROM items")}
-    verdicts = [Verdict.from_dict(row) for row in ledger.sql("SELECT * FROM verdicts")]
-    pairs = ledger.sql("SELECT * FROM preferences p WHERE p.at <> ''")
-    preferences = [Preference.from_dict(row) for row in pairs]
-    answers = opinions(journal.answers(), verdicts, preferences, items)
-    about = {name for a in answers for name in (a.triplet_id, a.other_id) if name}
-    about |= {name for i in items.values() for name in (i.triplet_id, i.other_id) if name}
-    withdrawn = {row["id"] for row in ledger.sql(WITHDRAWN)}
-    found = _beginning(ledger, Triplet, "id", about)
-    rows = {row.id: row for row in found if row.image_id not in withdrawn}
-    groups = ledger.sql(
-        'SELECT DISTINCT id, "group" FROM images WHERE id IN (SELECT unnest($1::VARCHAR[]))',
-        [sorted({row.image_id for row in rows.values()})],
-    )
-    by_image = {row["id"]: row["group"] for row in groups}
-    patients = {row.id: by_image[row.image_id] for row in rows.values() if row.image_id in by_image}
-    left = [a for a in answers if a.triplet_id in rows and (not a.other_id or a.other_id in rows)]
-    return Heard(left, items, rows, patients)
-
-
 def write_out(root: Path, file: Path, format: str = "") -> list[str]:
     """Write a file of what was said, or of what is to be asked; what to say of it.
 
@@ -155,7 +103,7 @@ def write_out(root: Path, file: Path, format: str = "") -> list[str]:
     name = exchange.out_format(file, format)
     workspace = Workspace.existing(root)
     with agreed(workspace) as ledger:
-        heard = _heard(ledger, Journal(root))
+        heard = heard_in(ledger, Journal(root).answers())
     if name == "label-studio":
         return _write_tasks(root, file, heard)
     if name == "trl":
@@ -228,7 +176,7 @@ def agreement_of(root: Path) -> list[Agreement]:
     """How far the readers of a workspace agree: of verdicts, and of each criterion."""
     ledger = Workspace.existing(root).ledger()
     with ledger.reading():
-        heard = _heard(ledger, Journal(root))
+        heard = heard_in(ledger, Journal(root).answers())
     return agreements(heard.answers, heard.patients)
 
 
@@ -236,26 +184,8 @@ def tables(found: Iterable[Agreement]) -> list[Table]:
     """As tables for the terminal: one of each kind of opinion."""
     made = []
     for agreement in found:
-        units = "rows" if agreement.of == "verdict" else "pairs"
-        table = Table("", "kappa or alpha", "95 %", "equal", units, "patients", title=agreement.of)
-        if agreement.alpha:
-            table.add_row("all (Krippendorff's alpha)", *_cells(agreement.alpha), end_section=True)
-        for pair in agreement.pairs:
-            table.add_row(f"{pair.one} and {pair.two}", *_cells(pair.kappa))
-        table.add_section()
-        for reader in agreement.readers:
-            if reader.rest and len(agreement.readers) > 2:
-                table.add_row(f"{reader.name} and most of the rest", *_cells(reader.rest))
-        table.add_section()
-        for reader in agreement.readers:
-            if reader.itself:
-                table.add_row(f"{reader.name} and itself", *_cells(reader.itself))
+        table = Table(*HEAD, title=agreement.of)
+        for line in lines_of(agreement):
+            table.add_row(*line)
         made.append(table)
     return made
-
-
-def _cells(found: Estimate) -> tuple[str, ...]:
-    value = "–" if found.value is None else f"{found.value:.2f}"
-    between = "–" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
-    counted = (str(found.units), str(found.patients))
-    return value, between, f"{found.agreed:.0%}", *counted

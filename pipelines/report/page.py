@@ -23,8 +23,10 @@ from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
+from pipelines.heard import heard_in
 from pipelines.progress import judge_auc, rolled_back
 from pipelines.report.figures import accuracy_figure, bars_figure, heatmap_figure, lines_figure
+from reward_model.agreement import HEAD, agreements, lines_of
 
 ARMS = ("base", "sft", "policy")
 KEPT_SHOWN, REJECTED_SHOWN, REFUSALS_SHOWN = 12, 6, 50
@@ -79,6 +81,8 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
+        "agreement": _agreement(ledger),
+        "agreement_head": HEAD,
         "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),
         "rejected": _gallery(workspace, ledger, False, REJECTED_SHOWN),
         "stages": [_stage_line(commit) for commit in commits],
@@ -86,6 +90,12 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "refusals": refusals[:REFUSALS_SHOWN],
         "refused": len(refusals),
     }
+
+
+def _agreement(ledger: Ledger) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """How far readers agree in the record, as lines of a table, by what they were asked."""
+    heard = heard_in(ledger)
+    return [(one.of, lines_of(one)) for one in agreements(heard.answers, heard.patients, _SEED)]
 
 
 def caveats(commits: list[dict[str, Any]]) -> list[str]:

@@ -36,7 +36,6 @@ from reward_model.verdicts import (
 LONGEST = {"comment": 2000, "correction": 500}  # characters, as in the reading room
 CELL = 20_000  # characters of any other value
 BEGINNING = 6  # of an id: fewer could mean too many
-FULL = 32  # characters of an id
 
 
 @dataclass(frozen=True)

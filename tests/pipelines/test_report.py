@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 from engine.errors import TriptychError
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.hub.export import export
-from engine.lineage.opening import writing
+from engine.lineage.opening import maintaining, writing
+from engine.records import Verdict
 from engine.statistics import auc, cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.report.page import _drift, write_report
+from tests.lineage_workspace import commit
+from tests.read_workspace import read_workspace
 from tests.round_workspace import ingest, make_images
 
 
@@ -72,3 +76,15 @@ def test_answers_of_one_patient_count_as_one_observation() -> None:
     alone = cluster_bootstrap(correct, np.arange(400), seed=3)
     assert low < alone[0] < 0.5 < alone[1] < high
     assert (low, high) == cluster_bootstrap(correct, np.repeat(np.arange(20), 20), seed=3)
+
+
+def test_the_report_tells_how_far_readers_agree(tmp_path: Path) -> None:
+    workspace = read_workspace(tmp_path / "w")
+    third = next(v for v in workspace.read(Verdict) if v.stream == "informative")
+    later = replace(third, id="v9", expert="R9")
+    with maintaining(workspace.root) as place:
+        commit(place, "collect", 2, [later])
+    page = write_report(workspace, tmp_path / "report").read_text()
+    assert "Agreement of readers" in page
+    cells = re.sub("<[^>]+>", "|", page[page.index(f"{third.expert} and R9") :])[:60]
+    assert cells.startswith(f"{third.expert} and R9||–||–||100%||1||1|")

@@ -191,7 +191,7 @@ def test_trl_has_what_was_better_and_datasets_reads_it(root: Path, tmp_path: Pat
 
 def test_agreement_is_told_as_tables_and_as_values(root: Path, tmp_path: Path) -> None:
     table = verdicts("agreement", "-w", root)
-    assert "all (Krippendorff's alpha)" in table.output
+    assert "all, Krippendorff's alpha" in table.output
     assert "R2 and R3" in table.output
     found = json.loads(verdicts("agreement", "-w", root, "--json").output)
     assert [one["of"] for one in found] == ["verdict"]
