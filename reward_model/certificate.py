@@ -7,18 +7,21 @@ threshold of which one may say: with probability `confidence` over the draw of t
 confidences are worth: a bad ranking costs rows, not the promise.
 
 Learn then test (Angelopoulos et al., arXiv 2110.01052): each candidate threshold is a hypothesis
-"what it keeps is below the target", with an exact binomial p-value. Candidates are few, and are
-quantiles of the confidence of all chosen rows, which are known before any verdict. They are tested
-together by closed testing (Marcus, Peritz & Gabriel 1976): a candidate is granted where every set
-of candidates that it is in is rejected. A set is rejected by the least of its p-values, weighted
-towards the strict end, against a critical value that is calibrated jointly, since verdicts above a
-strict threshold are also above a loose one. Testing one after the other from strict to loose is
-the same with all the weight on the strictest; it ends at the first unlucky candidate.
+"what it keeps is below the target", with an exact binomial p-value. Candidates are quantiles of the
+confidence of all chosen rows, which are known before any verdict. They are tested together by
+closed testing (Marcus, Peritz & Gabriel 1976): a candidate is granted where each set of candidates
+that it is in is rejected. A set's test looks at its strictest candidate, at its next one that is at
+least `APART` places looser, and so on; it rejects where the least of their p-values, weighted
+towards the strict end, is below a critical value. That value is calibrated jointly, since verdicts
+above a strict threshold are also above a loose one. Fixed-sequence testing from strict to loose
+is the same with all the weight on the strictest, and ends at the first unlucky candidate.
 
-Why the calibration holds without a precision that falls with the threshold: let the candidates of a
-set all be false promises. Given how many are wrong and right above the loosest, wrong rows then lie
-at least as strict, and right ones at most, as if each row were wrong at the target rate, so that
-each candidate's p-value is at least as large. The latter is what is simulated.
+Why the calibration holds though precision need not fall with the threshold: let all candidates of a
+set be false promises, and compare with rows that are wrong at the target rate wherever they lie. Of
+as many wrong and right rows above the loosest candidate, the wrong ones lie at least as strict as
+there, and the right ones at most, so that each p-value is at least as large. Rows that are wrong at
+the target rate are what is simulated. Verdicts are taken for drawn with replacement, which they are
+not: they vary less than that.
 
 A false promise is made with probability at most 1 − confidence for each certificate, not for all
 of a dataset's together. `docs/certificate.md` has what is not covered, and measurements.
@@ -29,7 +32,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,11 +44,13 @@ from engine.errors import TriptychError
 from engine.statistics import finite
 
 METHOD = "exact binomial tests of quantile thresholds, closed, jointly calibrated"
-CANDIDATES = 8  # at most: a set of them is tested for each subset
-ROOM = 1.3  # verdicts expected above the strictest candidate, in the least that can be granted
-STEP = 1.06  # a candidate keeps at least so many times as much as the next stricter one
-TILT = 0.4  # weight of a candidate in a set, of that of the next stricter one
+CANDIDATES = 16  # at most
+APART = 3  # candidates in a row of which a set's test looks at the strictest alone
+ROOM = 1.05  # verdicts expected above the strictest candidate, in the least that can be granted
+STEP = 1.03  # a candidate keeps at least so many times as much as the next stricter one
+TILT = 0.5  # weight of a p-value in a set's test, of that of the next stricter one
 DRAWS = 20_000
+ALONE = 2  # verdicts with which a group stands for itself, in the least that can be granted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +119,8 @@ def certify(
     `chosen` has the confidences in [0, 1] of ALL the round's chosen rows, (N,) by group; an
     opinion's group is one of them. Of several opinions on a patient one counts, picked by a hash
     that does not look at what was said. With `by_group` a group stands for itself where it has
-    verdicts enough for a strictest candidate (`ROOM` times `least_verdicts`), and those that have
-    not are pooled; how many it has decides, not what they say. Otherwise all groups are pooled.
+    verdicts enough (`ALONE` times `least_verdicts`), and those that have not are pooled; how many
+    it has decides, not what they say. Otherwise all groups are pooled.
     `precision` and `confidence` are in (0, 1).
 
     Raises TriptychError where a target is not in (0, 1), a confidence is not a number in [0, 1] or
@@ -133,7 +138,7 @@ def certify(
         if opinion.group not in rows:
             raise TriptychError(f"a verdict is on a row of '{opinion.group}', which chose no rows")
         said[opinion.group].append(opinion)
-    enough = ROOM * least_verdicts(precision, confidence)
+    enough = ALONE * least_verdicts(precision, confidence)
     alone = [group for group in rows if by_group and len(said[group]) >= enough]
     together = [group for group in rows if group not in alone]
     return tuple(
@@ -212,19 +217,18 @@ def granted(
     chosen rows; `verdicts` is the size of the sample. Returns truth values of the same shape.
     """
     p = np.asarray(p_values, dtype=float)
-    sets = _levels(verdicts, tuple(np.asarray(shares, dtype=float).tolist()), precision, confidence)
-    holds = np.ones(p.shape, dtype=bool)
-    for members, levels in sets:
-        rejected = np.any(p[..., members] < levels, axis=-1, keepdims=True)
-        holds[..., members] &= rejected
-    return holds
+    found = tuple(np.asarray(shares, dtype=float).tolist())
+    levels, covered = _tests(verdicts, found, precision, confidence)
+    stand = np.asarray((p[..., None, :] >= levels).all(axis=-1))  # sets that are not rejected
+    return np.asarray(~(stand[..., None] & covered).any(axis=-2))
 
 
 @lru_cache(maxsize=64)
-def _levels(
+def _tests(
     verdicts: int, shares: tuple[float, ...], precision: float, confidence: float
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """For each set of candidates: its members, and below which p-value each rejects it.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tests of all sets (T): below which p-value of a candidate each rejects, and whether a
+    candidate is in a set so tested, both (T, C); 0 for one that it does not look at.
 
     Levels are simulated where each verdict is wrong with the target rate; with B draws the critical
     value is exceeded by so few that the observed one, counted among them, is within the error rate
@@ -240,14 +244,25 @@ def _levels(
     drawn = p_value(wrong, counts.cumsum(axis=1), precision)
     drawn = np.where(drawn <= alpha, drawn, np.inf)
     allowed = math.floor(alpha * (DRAWS + 1)) - 1
-    sets = []
-    for number in range(1, 2 ** len(shares)):
-        members = np.array([c for c in range(len(shares)) if number >> c & 1])
+    looked_at = [np.array(places) for places in spread(len(shares))]
+    levels = np.zeros((len(looked_at), len(shares)))
+    covered = np.zeros(levels.shape, dtype=bool)
+    for level, cover, members in zip(levels, covered, looked_at):
         weights = TILT ** np.arange(members.size)
         least = (drawn[:, members] / weights).min(axis=1)
         critical = np.inf if members.size == 1 else np.partition(least, allowed)[allowed]
-        sets.append((members, np.minimum(critical * weights, single)))
-    return tuple(sets)
+        level[members] = np.minimum(critical * weights, single)
+        for place in members:
+            cover[place : place + APART] = True
+    return levels, covered
+
+
+def spread(number: int, first: int = 0) -> Iterator[tuple[int, ...]]:
+    """What the tests of sets look at: all choices of places that are at least `APART` apart."""
+    for place in range(first, number):
+        yield (place,)
+        for rest in spread(number, place + APART):
+            yield (place, *rest)
 
 
 def p_value(wrong: ArrayLike, kept: ArrayLike, precision: float) -> np.ndarray:

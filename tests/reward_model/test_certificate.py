@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from engine.errors import TriptychError
+from reward_model import certificate
 from reward_model.certificate import (
     CANDIDATES,
+    ROOM,
     TILT,
     Certificate,
     Opinion,
@@ -149,14 +152,18 @@ def test_candidates_are_quantiles_from_strict_to_loose() -> None:
     thresholds, shares = candidates(WHOLE, 200, 45)
     assert (np.diff(thresholds) < 0).all()
     assert 1 < len(thresholds) <= CANDIDATES
-    assert shares[0] == pytest.approx(1.3 * 45 / 200, abs=2e-3)
+    assert shares[0] == pytest.approx(ROOM * 45 / 200, abs=2e-3)
     assert shares[-1] == 1
     assert shares == pytest.approx([np.mean(t <= WHOLE) for t in thresholds])
 
 
-def test_two_candidates_are_granted_as_by_summing_over_all_outcomes() -> None:
+def test_two_candidates_are_granted_as_by_summing_over_all_outcomes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The error of both together where both are false, exactly, and the critical value by hand."""
-    verdicts, share, q, alpha = 70, 0.6, 0.1, 0.1
+    monkeypatch.setattr(certificate, "APART", 1)
+    certificate._tests.cache_clear()
+    verdicts, share, q, alpha = 120, 0.5, 0.1, 0.1
     found: list[tuple[float, float, float]] = []  # p-values and probability of each outcome
     for n in range(verdicts + 1):
         k, more = np.meshgrid(np.arange(n + 1), np.arange(verdicts - n + 1), indexing="ij")
@@ -172,10 +179,40 @@ def test_two_candidates_are_granted_as_by_summing_over_all_outcomes() -> None:
     critical = statistic[order][np.searchsorted(mass[order].cumsum(), alpha)]
     by_hand = (p <= alpha) & (statistic < critical)[:, None]
     passed = granted(p, verdicts, [share, 1.0], 0.9, 0.9)
+    certificate._tests.cache_clear()
 
     assert mass[passed.any(axis=1)].sum() <= alpha + 0.006  # of 20,000 draws, three deviations
     assert mass[(passed != by_hand).any(axis=1)].sum() < 0.02  # outcomes at the critical value
-    assert mass[(p <= alpha).any(axis=1)].sum() > alpha  # else there is nothing to correct
+    assert mass[(p <= alpha).any(axis=1)].sum() > 0.11  # else there is nothing to correct
+    assert mass[(p <= alpha).all(axis=1)].sum() < 0.04  # nor is it one after the other
+
+
+def test_sets_that_are_tested_alike_stand_for_all_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed testing over each subset of six candidates, and over what their tests look at."""
+    monkeypatch.setattr(certificate, "APART", 2)
+    certificate._tests.cache_clear()
+    shares = np.geomspace(0.3, 1, 6)
+    tests, _ = certificate._tests(150, tuple(shares.tolist()), 0.9, 0.9)
+    levels = {tuple(np.flatnonzero(row).tolist()): row for row in tests}
+
+    def looked_at(members: tuple[int, ...]) -> tuple[int, ...]:
+        found = [members[0]]
+        for member in members:
+            if member - found[-1] >= 2:
+                found.append(member)
+        return tuple(found)
+
+    subsets = [s for n in range(1, 7) for s in combinations(range(6), n)]
+    assert {looked_at(s) for s in subsets} == set(levels)
+    rng = np.random.default_rng(3)
+    several = 0
+    for p in 10 ** rng.uniform(-3, 0, size=(300, 6)):
+        rejected = {s: bool((p < levels[looked_at(s)]).any()) for s in subsets}
+        by_hand = [all(rejected[s] for s in subsets if c in s) for c in range(6)]
+        assert granted(p, 150, shares, 0.9, 0.9).tolist() == by_hand
+        several += 0 < sum(by_hand) < 6
+    certificate._tests.cache_clear()
+    assert several > 50
 
 
 def broken(correct: bool, runs: int = 4000) -> float:
