@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,9 +88,10 @@ CURVES: dict[str, Curve] = {
 }
 
 
-def just_below(target: float) -> Curve:
-    """No threshold keeps the promise, and each nearly does."""
-    return lambda u: np.full_like(u, 1 - target + 0.005)
+def just_below(target: float, _: object = None) -> Population:
+    """Each threshold keeps rows just below the target: every certificate is a broken promise."""
+    wrong = np.diff(np.ceil(np.arange(ROWS + 1) * (1 - target + 0.002)))
+    return Population(1 - np.arange(ROWS) / ROWS, wrong.astype(bool), np.arange(ROWS))
 
 
 def drawn(curve: Curve, rng: np.random.Generator, rows: int = ROWS) -> Population:
@@ -413,6 +415,24 @@ def clustered(independent: bool, target: float, verdicts: int, seed: int) -> dic
     return tally.shown()
 
 
+def again(once: bool, target: float, seed: int) -> dict[str, Any]:
+    """Rows just below the target, asked about at 400 verdicts, or after each 50 until granted."""
+    tally = Tally()
+    for number in range(POPULATIONS):
+        population = just_below(target)
+        chosen = {"": population.confidence}
+        for draw in range(DRAWS):
+            places = sample(population, 400, np.random.default_rng([seed, number, draw]))
+            said = opinions(population, places, population.patient)
+            for verdicts in (400,) if once else range(50, 401, 50):
+                (found,) = certify(said[:verdicts], chosen, target, CONFIDENCE)
+                if found.granted:
+                    break
+            broken = found.granted and population.precision(found.threshold) < target
+            tally.add(found.share, population.oracle(target), found.granted, broken)
+    return tally.shown()
+
+
 def rounds_of(workspace: Path) -> dict[int, Population]:
     """The chosen rows of each round of a finished run on phantoms, with the truth about them."""
     with Scan() as scan:
@@ -504,7 +524,7 @@ def main_table(makers: dict[str, Curve | Population], sizes: Iterable[int], seed
                 found[-1]["bound"] = most
     for target in TARGETS:
         for verdicts in sizes:
-            result = cell(maker_of(just_below(target)), target, verdicts, seed)
+            result = cell(partial(just_below, target), target, verdicts, seed)
             shown = told(result)
             print(line("just below", target, verdicts, *shown[:4], "–", shown[4]), flush=True)
             found.append({"rows": "just below", "target": target, "verdicts": verdicts, **result})
@@ -566,6 +586,18 @@ def patient_table(verdicts: int, seed: int) -> list[Any]:
     return found
 
 
+def again_table(seed: int) -> list[Any]:
+    """Why a round is decided once: to ask until it is granted is another promise."""
+    table("asked", "target", *HEAD)
+    found = []
+    for once, name in ((True, "once, at 400"), (False, "after each 50, until granted")):
+        for target in TARGETS:
+            result = again(once, target, seed)
+            print(line(name, target, *told(result)), flush=True)
+            found.append({"asked": name, "target": target, **result})
+    return found
+
+
 def tune(makers: dict[str, Curve | Population], seed: int) -> None:
     """Mean share of the oracle's, by setting."""
     settings = ((8, 1), (16, 3), (16, 4), (22, 5))
@@ -623,6 +655,7 @@ def main(
                         pairs[f"{a} → {b}"] = (maker_of(only(last, a)), maker_of(only(last, b)))
         found[f"shift {verdicts}"] = shift_table(pairs, verdicts, seed)
         found[f"patients {verdicts}"] = patient_table(verdicts, seed)
+    found["again"] = again_table(seed)
     print(json.dumps(found))
 
 

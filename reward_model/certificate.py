@@ -159,6 +159,7 @@ def threshold_of(certificates: Iterable[Certificate], group: str) -> float | Non
     return next((c.threshold for c in certificates if group in c.groups), None)
 
 
+@lru_cache(maxsize=4096)
 def least_verdicts(precision: float, confidence: float, rejected: int = 0) -> int:
     """Least number of verdicts above one threshold, so many rejected, that prove the precision.
 
