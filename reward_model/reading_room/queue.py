@@ -4,14 +4,11 @@ Several readers work at once: what one has open goes to no other while there is 
 shown a second time, for self-agreement, is decided by reader and item together, so that it is the
 same after the server was started again, and differs from reader to reader.
 
-A showing has an answer's id before it is answered. The key under which the page knows it is made
-from that with the workspace's secret, and tells neither what is asked nor that it was asked before.
+A showing has an answer's id before it is answered, so that an answer that is sent twice is one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -21,6 +18,7 @@ from engine.config.select import Guarantee
 from engine.records import Item, content_id
 from reward_model.certificate import least_verdicts
 from reward_model.patient_sets import CALIBRATE, set_of
+from reward_model.reading_room.keys import Keys
 from reward_model.reading_room.record import Snapshot
 from reward_model.verdicts import ACCEPT, RANDOM, UNDO, Answer, Standing
 
@@ -82,12 +80,13 @@ class Queue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`repeats` is the share of a reader's items that are shown again."""
-        self._secret, self._repeats, self._guarantee = secret, repeats, guarantee
+        self._keys, self._repeats, self._guarantee = Keys(secret), repeats, guarantee
         self._clock = clock
         self.snapshot = Snapshot()
         self._certifying: dict[str, str] = {}  # item: the patient, of those that certify
         self._wanted: dict[str, int] = {}  # answers by stream
-        self._marks: dict[str, int] = {}  # reader: by what their repeats are drawn
+        self._drawn: dict[str, int] = {}  # reader: by what that is drawn
+        self._twice: dict[str, set[str]] = {}  # reader: what they are shown again
         self._forget()
 
     def _forget(self) -> None:
@@ -97,6 +96,7 @@ class Queue:
         self._done: dict[str, dict[str, Answer]] = defaultdict(dict)  # reader: first answers
         self._mine: dict[str, dict[tuple[str, bool], Answer]] = defaultdict(dict)  # in order
         self._times: dict[tuple[str, str, bool], int] = defaultdict(int)
+        self._undone: dict[str, set[str]] = defaultdict(set)  # reader: marks of answers
         self._given: dict[str, int] = defaultdict(int)  # reader: how many answers count
         self._answered: dict[str, int] = defaultdict(int)  # answers that were wanted, by stream
         self._open: dict[str, Item] = {}
@@ -115,6 +115,7 @@ class Queue:
             self._wanted[item.stream] += item.readers
             self._answered[item.stream] += min(len(self._by.get(item.id, ())), item.readers)
         self._reopen()
+        self._twice.clear()
         self._counts.clear()
         self._purposes = None
         items = snapshot.items
@@ -137,7 +138,9 @@ class Queue:
         now = self.standing.at(answer)
         if now is not None:
             mine[place] = now
-        if not undone:
+        if undone:
+            self._undone[reader].add(self.mark(answer))
+        else:
             self._times[(reader, *place)] += 1
         self._given[reader] = len(mine)
         shown = self._shown.get(reader)
@@ -175,9 +178,16 @@ class Queue:
 
     def _is_repeated(self, reader: str, item_id: str) -> bool:
         """Whether a reader is shown an item again: a share of the items, others for each reader."""
-        if reader not in self._marks:
-            self._marks[reader] = int(content_id("again", reader)[:8], 16)
-        return int(item_id[:8], 16) ^ self._marks[reader] < self._repeats * 16**8
+        if reader not in self._drawn:
+            self._drawn[reader] = int(content_id("again", reader)[:8], 16)
+        return int(item_id[:8], 16) ^ self._drawn[reader] < self._repeats * 16**8
+
+    def _again(self, reader: str) -> set[str]:
+        """Those of the record's items that a reader is shown again."""
+        if reader not in self._twice:
+            items = self.snapshot.items
+            self._twice[reader] = {i for i in items if self._is_repeated(reader, i)}
+        return self._twice[reader]
 
     # What is shown
 
@@ -233,29 +243,30 @@ class Queue:
         """Whether all that a reader could answer is open before others."""
         return any(reader not in self._by[item_id] for item_id in self._open)
 
-    # Keys
+    # What the page calls things
 
-    def key(self, answer_id: str) -> str:
-        """What the page knows an answer by, before it is given and after."""
-        return hmac.new(self._secret, answer_id.encode(), hashlib.sha256).hexdigest()[:32]
+    def key(self, showing: Showing) -> str:
+        """What the page knows a showing by."""
+        s = showing
+        return self._keys.seal(s.reader, s.item.id, s.repeat, s.number, s.spell)
 
     def find(self, reader: str, key: str) -> Showing | None:
-        """The showing that has a key, of those that a reader has or had before them.
-
-        What was shown before a restart is looked for among all items, the last answered first.
-        """
+        """The showing that has a key, of those that a reader has or had before them."""
+        opened = self._keys.open(reader, key)
+        item = self.snapshot.items.get(opened[0]) if opened else None
+        if opened is None or item is None:
+            return None
+        found = Showing(item, reader, *opened[1:])
         shown = self._shown.get(reader)
-        if shown is not None and self.key(shown.answer_id) == key:
-            return shown
-        items, mine = self.snapshot.items, self._mine[reader]
-        places = dict.fromkeys([*reversed(mine), *((i, r) for i in items for r in (False, True))])
-        for item_id, repeat in places:
-            for number in range(self._times.get((reader, item_id, repeat), 0), -1, -1):
-                if item_id in items:
-                    found = Showing(items[item_id], reader, repeat, number, self._spell(reader))
-                    if self.key(found.answer_id) == key:
-                        return found
-        return None
+        return shown if shown is not None and shown.answer_id == found.answer_id else found
+
+    def mark(self, answer: Answer) -> str:
+        """What the page knows an answer by that was given."""
+        return self._keys.mark(answer.id)
+
+    def was_undone(self, reader: str, mark: str) -> bool:
+        """Whether a reader has taken the answer of this mark back."""
+        return mark in self._undone[reader]
 
     def last(self, reader: str) -> Answer | None:
         """A reader's newest answer that can be undone: it counts, and no stage has read it yet."""
@@ -292,9 +303,10 @@ class Queue:
         return Progress(given, left, *self._purposes[1:])
 
     def _left(self, reader: str) -> int:
-        waiting = [i for i in self._open if reader not in self._by[i]]
-        again = sum(self._is_repeated(reader, i) for i in waiting) if self._repeats else 0
-        return len(waiting) + again + len(self._due[reader])
+        done, again = self._done[reader], self._again(reader)
+        waiting = len(self._open) - sum(item_id in self._open for item_id in done)
+        repeats = sum(item_id in self._open and item_id not in done for item_id in again)
+        return waiting + repeats + len(self._due[reader])
 
     def wanted(self) -> int:
         """How many answers are still wanted of all readers together, repeats aside."""

@@ -103,7 +103,7 @@ class Room:
         showing = self.queue.next(reader)
         last = self.queue.last(reader)
         about: dict[str, Any] = {
-            "undo": self.queue.key(last.id) if last else None,
+            "undo": self.queue.mark(last) if last else None,
             "progress": _told(self.queue.progress(reader)),
         }
         if showing is None:
@@ -126,7 +126,7 @@ class Room:
         others = snapshot.others(item.image_id)[:OTHERS]
         return {
             "kind": item.kind,
-            "key": self.queue.key(showing.answer_id),
+            "key": self.queue.key(showing),
             "image": image_told(snapshot.images[item.image_id]),
             "others": [image_told(snapshot.images[other]) for other in others],
             "rows": [row_told(row) for row in both],
@@ -159,12 +159,9 @@ class Room:
         """Take a reader's newest answer back, which is on disk when this returns, and show its
         item again. Raises Conflict where that cannot be undone any more."""
         key, last = _key(body), self.queue.last(reader)
-        if last is None or self.queue.key(last.id) != key:
-            showing = self.queue.find(reader, key)
-            if showing is not None and showing.number < self.queue.times(showing):
-                given = self.queue.standing.given(showing.answer_id)
-                if given is not None and self.queue.standing.at(given) is not given:
-                    return  # undone before: this is a request sent again
+        if self.queue.was_undone(reader, key):
+            return  # a request that is sent again
+        if last is None or self.queue.mark(last) != key:
             raise Conflict("This answer cannot be undone any more: it is part of the record.")
         undone = Answer(
             id=content_id("undo", last.id), kind=UNDO, reader=reader, at=utc(), undoes=last.id
@@ -175,7 +172,7 @@ class Room:
 
 def _key(body: Any) -> str:
     key = body.get("key") if isinstance(body, dict) else None
-    if not isinstance(key, str) or len(key) != 32:
+    if not isinstance(key, str) or not key:
         raise Refused("Which question? An answer names its key.")
     return key
 

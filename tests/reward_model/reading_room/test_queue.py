@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from engine.config.select import Guarantee
 from engine.records import Item, content_id
 from reward_model.patient_sets import CALIBRATE, set_of
+from reward_model.reading_room.keys import Keys
 from reward_model.reading_room.queue import LEAST, Queue, Showing
 from reward_model.reading_room.record import Snapshot
 from reward_model.verdicts import ACCEPT, UNDO, VERDICT, Answer, current, wanted
@@ -61,7 +63,7 @@ def test_what_is_wanted_is_what_the_answers_that_count_leave(
             queue.add(journal[-1:])
             queue.show_again(last)
         elif step == "answer" and showing is not None:
-            assert queue.find(reader, queue.key(showing.answer_id)) == showing
+            assert queue.find(reader, queue.key(showing)) == showing
             journal.append(said(showing))
             queue.add(journal[-1:])
     queue.see(snapshot)
@@ -82,6 +84,7 @@ def test_what_is_wanted_is_what_the_answers_that_count_leave(
     assert again.wanted() == queue.wanted()
     for reader in "abc":
         assert again.last(reader) == queue.last(reader)
+        assert again._left(reader) == queue._left(reader)
         mine = [a for a in counting if a.reader == reader]
         assert again.progress(reader).answered == len(mine)
         shown = again.next(reader)
@@ -109,9 +112,29 @@ def test_what_a_certificate_lacks_counts_patients_of_the_calibrating_set() -> No
     missing = queue.progress("a").missing
     assert missing is not None
     assert (missing.verdicts, missing.waiting) == (45 - len(counting), 0)
-    later = [replace(item, round=2, id=f"{item.id}-2") for item in counting]
+    later = [replace(item, round=2, id=content_id(item.id, 2)) for item in counting]
     queue.see(replace(snapshot, items=snapshot.items | {item.id: item for item in later}))
     missing = queue.progress("a").missing
     assert missing is not None
     assert (missing.verdicts, missing.waiting) == (45, len(counting))  # a round has its own
     assert counting
+
+
+def test_a_key_tells_nothing_and_nobody_makes_one_up() -> None:
+    keys, item = Keys(b"secret"), content_id("item")
+    made = {
+        (reader, repeat, number, spell): keys.seal(reader, item, repeat, number, spell)
+        for reader, repeat, number, spell in product("ab", (False, True), (0, 1), (0, 1))
+    }  # fmt: skip
+    assert len(set(made.values())) == 16
+    assert len({len(key) for key in made.values()}) == 1
+    for (reader, *shown), key in made.items():
+        assert keys.open(reader, key) == (item, *shown)
+        assert keys.open("c", key) is None
+        assert Keys(b"other").open(reader, key) is None
+        assert item[:8] not in key
+        for place in range(0, len(key), 7):
+            turned = "0" if key[place] != "0" else "1"
+            assert keys.open(reader, key[:place] + turned + key[place + 1 :]) is None
+    for nothing in ("", "zz", "00" * 36, "00" * 37, "\ud800"):
+        assert keys.open("a", nothing) is None
