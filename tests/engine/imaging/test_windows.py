@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom.data
 import pytest
 from pydicom import Dataset
 
@@ -80,6 +82,18 @@ def test_the_levels_cross_a_process_as_they_are(tmp_path: Path) -> None:
         for frame in (2, -1):
             with pytest.raises(ImagingError, match="no such frame"):
                 decoder.grey(path, frame)
+
+
+def test_every_grey_frame_of_pydicoms_files_is_the_one_that_is_ingested() -> None:
+    found = 0
+    with Decoder() as decoder:
+        for path in sorted(Path(pydicom.data.__file__).parent.rglob("*.dcm")):
+            with suppress(ImagingError):
+                (rendered,) = decoder.decode(path, "middle").frames
+                same = decoder.grey(path, rendered.frame).pixels
+                assert np.array_equal(same, rendered.pixels), path
+                found += 1
+    assert found >= 20
 
 
 def test_what_has_no_window_says_why(tmp_path: Path) -> None:
