@@ -25,7 +25,7 @@ def pseudonym_problem(name: str) -> str | None:
         return f"{name[:60]!r} is no pseudonym: {RIGHT}"
     words = _words(name)
     given, listed = given_names(), names()[1]
-    others = [word for word in words if word in listed]
+    others = [word for word in words if word in listed and word not in PEOPLE]
     if set(words) & TITLES or (len(others) > 1 and any(word in given for word in others)):
         return f"{name[:60]!r} looks like a person's name: {RIGHT}"
     return None

@@ -96,14 +96,21 @@ def answered(ledger: Ledger, images: list[str], triplets: list[str]) -> list[str
 
     A row that an expert made of another is a question of the test set; others are not.
     """
+    made = _ids(
+        ledger, "SELECT DISTINCT id FROM derivations WHERE id IN (SELECT unnest($1))", triplets
+    )
+    rows = ledger.find("triplets", "id", made)
+    gold = {
+        (r["image_id"], r["question"], r["answer"]) for r in rows if r["generator_id"] == "expert"
+    }
     return _ids(
         ledger,
+        "WITH gold AS (SELECT unnest($2::VARCHAR[]) AS image_id, "
+        "unnest($3::VARCHAR[]) AS question, unnest($4::VARCHAR[]) AS gold) "
         "SELECT DISTINCT id FROM evaluations WHERE image_id IN (SELECT unnest($1)) "
-        "UNION SELECT e.id FROM evaluations e JOIN triplets t ON t.image_id = e.image_id "
-        "AND t.question = e.question AND t.answer = e.gold "
-        "WHERE t.generator_id = 'expert' AND t.id IN (SELECT unnest($2))",
+        "UNION SELECT e.id FROM evaluations e JOIN gold USING (image_id, question, gold)",
         images,
-        triplets,
+        *([key[place] for key in sorted(gold)] for place in range(3)),
     )
 
 

@@ -13,6 +13,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+SHOWN = 100  # lines about what was refused
+
 Existing = Annotated[Path, typer.Option("--workspace", "-w", help="An existing workspace.")]
 
 
@@ -39,8 +41,10 @@ def bring_in(
 
     taken = take_in(workspace, file, format, reader or [])
     display = Display()
-    for line in taken.refused:
+    for line in taken.refused[:SHOWN]:
         display.say(line)
+    if len(taken.refused) > SHOWN:
+        display.say(f"and {len(taken.refused) - SHOWN} more: mend these, and give the file again")
     for line in taken.notes:
         display.warn(line)
     numbers = f"{len(taken.answers)} taken, {taken.known} known already, "

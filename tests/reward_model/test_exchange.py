@@ -362,6 +362,10 @@ def test_a_pseudonym_may_be(name: str) -> None:
     assert not looks_like_a_name(name)
 
 
+def test_a_readers_work_beside_a_name_is_none_yet() -> None:
+    assert pseudonym_problem("reader.anna") is None
+
+
 def test_a_surname_alone_may_be_a_pseudonym_and_is_asked_about() -> None:
     found = from_text(f"{HEAD}\n{ITEM},miller,accept,\n")
     assert "readers who may be called so in truth: miller" in found.notes[0]
