@@ -58,14 +58,12 @@ def left_to_grpo(context: Context, row: Triplet) -> bool:
 
 def seed_triplets(context: Context) -> list[Triplet]:
     """The expert's own rows on training images, and what it corrected or accepted so far."""
-    written = [t for t in context.rows(Triplet, "seed") if t.generator_id == EXPERT]
-    with context.scan(Image) as scan:
-        scan.table("triplets", Triplet, context.shards(Triplet, COLLECT))
-        query = (
-            "SELECT * FROM triplets WHERE generator_id = ? AND image_id IN "
-            f"(SELECT id FROM images WHERE split = 'train') ORDER BY {WRITTEN}"
-        )
-        return written + scan.rows(Triplet, query, [EXPERT])
+    written, gold = (
+        [t for t in context.rows(Triplet, stage) if t.generator_id == EXPERT]
+        for stage in ("seed", COLLECT)
+    )
+    images = images_of(context, [t.image_id for t in gold]) if gold else {}
+    return written + [t for t in gold if images[t.image_id].split == "train"]
 
 
 def pending(workspace: Workspace) -> list[Refusal]:
