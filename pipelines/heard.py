@@ -10,7 +10,7 @@ from typing import TypeVar
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Item, Preference, Triplet, Verdict
-from reward_model.exchange.recorded import opinions
+from reward_model.exchange.recorded import opinions, settled
 from reward_model.verdicts import Answer
 
 Kind = TypeVar("Kind", Item, Triplet)
@@ -24,6 +24,7 @@ class Heard:
     items: dict[str, Item]
     rows: dict[str, Triplet]  # of images that are not withdrawn
     patients: dict[str, str]  # `Image.group` by triplet
+    settled: set[tuple[str, str, bool]]  # what is answered in the record (`place_of`)
 
 
 def heard_in(ledger: Ledger, journal: Iterable[Answer] = ()) -> Heard:
@@ -45,7 +46,7 @@ def heard_in(ledger: Ledger, journal: Iterable[Answer] = ()) -> Heard:
     by_image = {row["id"]: row["group"] for row in groups}
     patients = {row.id: by_image[row.image_id] for row in rows.values() if row.image_id in by_image}
     left = [a for a in answers if a.triplet_id in rows and (not a.other_id or a.other_id in rows)]
-    return Heard(left, items, rows, patients)
+    return Heard(left, items, rows, patients, settled(verdicts, preferences, items))
 
 
 def beginning(

@@ -86,18 +86,18 @@ class Standing:
             if gone is None or gone.reader != answer.reader:
                 return None
             if self.at(gone) is gone:
-                del self._last[_place(gone)]
+                del self._last[place_of(gone)]
             return gone
         if answer.id in self._seen:
             return None
         self._seen[answer.id] = answer
-        self._last.pop(_place(answer), None)  # the later answer stands in its own place
-        self._last[_place(answer)] = answer
+        self._last.pop(place_of(answer), None)  # the later answer stands in its own place
+        self._last[place_of(answer)] = answer
         return answer
 
     def at(self, answer: Answer) -> Answer | None:
         """The answer that counts in the place of one: of its reader, item and showing."""
-        return self._last.get(_place(answer))
+        return self._last.get(place_of(answer))
 
     def given(self, answer_id: str) -> Answer | None:
         """An answer by its id, undone or not."""
@@ -113,7 +113,8 @@ def current(answers: Iterable[Answer]) -> list[Answer]:
     return Standing(answers).answers()
 
 
-def _place(answer: Answer) -> tuple[str, str, bool]:
+def place_of(answer: Answer) -> tuple[str, str, bool]:
+    """Whose answer it is, to what, and whether again: a later one takes this place."""
     asked = answer.item_id or f"{answer.triplet_id}/{answer.other_id}"
     return answer.reader, asked, answer.repeat
 

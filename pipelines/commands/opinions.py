@@ -44,6 +44,7 @@ def take_in(root: Path, file: Path, format: str = "", readers: Iterable[str] = (
     journal, ledger = Journal(root), workspace.ledger()
     with ledger.reading():
         known, heard = _known(ledger, entries), heard_in(ledger, journal.answers())
+        known.settled = heard.settled
     answers_of(entries, known, [*journal.answers(), *heard.answers], taken)
     journal.append(taken.answers)
     config = config_of(root)

@@ -48,7 +48,8 @@ def bring_in(
     for line in taken.notes:
         display.warn(line)
     numbers = f"{len(taken.answers)} taken, {taken.known} known already, "
-    display.done(f"{numbers}{len(taken.refused)} refused")
+    say = display.warn if taken.refused else display.done
+    say(f"{numbers}{len(taken.refused)} refused")
     if taken.answers:
         display.say(f"`triptych run` makes rows of them in {workspace}")
     if taken.refused:

@@ -31,6 +31,7 @@ from reward_model.verdicts import (
     VERDICT,
     VERDICTS,
     Answer,
+    place_of,
 )
 
 LONGEST = {"comment": 2000, "correction": 500}  # characters, as in the reading room
@@ -63,6 +64,7 @@ class Known:
     rows: list[Triplet] = field(default_factory=list)
     gone: Collection[str] = ()  # ids of items, rows and images that were withdrawn
     readers_gone: Mapping[str, str] = field(default_factory=dict)  # when, by pseudonym
+    settled: Collection[tuple[str, str, bool]] = ()  # answered in the record (`place_of`)
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
@@ -167,6 +169,10 @@ def answers_of(
             continue
         if answer.id in there:
             taken.known += 1
+        elif place_of(answer) in known.settled:
+            column = next(iter(answer.preferences), "verdict")
+            why = f"another answer of {answer.reader} to this is in the record, and stays"
+            taken.refused.append(_told(what.entry, Bad(column, why)))
         else:
             there.add(answer.id)
             taken.answers.append(answer)

@@ -19,6 +19,7 @@ from reward_model.verdicts import (
     VERDICT,
     Answer,
     current,
+    place_of,
 )
 
 
@@ -35,6 +36,14 @@ def opinions(
     found = [_of_verdict(v) for v in verdicts if v.id not in known]
     found += _of_preferences([p for p in preferences if p.at and p.id not in known], items)
     return current([*found, *given])
+
+
+def settled(
+    verdicts: Iterable[Verdict], preferences: Iterable[Preference], items: Mapping[str, Item]
+) -> set[tuple[str, str, bool]]:
+    """What is answered in the record, and stays so."""
+    pairs = _of_preferences([p for p in preferences if p.at], items)
+    return {place_of(a) for a in [*map(_of_verdict, verdicts), *pairs]}
 
 
 def _of_verdict(row: Verdict) -> Answer:

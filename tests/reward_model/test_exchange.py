@@ -24,7 +24,7 @@ from reward_model import exchange
 from reward_model.exchange import argilla, csv, jsonl, label_studio, parquet
 from reward_model.exchange.given import COLUMNS, Given
 from reward_model.exchange.opinions import Known, Taken, answers_of, key_of, row_of, said
-from reward_model.exchange.recorded import opinions
+from reward_model.exchange.recorded import opinions, settled
 from reward_model.pseudonyms import looks_like_a_name, pseudonym_problem
 from reward_model.verdicts import Answer, preferences_of, verdict_of
 from tests.lineage_workspace import make_image, make_item, make_triplet
@@ -335,6 +335,16 @@ def test_what_was_withdrawn_is_not_taken_again() -> None:
         "R7 was withdrawn on 2026-11-01"
         in from_text(f"{HEAD}\n{ITEM},R7,accept,\n", known=known).refused[0]
     )
+
+
+def test_what_is_in_the_record_is_not_answered_otherwise() -> None:
+    row = verdict_of(ANSWERS[0], ITEMS[0], ROWS[0])
+    known = Known(ITEMS, ROWS, settled=settled([row], [], {}))
+    text = f"{HEAD}\n{ITEM},R1,accept,\n{ITEM},R2,accept,\n"
+    found = from_text(text, known=known)
+    assert [a.reader for a in found.answers] == ["R2"]
+    told = "line 2, column verdict: another answer of R1 to this is in the record, and stays"
+    assert found.refused == [told]
 
 
 def test_readers_get_pseudonyms_from_who_imports() -> None:
