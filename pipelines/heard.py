@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engine.lineage.ledger import Ledger
+from engine.lineage.opinions import SAID
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.records import Item, Preference, Triplet, Verdict
 from reward_model.exchange.recorded import opinions, settled
@@ -31,7 +32,7 @@ def heard_in(ledger: Ledger, journal: Iterable[Answer] = ()) -> Heard:
     """What was said, `journal` being answers that may not be rows yet."""
     items = {row["id"]: Item.from_dict(row) for row in ledger.sql("SELECT * FROM items")}
     verdicts = [Verdict.from_dict(row) for row in ledger.sql("SELECT * FROM verdicts")]
-    pairs = ledger.sql("SELECT * FROM preferences p WHERE p.at <> ''")
+    pairs = ledger.sql(f"SELECT * FROM preferences p WHERE {SAID}")
     preferences = [Preference.from_dict(row) for row in pairs]
     answers = opinions(journal, verdicts, preferences, items)
     about = {name for a in answers for name in (a.triplet_id, a.other_id) if name}

@@ -123,7 +123,11 @@ def random_opinions(rng: random.Random, round: int, triplets: list[Triplet]) -> 
             other = rng.choice(triplets)
             item = make_item(row, "informative", round, other)
             pair = make_preference(row, other)
-            said = {"expert": reader, "at": "2026-11-26T10:00:00Z", "item_id": item.id}
+            said = {
+                "expert": reader,
+                "at": "" if round else "2026-11-26T10:00:00Z",
+                "item_id": item.id,
+            }
             rows += [item, replace(pair, id=f"{pair.id}{reader}{round}", **said)]
             continue
         item = make_item(row, rng.choice(["random", "random", "informative", "test"]), round)
@@ -203,7 +207,7 @@ class Slow:
             if any(self._came_of(t, rows, v) for _, v in self.history.of(Verdict)):
                 self.triplets.add(t.id)
         for _, p in self.history.of(Preference):
-            said = p.at and p.expert == self.reader
+            said = (p.item_id or p.at) and p.expert == self.reader
             if p.image_id in self.images or {p.chosen_id, p.rejected_id} & self.triplets or said:
                 self.preferences.add(p.id)
         for _, i in self.history.of(Item):

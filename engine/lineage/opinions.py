@@ -14,13 +14,14 @@ from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger
 
 CERTIFYING, ACCEPTED, OF_TESTS = "random", "accept", "test"  # `reward_model.verdicts` has them all
+SAID = "(p.item_id <> '' OR p.at <> '')"  # of a preference `p`: no rule made it
 Stages = set[tuple[int, str]]  # (sequence, table)
 
 
 def readers(ledger: Ledger) -> set[str]:
     """The pseudonyms under which something was said of an item or a row."""
     found = ledger.sql(
-        "SELECT expert FROM verdicts UNION SELECT p.expert FROM preferences p WHERE p.at <> ''"
+        f"SELECT expert FROM verdicts UNION SELECT p.expert FROM preferences p WHERE {SAID}"
     )
     return {row["expert"] for row in found}
 
@@ -55,7 +56,7 @@ def said_by(ledger: Ledger, reader: str) -> tuple[list[str], list[str], list[str
     """
     verdicts = _ids(ledger, "SELECT DISTINCT id FROM verdicts WHERE expert = $1", reader)
     preferences = _ids(
-        ledger, "SELECT DISTINCT id FROM preferences p WHERE expert = $1 AND p.at <> ''", reader
+        ledger, f"SELECT DISTINCT id FROM preferences p WHERE expert = $1 AND {SAID}", reader
     )
     rows = _ids(
         ledger,

@@ -217,7 +217,7 @@ def _add_row(
             document.element("entity", source, {"prov:label": name})
         document.relation("wasDerivedFrom", generatedEntity=entity, usedEntity=source)
     if agent := row.get(_AGENT.get(table, "")):
-        said = table == "verdicts" or bool(row.get("at"))
+        said = table == "verdicts" or bool(row.get("item_id") or row.get("at"))
         name = _name("rules" if table == "decisions" else "experts" if said else "models", agent)
         kind = {"prov:type": _type("prov:SoftwareAgent"), "prov:label": agent}
         if said or agent.startswith("expert"):

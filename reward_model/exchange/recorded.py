@@ -1,7 +1,7 @@
 """What experts said, as answers: those of the journal, and of the record what is in no journal.
 
 Experts of other kinds than people have no journal, and their opinions are in the record alone.
-Pairs that a rule made (`Preference.at` is empty) are nobody's opinion.
+Pairs that a rule made are nobody's opinion.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def opinions(
     known = {content_id("verdict", a.id) for a in given}
     known |= {content_id("preference", a.id, c) for a in given for c in CRITERIA}
     found = [_of_verdict(v) for v in verdicts if v.id not in known]
-    found += _of_preferences([p for p in preferences if p.at and p.id not in known], items)
+    found += _of_preferences([p for p in preferences if _is_said(p) and p.id not in known], items)
     return current([*found, *given])
 
 
@@ -42,8 +42,13 @@ def settled(
     verdicts: Iterable[Verdict], preferences: Iterable[Preference], items: Mapping[str, Item]
 ) -> set[tuple[str, str, bool]]:
     """What is answered in the record, and stays so."""
-    pairs = _of_preferences([p for p in preferences if p.at], items)
+    pairs = _of_preferences([p for p in preferences if _is_said(p)], items)
     return {place_of(a) for a in [*map(_of_verdict, verdicts), *pairs]}
+
+
+def _is_said(row: Preference) -> bool:
+    """Whether somebody said so: what a rule made answers no item and has no time."""
+    return bool(row.item_id or row.at)
 
 
 def _of_verdict(row: Verdict) -> Answer:

@@ -746,6 +746,10 @@ def test_opinions_of_the_record_are_answers_again_and_those_of_the_journal_count
     found = opinions([], verdicts, [*pairs, rule], items)
     assert sorted(map(key_of, found)) == sorted(map(key_of, ANSWERS))
     assert opinions(ANSWERS, verdicts, pairs, items) == ANSWERS
+    timeless = [replace(row, at="") for row in pairs]  # as simulated readers say it
+    assert [a.preferences for a in opinions([], [], [*timeless, rule], items)] == [
+        a.preferences for a in ANSWERS if a.preferences
+    ]
     undone = Answer(id="u", kind="undo", reader="R1", at=AT, undoes=ANSWERS[0].id)
     assert opinions([*ANSWERS, undone], verdicts, pairs, items) == ANSWERS[1:]
 
