@@ -1,13 +1,15 @@
 """The judge that does not look: words of question, answer and reasoning, and no image.
 
 What it reaches on pairs is what their texts give away. A logistic regression on which words there
-are, and on which words of the question stand with which answer.
+are, which words of the question stand with which answer, and which follow each other in the
+reasoning.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
@@ -48,13 +50,14 @@ def blind_scores(
 
 def _features(row: Triplet) -> set[str]:
     asked = set(_WORD.findall(f"{row.question} {' '.join(row.options)}".lower()))
-    answer = normalise(row.answer)
+    answer, reasons = normalise(row.answer), _WORD.findall(row.rationale.lower())
     said = {*_WORD.findall(answer), answer}
     return {
         *(f"question {word}" for word in asked),
         *(f"answer {word}" for word in said),
         *(f"question {word} answer {answer}" for word in asked),
-        *(f"reasoning {word}" for word in _WORD.findall(row.rationale.lower())),
+        *(f"reasoning {word}" for word in reasons),
+        *(f"reasoning {word} {after}" for word, after in pairwise(reasons)),
     }
 
 

@@ -197,6 +197,13 @@ def test_words_tell_nothing_of_swapped_pairs_and_much_of_made_up_ones(
         if wrong
     ]
     assert blind_auc(made_up, images)[1] > 0.6
+    shuffled = [
+        (row, derived(row, "incoherent", rationale=" ".join(drawn.permutation(words))))
+        for row in gold
+        for words in [row.rationale.split()]
+        if len(words) > 3
+    ]
+    assert blind_auc(shuffled, images)[1] > 0.95
 
 
 def test_pairs_are_true_and_frozen_by_the_patient(images: list[Image], gold: list[Triplet]) -> None:
