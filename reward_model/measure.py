@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import TriptychError
-from engine.statistics import auc, auc_difference, auc_interval
+from engine.statistics import auc, auc_gains, auc_interval
 from engine.trainer import read_training_set
 from engine.vlm.protocol import Request
 from reward_model.calibration import brier, calibration_error, fit_platt, probability
@@ -31,6 +31,7 @@ from reward_model.verdicts import RANDOM
 BATCH = 64  # rows whose pictures are in memory at once
 ENOUGH = 10  # rows that are right, and as many that are wrong, of
 PATIENTS = 5  # patients at least
+WORSE = 0.75  # share of resamples in which a refined judge is worse, that it does not take over
 VERDICTS, PAIRS = "verdicts", "pairs"
 WIDER = {  # which sets stand in where a set has too little, in this order
     CALIBRATE: ((CALIBRATE,), (CALIBRATE, GATE, REPORT)),
@@ -100,9 +101,9 @@ class Gate:
     """Whether a refined judge takes the old one's place: both on the same rows of the gate.
 
     `gain` is the new AUC less the old one, with its 90 % interval from resampling patients. The new
-    one is `better` where the interval lies above zero and `worse` where it lies below; between it
-    is not shown to be either, and has seen more. Nothing to compare on: `unknown`, and the old one
-    stays.
+    one is `better` where the interval lies above zero, and `worse` where it is in three of four
+    resamples: it has seen more, so that it need not prove itself, and a gate has few patients, so
+    that proof of harm would come too late. Nothing to compare on: `unknown`, and the old one stays.
     """
 
     verdict: str
@@ -219,17 +220,19 @@ def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> M
 
 def compared(before: Scored, after: Scored) -> Gate:
     """The gate's paired test of two judges, on the rows that both could score."""
-    both = evidence_of(after, GATE, [before, after])
+    return verdict_on(evidence_of(after, GATE, [before, after]), before, after)
+
+
+def verdict_on(both: Evidence, before: Scored, after: Scored) -> Gate:
+    """The paired test on some rows, which both judges could score."""
     if both.right.all() or not both.right.any():
         return Gate(verdict="unknown", on=both.on, sets=both.sets, n=both.number)
-    gain, low, high = auc_difference(
-        both.of(before), both.of(after), both.right, both.patients, seed=0, confidence=0.9
-    )
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not worse"
-    gain, low, high = (round(value, 4) for value in (gain, low, high))
-    return Gate(
-        verdict=verdict, on=both.on, sets=both.sets, n=both.number, gain=gain, low=low, high=high
-    )
+    gain, drawn = auc_gains(both.of(before), both.of(after), both.right, both.patients, seed=0)
+    low, most, high = np.nanquantile(drawn, [0.05, WORSE, 0.95])
+    verdict = "better" if low > 0 else "worse" if most < 0 else "not worse"
+    told = {"gain": gain, "low": float(low), "high": float(high)}
+    rounded = {name: round(value, 4) for name, value in told.items()}
+    return Gate(verdict=verdict, on=both.on, sets=both.sets, n=both.number, **rounded)
 
 
 def evidence_of(scored: Scored, name: str, judges: list[Scored]) -> Evidence:
