@@ -10,7 +10,7 @@ from engine.records import Triplet, Verdict, content_id
 def verdict(of: Triplet, said: str, reader: str = "a", **more: Any) -> Verdict:
     told: dict[str, Any] = {
         "item_id": "", "reasons": (), "correction": "", "comment": "", "at": "", "seconds": None,
-        "stream": "random", "round": 1, "repeat": False,
+        "stream": "informative", "round": 1, "repeat": False,
     }  # fmt: skip
     return Verdict(
         id=content_id(of.id, said, reader, str(more)), triplet_id=of.id, image_id=of.image_id,

@@ -27,7 +27,7 @@ from reward_model.patient_sets import is_frozen
 from reward_model.preferences import derived, preference
 from reward_model.scoring import Judge
 from tests.drawn_workspace import answered, context_of, drawn
-from tests.lineage_workspace import commit, make_image, make_judgement, make_model, make_triplet
+from tests.lineage_workspace import commit, make_judgement, make_model, make_triplet
 from tests.opinions import verdict
 from tests.pictures import PNG
 
@@ -179,7 +179,8 @@ def contested(gap: float, number: int) -> tuple[Image, list[Triplet], list[Judge
     """An image of a patient who teaches, with two answers, the first `gap` above the other."""
     image = next(
         i
-        for i in (make_image(n, f"g{n}") for n in range(9 * number, 9 * number + 9))
+        for n in range(9 * number, 9 * number + 9)
+        for i in [drawn("ultrasound", n, "none")]
         if not is_frozen(i.group)
     )
     rows = [
