@@ -115,7 +115,8 @@ def fit_judge(
     if not told.learned:
         raise TriptychError(
             f"{stage.name}: no opinion of a patient of the set {TRAIN} to learn from; raise "
-            "expert.pairs or expert.preference_images, or answer more questions"
+            "expert.pairs or expert.preference_images, or answer more questions (gold rows make "
+            "pairs where images answer one question differently)"
         )
     if not told.frozen:
         context.display.warn(

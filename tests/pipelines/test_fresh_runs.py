@@ -77,7 +77,12 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, path in enumerate(write_cohort(folder / "images", {"MR": 16}, 96, 0, 0.3)):
         name = path.relative_to(folder / "images").as_posix()
         about = {"image_name": name, "image_case_url": f"case/{number}"}
-        told = [("Is there a lesion?", "yes"), ("Where is it?", "left"), ("Is it large?", "no")]
+        odd = number % 2  # what images answer differently makes pairs
+        told = [
+            ("Is there a lesion?", ("yes", "no")[odd]),
+            ("Where is it?", ("left", "right")[odd]),
+            ("Is it large?", "no"),
+        ]
         rows += [fields | about | {"question": q, "answer": a} for q, a in told]
     (folder / "questions.json").write_text(json.dumps(rows))
     return folder

@@ -112,18 +112,23 @@ def test_a_benchmarks_last_question_among_the_preferences_is_written_again(
     folder = tmp_path / "rad"
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for n in range(2):
+    for n in range(8):
         pixels = rng.integers(0, 255, (64, 64), dtype=np.uint8)
         PIL.Image.fromarray(pixels).save(folder / "images" / f"{n}.png")
-    fields = {"image_organ": "HEAD", "question_type": "PRES", "answer": "yes"}
+    fields = {"image_organ": "HEAD", "question_type": "PRES"}
     asked = [
-        {"image_name": f"{n}.png", "image_case_url": f"case {n}", "question": f"Is it {q}?"}
-        for n in range(2)
+        {
+            "image_name": f"{n}.png",
+            "image_case_url": f"case {n}",
+            "question": f"Is it {q}?",
+            "answer": ("yes", "no")[n % 2],
+        }
+        for n in range(8)
         for q in range(6)
     ]
     (folder / "rad.json").write_text(json.dumps([fields | row for row in asked]))
     source = {"path": str(folder), "public": True, "split": {"train": 1.0}}
-    expert = {"kind": "benchmark", "images": 1, "preference_images": 1, "pairs": 40}
+    expert = {"kind": "benchmark", "images": 1, "preference_images": 7, "pairs": 80}
     config = Config.model_validate({"source": source, "expert": expert})
     with writing(tmp_path / "w", config.name, config.recorded()) as workspace:
         context = Context(workspace, config)

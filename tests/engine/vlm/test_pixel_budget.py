@@ -43,6 +43,7 @@ from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from reward_model.training import JudgeJob, train_judge
+from tests.judge_rows import example, write
 from tests.pictures import PNG, shown, workspace_of
 from tests.training_jobs import job_in
 
@@ -160,9 +161,8 @@ def test_sft_reads_a_radiograph_and_a_question_with_the_models_own_marks(
 @pytest.fixture
 def judge(model: str, tmp_path: Path, seen: list[int]) -> str:
     workspace_of(tmp_path / "workspace", [IMAGE])
-    pair = {"image_id": IMAGE, "criterion": "factuality", "tier_chosen": 10.0, "tier_rejected": 0.0}
-    pair |= {s: judge_prompt("compact", QUESTION, (), "", s) for s in ("chosen", "rejected")}
-    write_training_set(tmp_path / "data", [pair] * 2)
+    said = [judge_prompt("compact", QUESTION, (), "", answer) for answer in ("chosen", "rejected")]
+    write(tmp_path / "data", [example(*said, image_id=IMAGE)] * 2)
     settings = JudgeSettings(criteria={"factuality": 1.0}, prompts="compact", max_pixels=BUDGET)
     job = job_in(
         tmp_path, Reward(batch=2, epochs=1), JudgeJob, model=model, max_pixels=BUDGET,
