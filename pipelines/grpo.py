@@ -91,7 +91,7 @@ def some(rows: Iterable[Triplet], most: int) -> list[Triplet]:
 def rewards_of(section: Grpo, judge: Model) -> RewardWeights:
     """The weights of the reward's parts; a judge at chance has none, whatever is configured."""
     if at_chance(json.loads(judge.metrics)):
-        return section.reward.model_copy(update={"judge": 0.0})
+        return section.reward.model_copy(update={"judge": 0.0, "process": 0.0})
     return section.reward
 
 
@@ -148,7 +148,8 @@ def grpo(context: Context, stage: Stage) -> None:
         )
         return
     use = first_use(len(rows), rows_per_step(section) // section.group, result.steps)
-    rewarded_by = [judge] if rewards_of(section, judge).judge else []
+    weights = rewards_of(section, judge)
+    rewarded_by = [judge] if weights.judge or weights.process else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
     folder = stage.folder / "weights"
     context.add_model(

@@ -23,6 +23,7 @@ from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.parts import Part, parts_of
 from pipelines.record import judge_metrics
+from reward_model.process import least_logit
 from reward_model.threshold import Duplicate, Weighed, choices_of, duplicate_key, weighed
 
 
@@ -36,6 +37,7 @@ class Selecting:
     round: int
     trusted: bool
     logprobs_known: bool
+    reasoning: float  # the judge's logit from which reasoning is sound
 
     def seen(self, part: Part) -> set[Duplicate]:
         """What was kept of a part's images in earlier rounds."""
@@ -52,7 +54,8 @@ def make_weigher(job: Selecting) -> Worker:
     def work(shard: str, rows: Rows) -> Made:
         part = job.parts[rows[0]["part"]]
         triplets, judged = part.rows()
-        choices = choices_of(triplets, judged, job.rules, job.trusted, job.logprobs_known)
+        how = (job.trusted, job.logprobs_known, job.reasoning)
+        choices = choices_of(triplets, judged, job.rules, *how)
         return {
             Weighed: weighed(
                 triplets, judged, choices, job.rules, job.round, job.seen(part), job.trusted
@@ -82,6 +85,7 @@ def weigh(context: Context, stage: Stage) -> Weighing:
         round=stage.round,
         trusted=not at_chance(judge),
         logprobs_known=_logprobs_known(context.shards(Triplet, "generate", stage.round)),
+        reasoning=least_logit(context.config.select.reasoning, judge.get("reasoning")),
     )
     to = Shards(stage.folder / "weighed", (Weighed,))
     shards: dict[str, Rows] = {f"{n:05d}": [{"part": n}] for n in range(len(parts))}

@@ -12,7 +12,7 @@ figures name the sets that they are of.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ BATCH = 64  # rows whose pictures are in memory at once
 ENOUGH = 10  # rows that are right, and as many that are wrong, of
 PATIENTS = 5  # patients at least
 WORSE = 0.75  # share of resamples in which a refined judge is worse, that it does not take over
-VERDICTS, PAIRS = "verdicts", "pairs"
+VERDICTS, PAIRS, REASONED = "verdicts", "pairs", "rows with reasoning"
 WIDER = {  # which sets stand in where a set has too little, in this order
     CALIBRATE: ((CALIBRATE,), (CALIBRATE, GATE, REPORT)),
     GATE: ((GATE,), (GATE, REPORT), (CALIBRATE, GATE, REPORT)),
@@ -71,6 +71,8 @@ class Measurement:
     have no finite score. `calibration` is Platt's slope and offset, by which a score is the
     probability that an expert accepts, found on `calibrated_on`; `ece` is how far that is off on
     average (equal-mass bins) and `brier` its mean squared error, both where `report` is.
+    `reasoning` are the slope and offset for the reasoning criterion alone, found on `calibrate`;
+    None where it is not better than chance on the gate, whose figures `reasoning_gate` are.
     `precision` is the share of the report's random verdicts that accept, and `rounds` has AUC, ECE
     and precision of the report's verdicts of each round.
     """
@@ -85,12 +87,16 @@ class Measurement:
     ece: float | None
     brier: float | None
     precision: float | None
+    reasoning: tuple[float, float] | None = None
+    reasoning_gate: Figures | None = None
     by_kind: tuple[Figures, ...] = ()
     rounds: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it: the report's figures by themselves, the gate's under `gate`."""
         mine = asdict(self) | {"gate": self.gate.to_dict(), "rounds": list(self.rounds)}
+        mine["reasoning"] = list(self.reasoning) if self.reasoning else None
+        mine["reasoning_gate"] = self.reasoning_gate.to_dict() if self.reasoning_gate else None
         del mine["report"], mine["by_kind"]
         mine |= {figures.on: figures.to_dict() for figures in self.by_kind}
         return self.report.to_dict() | mine | {"calibration": list(self.calibration)}
@@ -200,6 +206,7 @@ def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> M
         for place, row in enumerate(scored.rows)
     ]
     told = chance.size > 0
+    reasoned, reasoning_gate = _reasoning(scored)
     return Measurement(
         report=_figures(report, scored),
         gate=_figures(gate, scored),
@@ -211,6 +218,8 @@ def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> M
         ece=round(calibration_error(chance, report.right), 4) if told else None,
         brier=round(brier(chance, report.right), 4) if told else None,
         precision=_precision(scored, report),
+        reasoning=reasoned,
+        reasoning_gate=reasoning_gate,
         by_kind=tuple(
             _figures(read(scored, report.sets, [scored]), scored) for read in (_verdicts, _pairs)
         ),
@@ -235,13 +244,27 @@ def verdict_on(both: Evidence, before: Scored, after: Scored) -> Gate:
     return Gate(verdict=verdict, on=both.on, sets=both.sets, n=both.number, **rounded)
 
 
-def evidence_of(scored: Scored, name: str, judges: list[Scored]) -> Evidence:
+def _reasoning(scored: Scored) -> tuple[tuple[float, float] | None, Figures]:
+    """The calibration of the reasoning criterion, if the gate shows that it is worth something."""
+    at = CRITERIA.index("reasoning")
+    alone = replace(scored, overall=np.stack([scored.first[:, at], scored.second[:, at]]))
+    gate = _figures(evidence_of(alone, GATE, [alone], (_reasoned,)), alone)
+    if gate.auc_low is None or gate.auc_low <= 0.5:
+        return None, gate
+    calibrate = evidence_of(alone, CALIBRATE, [alone], (_reasoned,))
+    return fit_platt(calibrate.of(alone), calibrate.right), gate
+
+
+def evidence_of(
+    scored: Scored, name: str, judges: list[Scored], kinds: tuple[Read, ...] | None = None
+) -> Evidence:
     """What there is of a set, of the first wider one where it is too little, or of the widest.
 
-    Without rows that one of `judges` could not score: all have scored the same rows.
+    Without rows that one of `judges` could not score: all have scored the same rows. `kinds` are
+    verdicts before pairs, unless others are named.
     """
     for sets in WIDER[name]:
-        found = [read(scored, sets, judges) for read in (_verdicts, _pairs)]
+        found = [read(scored, sets, judges) for read in kinds or (_verdicts, _pairs)]
         for some in found:
             if some.enough:
                 return some
@@ -249,6 +272,7 @@ def evidence_of(scored: Scored, name: str, judges: list[Scored]) -> Evidence:
 
 
 Sets = tuple[str, ...]
+Read = Callable[[Scored, Sets, list[Scored]], Evidence]
 
 
 def _verdicts(scored: Scored, sets: Sets, judges: list[Scored]) -> Evidence:
@@ -269,6 +293,19 @@ def _pairs(scored: Scored, sets: Sets, judges: list[Scored]) -> Evidence:
             yield from ((0, place, True), (1, place, False))
 
     return _evidence(PAIRS, scored, sets, judges, told)
+
+
+def _reasoned(scored: Scored, sets: Sets, judges: list[Scored]) -> Evidence:
+    """Rows whose reasoning readers find sound or not, and both of pairs by reasoning."""
+
+    def told(place: int, row: dict[str, Any]) -> Iterator[tuple[int, int, bool]]:
+        said = row[CRITERIA[1]]
+        if row["second"] is not None and said == 1.0:
+            yield from ((0, place, True), (1, place, False))
+        elif row["second"] is None and said is not None and said != 0.5:
+            yield 0, place, said > 0.5
+
+    return _evidence(REASONED, scored, sets, judges, told)
 
 
 def _evidence(

@@ -28,13 +28,15 @@ class JudgeSettings:
     """What a judge is used with, which is saved beside its weights.
 
     `criteria` are the weights of the overall score, `prompts` the prompt set, `max_pixels` the
-    pixel budget (width x height), `calibration` Platt's slope and offset.
+    pixel budget (width x height), `calibration` Platt's slope and offset. `reasoning` are those of
+    the reasoning criterion alone; None where it is not known to be better than chance.
     """
 
     criteria: dict[str, float]
     prompts: str
     max_pixels: int
     calibration: tuple[float, float] = (1.0, 0.0)
+    reasoning: tuple[float, float] | None = None
 
     def save(self, folder: Path) -> None:
         """Write them into a judge's folder."""
@@ -44,7 +46,8 @@ class JudgeSettings:
     def load(cls, folder: Path) -> JudgeSettings:
         """Read them from a judge's folder."""
         values = json.loads((folder / SETTINGS).read_text())
-        return cls(**values | {"calibration": tuple(values["calibration"])})
+        pairs = {name: values.get(name) for name in ("calibration", "reasoning")}
+        return cls(**values | {name: pair and tuple(pair) for name, pair in pairs.items()})
 
 
 class RewardModel(nn.Module):

@@ -3,14 +3,20 @@
 1. A row that did not parse is out, and one that a filter of form or reasoning finds fault with.
 2. Of the answers sampled for one image and question, the judge's and the generator's joint choice
    stays: judge's log-odds + logprob · mean log-probability + agreement · log vote share.
-3. A question is as sure as its choice is: questions below the threshold are out. The threshold is
+3. Of the samples that give the chosen answer one is kept whose reasoning is sound: no step of it
+   contradicts the answer or another step, and the judge's reasoning criterion is at or above what
+   `select.reasoning` asks for (`reward_model.process`). Where none is, the question is out: a
+   radiologist signs a reply with its reasoning or not at all, and a right answer behind a false
+   description would teach to describe falsely.
+4. A question is as sure as its choice is: questions below the threshold are out. The threshold is
    the score that keeps the configured share, or where a guarantee is set the certified one of the
    row's group (`reward_model.certificate`), and never below the calibrated floor.
-4. Exact duplicates (same image, question and answer) of an earlier round are out.
-5. A number that is not finite is no number: its row is out, with that as the reason.
+5. Exact duplicates (same image, question and answer) of an earlier round are out.
+6. A number that is not finite is no number: its row is out, with that as the reason.
 
 Where the judge is at chance (`engine.caveats`) it has no say: the answer on which samples agree and
-of which the generator is confident stays, and is as sure as its share of that.
+of which the generator is confident stays, and is as sure as its share of that. Of its reasoning too
+only the rules decide then.
 
 A threshold on single samples mostly keeps easy rows; choosing among answers is what teaches.
 """
@@ -40,6 +46,7 @@ from engine.records import (
     schema_of,
     to_arrow,
 )
+from reward_model.process import FLAWS, flaw_of
 
 KEPT = "kept"
 SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
@@ -50,7 +57,7 @@ KEEPS = (KEPT, KEPT_BY_AGREEMENT)
 BELOW, FLOOR = "below the threshold", "below the probability floor"
 UNCERTIFIED = "no threshold is certified"
 DUPLICATE = "exact duplicate"
-OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE)  # what is said of a question's choice alone
+OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE, *FLAWS)  # what is said of a question's choice alone
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
 Duplicate = tuple[str, str, str]  # image, question and answer as they are compared
@@ -58,12 +65,16 @@ Duplicate = tuple[str, str, str]  # image, question and answer as they are compa
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A question's chosen answer, its score, and how sure: the score's share among the answers."""
+    """A question's chosen answer, its score, and how sure: the score's share among the answers.
+
+    `flaw` is why the reasoning of no sample that gives it is to be taught; None where one is sound.
+    """
 
     triplet: Triplet
     score: float
     confidence: float
     probability: float
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +110,11 @@ def choose(
     rules: Select,
     trusted: bool = True,
     logprobs_known: bool = True,
+    reasoning: float = -math.inf,
 ) -> Choice | None:
     """The best answer to one question, None where no row can be compared.
+
+    `reasoning` is the judge's logit from which reasoning is sound, where it has a say in that.
 
     Samples of one answer pool their evidence: its score is their mean judge score and mean
     log-probability, and the log of its vote share; confidence is the softmax of the scores over the
@@ -126,11 +140,17 @@ def choose(
     best = max(sorted(scores), key=lambda k: scores[k])
     odds = np.array(list(scores.values()))
     certainty = 1 / np.exp(odds - scores[best]).sum()
-    top = max(answers[best], key=lambda t: (merit[t.id], t.id))
+    flaws = {
+        t.id: flaw_of(t, judged.get(t.id) if trusted else None, reasoning)
+        if rules.reasoning
+        else None
+        for t in answers[best]
+    }
+    top = max(answers[best], key=lambda t: (flaws[t.id] is None, merit[t.id], t.id))
     chance = _probability(answers[best], judged)
     own_chance = np.exp(min(own[best], 0.0)) if logprobs_known else 1.0
     confidence = certainty * (chance if trusted else own_chance)
-    return Choice(top, float(scores[best]), float(confidence), chance)
+    return Choice(top, float(scores[best]), float(confidence), chance, flaws[top.id])
 
 
 def _own_logprob(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
@@ -156,10 +176,11 @@ def decide(
     round: int,
     seen: Collection[Duplicate] = (),
     trusted: bool = True,
+    reasoning: float = -math.inf,
 ) -> list[Decision]:
     """One decision for each triplet, in order; without the judge where it is not `trusted`."""
     logprobs_known = all(t.logprob is not None for t in triplets if t.problem is None)
-    choices = choices_of(triplets, judged, rules, trusted, logprobs_known)
+    choices = choices_of(triplets, judged, rules, trusted, logprobs_known, reasoning)
     found = to_arrow(Weighed, weighed(triplets, judged, choices, rules, round, seen, trusted))
     least = threshold(confidences(found), rules.keep)
     return from_arrow(Decision, decisions(found, least, rules, round, trusted))
@@ -171,8 +192,9 @@ def choices_of(
     rules: Select,
     trusted: bool,
     logprobs_known: bool,
+    reasoning: float = -math.inf,
 ) -> dict[str, Choice]:
-    """The choice of each question that has one, by its key.
+    """The choice of each question that has one, by its key; `reasoning` is as `choose` has it.
 
     Without a `trusted` judge the generator's log-probability ranks the questions, if it is known of
     every row (`logprobs_known`): of a question without it, it would be the highest there is.
@@ -182,7 +204,8 @@ def choices_of(
         if triplet.problem is None:
             questions[triplet.question_key].append(triplet)
     found = {
-        key: choose(rows, judged, rules, trusted, logprobs_known) for key, rows in questions.items()
+        key: choose(rows, judged, rules, trusted, logprobs_known, reasoning)
+        for key, rows in questions.items()
     }
     return {key: choice for key, choice in found.items() if choice is not None}
 
@@ -271,9 +294,10 @@ def decisions(
 
 
 def _rules_id(rules: Select, trusted: bool) -> str:
-    return content_id(
-        "select", rules.model_dump(exclude_none=True), *([] if trusted else ["agreement"])
-    )
+    named = rules.model_dump(exclude_none=True)
+    if rules.reasoning == Select.model_fields["reasoning"].default:
+        del named["reasoning"]
+    return content_id("select", named, *([] if trusted else ["agreement"]))
 
 
 def _rank(triplet: Triplet, choice: Choice | None) -> tuple[float, str]:
@@ -309,6 +333,8 @@ def _reason(
         return BELOW
     if not choice.probability >= rules.min_probability:
         return FLOOR
+    if choice.flaw is not None:
+        return choice.flaw
     if duplicate_key(triplet) in known:
         return DUPLICATE
     return KEPT if trusted else KEPT_BY_AGREEMENT

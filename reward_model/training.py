@@ -174,7 +174,7 @@ def train_and_measure(job: JudgeJob) -> JudgeResult | None:
         before = measure(old, start.settings.calibration)
     new = scored(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
     after = measure(new)
-    replace(job.settings, calibration=after.calibration).save(job.out)
+    replace(job.settings, calibration=after.calibration, reasoning=after.reasoning).save(job.out)
     return JudgeResult(
         training=result,
         before=before,

@@ -26,6 +26,12 @@ class Select(Section):
     agreement: float = Field(1.0, ge=0, description="weight of the log vote share among samples")
     keep: float = Field(0.7, gt=0, le=1, description="share of questions kept, the surest first")
     min_probability: float = Field(0.0, ge=0, le=1, description="calibrated floor in any case")
+    reasoning: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="probability that a kept row's reasoning is sound, at least; 0: not looked at",
+    )
     guarantee: Guarantee | None = Field(
         None, description="in the place of `keep`: the most rows of which that can be promised"
     )

@@ -37,13 +37,15 @@ class RewardWeights(Section):
 
     judge: float = Field(0.3, ge=0)
     correct: float = Field(1.0, ge=0)
+    process: float = Field(0.0, ge=0, description="the worst step of the reasoning")
     format: float = Field(0.1, ge=0)
 
     @model_validator(mode="after")
     def _right_beats_wrong(self) -> RewardWeights:
-        if self.correct <= self.judge + self.format:
+        if self.correct <= self.judge + self.process + self.format:
             raise ValueError(
-                "correct must exceed judge + format, or a wrong answer could outscore a right one"
+                "correct must exceed judge + process + format, or a wrong answer could outscore a "
+                "right one"
             )
         return self
 

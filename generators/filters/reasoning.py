@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from engine.answers.sentences import sentences
 from engine.records import Triplet
-from generators.filters.shorthand import sentences
 from generators.filters.words import flaw, words_of
 
 _END = re.compile(r"[.!?][\"')\]]*\s*$")

@@ -1,21 +1,13 @@
 """What clinicians write that a rule would take for broken: letters, abbreviations, lists, sizes.
 
 `without_shorthand` writes a text without them, `phrases` parts it where no order of words holds,
-`sentences` parts it where a sentence ends, and `lone_letter` knows a letter that means something by
-itself.
+and `lone_letter` knows a letter that means something by itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-# What ends in a full stop and no sentence, of four letters or more; shorter ones are known by that.
-ABBREVIATED = frozenset(
-    "approx incl prev resp susp diff cont dept calc circ infl cons comp poss prob temp bilat "
-    "horiz vert transv longit abnl norm max min fig figs vol vols lymph contd esp".split()
-)
-_SHORT = frozenset("vs no nos dr mr mrs ms prof st ca cf ie eg al hx dx tx rx fx sx pt pts".split())
 # A letter stands behind the first and before the second.
 _NAMED_BY = frozenset(
     "hepatitis vitamin type types grade stage group class category zone level segment lead "
@@ -34,7 +26,6 @@ _SIZE = re.compile(r"\d+(?:[.,]\d+)?(?:\s*(?:x|×|\*|by)\s*\d+(?:[.,]\d+)?)+", r
 _MARK = re.compile(r"(?:^|[\s.,;:])(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})\.?$")
 _RATIO = re.compile(r"\b(\w+):(\w+)(?= ratio)|\b([A-Z]\d?):([A-Z]\d?)\b")
 _BREAK = re.compile(r"[,;:.!?()\[\]/\"–—]+(?:\s|$)|[/()\[\]\"–—]")
-_STOP = re.compile(r"[.!?][\"')\]]*\s+")
 
 
 def without_shorthand(text: str) -> str:
@@ -45,28 +36,6 @@ def without_shorthand(text: str) -> str:
 def phrases(text: str) -> list[str]:
     """The parts between commas, brackets and other marks; empty ones are left out."""
     return [part for part in _BREAK.split(text) if part.strip()]
-
-
-def sentences(text: str) -> Iterator[str]:
-    """The sentences of a text: a stop in brackets or behind an abbreviation ends none."""
-    start = 0
-    for stop in _STOP.finditer(text):
-        if not (_open(text[start : stop.start()]) or abbreviated(text[start : stop.start() + 1])):
-            yield text[start : stop.end()].strip()
-            start = stop.end()
-    if text[start:].strip():
-        yield text[start:].strip()
-
-
-def abbreviated(before: str) -> bool:
-    """Whether a text ends in an abbreviation with its stop."""
-    found = re.search(r"([A-Za-z.]*[A-Za-z])\.$", before)
-    word = found[1].lower() if found else ""
-    return "." in word or len(word) == 1 or word in ABBREVIATED | _SHORT
-
-
-def _open(text: str) -> bool:
-    return text.count("(") > text.count(")") or text.count("[") > text.count("]")
 
 
 def unbalanced(text: str) -> bool:

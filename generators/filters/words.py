@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import re
 
+from engine.answers.sentences import ABBREVIATED
 from engine.imaging.lexicon import vocabulary
-from generators.filters.shorthand import (
-    ABBREVIATED,
-    lone_letter,
-    phrases,
-    unbalanced,
-    without_shorthand,
-)
+from generators.filters.shorthand import lone_letter, phrases, unbalanced, without_shorthand
 
 ARTICLES = frozenset("a an the".split())
 AUXILIARIES = frozenset("is are was were does do did".split())

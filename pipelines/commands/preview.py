@@ -23,6 +23,7 @@ from pipelines.context import Context
 from pipelines.progress import verbatim
 from pipelines.proposals import proposing
 from pipelines.record import check_reviewed, generator_of, shown
+from reward_model.process import least_logit
 from reward_model.scoring import Judge
 from reward_model.threshold import Choice, choices_of
 
@@ -42,7 +43,9 @@ def show(context: Context, number: int) -> None:
     parsed = [t for t in triplets if t.problem is None]
     judged = _judged(context, judge, parsed) if judge else {}
     known = all(t.logprob is not None for t in parsed)
-    choices = choices_of(parsed, judged, context.config.select, trusted, known)
+    rules = context.config.select
+    sound = least_logit(rules.reasoning, metrics.get("reasoning"))
+    choices = choices_of(parsed, judged, rules, trusted, known, sound)
     for key in dict.fromkeys(t.question_key for t in parsed):
         rows = [t for t in parsed if t.question_key == key]
         _print(context, choices.get(key), rows, judge is not None)

@@ -5,10 +5,10 @@ TRL's advantage of a completion is its reward less its group's mean, over the gr
 alone, so that a wobble of 0.05 becomes an advantage of 1. Here what is not verified counts by the
 minority share m = min(p, 1 - p), p the share of the group that is right:
 
-    r = correct·right + m·(judge·sigmoid(score) + format·formed)
+    r = correct·right + m·(judge·sigmoid(score) + process·worst step + format·formed)
 
-With correct > judge + format, which the configuration demands, a right completion's advantage is
-above zero, a wrong one's below, and where p is 0 or 1 each is exactly zero.
+With correct > judge + process + format, which the configuration demands, a right completion's
+advantage is above zero, a wrong one's below, and where p is 0 or 1 each is exactly zero.
 """
 
 from __future__ import annotations

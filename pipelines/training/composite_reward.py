@@ -1,10 +1,12 @@
 """The composite reward of a completion: is it right, what does the judge think, is it well formed.
 
-Reward = correct·[right] + judge·sigmoid(score) + format·[well formed], weights from the
-configuration, which is refused unless correct > judge + format. An answer counts as right only in
-the right form, so a wrong answer never outscores a right one. MedGR2 has r = 0.8·R + 0.2·[right],
-where a wrong answer can; that is where we depart from it. Within a group judge and form count as
-far as the verified answers differ: `pipelines.training.advantages`.
+Reward = correct·[right] + judge·sigmoid(score) + process·[worst step] + format·[well formed],
+weights from the configuration, which is refused unless correct > judge + process + format. The
+worst step is `reward_model.process.Reasoning.score`: 0 for a reply without reasoning, so that a
+policy gains nothing by leaving it away. An answer counts as right only in the right form, so a
+wrong answer never outscores a right one. MedGR2 has r = 0.8·R + 0.2·[right], where a wrong answer
+can; that is where we depart from it. Within a group all but the verified part counts as far as the
+verified answers differ: `pipelines.training.advantages`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
 from engine.config.training import RewardWeights
 from engine.errors import TriptychError
-from engine.prompts import judge_prompt
-from engine.vlm.protocol import Request
 from pipelines.training.advantages import VERIFIED
+from reward_model.process import Reply, reasonings
 from reward_model.scoring import Judge
+
+PROCESS = "process"
 
 
 def verdict(text: str, gold: str, options: tuple[str, ...]) -> tuple[bool, bool]:
@@ -33,18 +36,24 @@ def verdict(text: str, gold: str, options: tuple[str, ...]) -> tuple[bool, bool]
 
 def opinion(judged: float) -> float:
     """The judge's logit as a number in [0, 1]; raises TriptychError where it is none."""
+    return float(1 / (1 + np.exp(-np.clip(finite(judged), -30, 30))))
+
+
+def finite(judged: float) -> float:
+    """What the judge says, if it is a finite number; raises TriptychError where it is none."""
     if not np.isfinite(judged):
         raise TriptychError(
             f"grpo: the judge scores a completion {judged}: train the judge again with a lower "
-            "reward.lr, or set grpo.reward.judge=0"
+            "reward.lr, or set grpo.reward.judge=0 and grpo.reward.process=0"
         )
-    return float(1 / (1 + np.exp(-np.clip(judged, -30, 30))))
+    return judged
 
 
 class Reward:
     """One part of the reward as TRL calls it: a batch of completions in, a number in [0, 1] each.
 
-    `part` is correct, judge or format; `judge` and `pixels` (PNG by id) are for the judge's alone.
+    `part` is correct, judge, process or format; `judge` and `pixels` (PNG by id) are for judge and
+    process alone.
     """
 
     def __init__(
@@ -58,21 +67,27 @@ class Reward:
         found = [verdict(*each) for each in zip(texts, columns["gold"], options)]
         if self.judge is None:
             return [float(right if self.__name__ == VERIFIED else form) for right, form in found]
-        judged = self._judged(texts, columns["image_id"], columns["question"], options)
-        return [opinion(j) if formed else 0.0 for j, (_, formed) in zip(judged, found)]
+        replies = self._replies(texts, columns["image_id"], columns["question"], options)
+        if self.__name__ == PROCESS:
+            scores = [reasoning.score for reasoning in reasonings(replies, self.judge)]
+            return [finite(one) if formed else 0.0 for one, (_, formed) in zip(scores, found)]
+        judged = self._judged(replies)
+        return [opinion(one) if formed else 0.0 for one, (_, formed) in zip(judged, found)]
 
-    def _judged(
+    def _replies(
         self, texts: list[str], image_ids: list[str], questions: list[str], options: list[Any]
-    ) -> np.ndarray:
-        assert self.judge is not None
+    ) -> list[Reply]:
         assert self.pixels is not None
-        requests = []
-        for text, image, question, opts in zip(texts, image_ids, questions, options):
-            parsed = parse_completion(text, opts)
-            prompt = judge_prompt(
-                self.judge.settings.prompts, question, opts, parsed.rationale, parsed.answer
-            )
-            requests.append(Request(self.pixels[image], prompt))
+        read = [parse_completion(text, opts) for text, opts in zip(texts, options)]
+        return [
+            Reply(self.pixels[image], question, opts, said.rationale, said.answer)
+            for said, image, question, opts in zip(read, image_ids, questions, options)
+        ]
+
+    def _judged(self, replies: list[Reply]) -> np.ndarray:
+        assert self.judge is not None
+        words = self.judge.settings.prompts
+        requests = [reply.request(words, reply.rationale) for reply in replies]
         return self.judge.overall(self.judge.scores(requests))
 
 
@@ -84,8 +99,10 @@ def reward_parts(
     The judge is loaded from its folder where it has a weight; `pixels` are PNG bytes by id.
     """
     parts = [Reward(VERIFIED)]
-    if weights.judge:
-        parts.append(Reward("judge", Judge(judge, "grpo", threads), pixels))
+    if weights.judge or weights.process:
+        scorer = Judge(judge, "grpo", threads)
+        weighted = {"judge": weights.judge, PROCESS: weights.process}
+        parts += [Reward(name, scorer, pixels) for name, weight in weighted.items() if weight]
     if weights.format:
         parts.append(Reward("format"))
     return parts

@@ -13,7 +13,7 @@ import pytest
 from engine.caveats import at_chance, of_judge, of_selection
 from engine.config import build
 from engine.config.select import Select
-from engine.config.training import Grpo
+from engine.config.training import Grpo, RewardWeights
 from engine.hub.card import card
 from engine.hub.model_card import model_card
 from engine.lineage.opening import writing
@@ -52,12 +52,13 @@ class Told(Display):
 
 
 def test_a_judge_at_chance_has_no_part_in_the_reward_of_grpo() -> None:
-    section = Grpo()
+    section = Grpo(reward=RewardWeights(process=0.2))
     for metrics, weight in ((CHANCE, 0.0), ({}, 0.0), (ABOVE, section.reward.judge)):
         judge = replace(
             make_model("judge", "judge", "reward", 0, None), metrics=json.dumps(metrics)
         )
         assert grpo.rewards_of(section, judge).judge == weight
+        assert bool(grpo.rewards_of(section, judge).process) == bool(weight)
         assert grpo.rewards_of(section, judge).correct == section.reward.correct
 
 

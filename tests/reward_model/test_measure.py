@@ -224,3 +224,54 @@ def test_the_calibration_error_is_of_bins_of_as_many_rows() -> None:
     assert calibration_error(chance, ~right, bins=2) == pytest.approx(0.8)
     assert calibration_error(np.full(5, 0.3), np.arange(5) < 2) == pytest.approx(0.1)  # one bin
     assert brier(np.array([0.0, 0.5]), np.array([False, True])) == pytest.approx(0.125)
+
+
+def reasoned(which: str, number: int, better: float) -> list[dict[str, Any]]:
+    """Pairs by reasoning of a patient each, whose better row has that much more on average."""
+    rng = np.random.default_rng(number)
+    return [
+        example(
+            str(rng.normal() + better), str(rng.normal()), set=which, patient=f"{which}{n}",
+            factuality=None, reasoning=1.0,
+        )
+        for n in range(number)
+    ]  # fmt: skip
+
+
+def test_the_reasoning_criterion_has_a_calibration_where_the_gate_shows_its_worth(
+    tmp_path: Path,
+) -> None:
+    rows = [*reasoned("calibrate", 200, 2.0), *reasoned("gate", 40, 2.0)]
+    found = measure(of(tmp_path / "known", rows))
+    assert found.reasoning_gate is not None
+    assert (found.reasoning_gate.sets, found.reasoning_gate.on) == (
+        ("gate",),
+        "rows with reasoning",
+    )
+    assert found.reasoning is not None
+    slope, offset = found.reasoning
+    assert -offset / slope == pytest.approx(1.0, abs=0.3)  # halfway between sound and not
+    assert found.to_dict()["reasoning"] == [slope, offset]
+    blind = [*reasoned("calibrate", 200, 2.0), *reasoned("gate", 40, 0.0)]
+    unknown = measure(of(tmp_path / "blind", blind))
+    assert unknown.reasoning is None
+    assert measure(of(tmp_path / "none", pairs("gate", 30))).reasoning is None
+
+
+def test_a_verdict_on_the_reasoning_counts_by_itself(tmp_path: Path) -> None:
+    rows = [
+        verdict(str(n % 2), 0.0, reasoning=float(n % 2), set="gate", patient=str(n))
+        for n in range(40)
+    ]
+    gate = measure(of(tmp_path, rows)).reasoning_gate
+    assert gate is not None
+    assert (gate.auc, gate.n, gate.patients) == (1.0, 40, 40)
+
+
+def test_a_judges_settings_keep_both_calibrations(tmp_path: Path) -> None:
+    settings = JudgeSettings(
+        criteria={"factuality": 1.0}, prompts="full", max_pixels=9, calibration=(2.0, 1.0),
+        reasoning=(3.0, -1.0),
+    )  # fmt: skip
+    settings.save(tmp_path)
+    assert JudgeSettings.load(tmp_path) == settings

@@ -247,3 +247,63 @@ def test_confidence_is_a_probability_for_any_scores(one: float, two: float) -> N
     left, right = row(answer="left"), row(answer="right")
     choice = choose([left, right], judged((left, one), (right, two)), RULES)
     assert 0 <= choice.confidence <= 0.9 + 1e-9
+
+
+# The reasoning
+
+LEFT, RIGHT = "The cyst is on the left.", "The cyst is on the right."
+
+
+def reasoned(text: str, sample: int, answer: str = "left") -> Triplet:
+    return replace(row(answer=answer, sample=sample), rationale=text)
+
+
+def of_reasoning(triplet: Triplet, logit: float) -> Judgement:
+    return replace(opinion(triplet, 1.0 - triplet.sample / 10), reasoning=logit)
+
+
+def test_of_the_chosen_answers_samples_one_is_kept_whose_reasoning_is_sound() -> None:
+    against, unsound, sound = reasoned(RIGHT, 0), reasoned(LEFT, 1), reasoned("It is thin.", 2)
+    rows = [against, unsound, sound]
+    opinions = {t.id: of_reasoning(t, 0.0 if t is unsound else 9.0) for t in rows}
+    decided = decide(rows, opinions, RULES, 1, reasoning=1.0)
+    assert reasons(decided)[sound.id] == KEPT
+    assert {reasons(decided)[t.id] for t in (against, unsound)} == {"same answer as the chosen row"}
+    without = decide(rows, opinions, RULES.model_copy(update={"reasoning": 0.0}), 1, reasoning=1.0)
+    assert reasons(without)[against.id] == KEPT  # the judge's first, where nobody looks at it
+
+
+@pytest.mark.parametrize(
+    ("text", "logit", "reason"),
+    [
+        (RIGHT, 9.0, "reasoning: a step contradicts the answer"),
+        ("It is dark. There is a mass. There is no mass.", 9.0,
+         "reasoning: a step contradicts an earlier step"),
+        (LEFT, 0.9, "reasoning: judged unsound"),
+        (LEFT, math.nan, "reasoning: judged unsound"),
+        (LEFT, 1.0, KEPT),
+        ("", -9.0, KEPT),
+    ],
+)  # fmt: skip
+def test_a_question_without_sound_reasoning_is_out_with_the_reason(
+    text: str, logit: float, reason: str
+) -> None:
+    only, other = reasoned(text, 0), reasoned(LEFT, 1, answer="right")
+    opinions = {only.id: of_reasoning(only, logit), other.id: opinion(other, -9.0)}
+    decided = decide([only, other], opinions, Select(keep=1), 1, reasoning=1.0)
+    assert reasons(decided) == {only.id: reason, other.id: "another answer was judged better"}
+
+
+def test_a_judge_at_chance_has_no_say_in_the_reasoning_and_rules_have() -> None:
+    sound, against = reasoned(LEFT, 0), replace(reasoned(RIGHT, 1), image_id="another")
+    opinions = {t.id: of_reasoning(t, -9.0) for t in (sound, against)}
+    decided = decide([sound, against], opinions, Select(keep=1), 1, trusted=False, reasoning=1.0)
+    assert [d.keep for d in decided] == [True, False]
+    assert decided[1].reason == "reasoning: a step contradicts the answer"
+
+
+def test_rules_that_name_no_reasoning_have_the_id_that_they_had() -> None:
+    def rules_of(rules: Select) -> str:
+        return decide([row()], judged((row(), 0.0)), rules, 1)[0].rules_id
+
+    assert rules_of(Select()) == rules_of(Select(reasoning=0.5)) != rules_of(Select(reasoning=0.6))

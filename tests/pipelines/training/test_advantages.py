@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from engine.config.training import Grpo, RewardWeights
 from engine.prompts import judge_prompt
 from engine.records import Triplet
 from engine.trainer import watched
+from engine.vlm.protocol import Request
 from pipelines.training.advantages import quarters, tempered
 from pipelines.training.composite_reward import Reward, reward_parts
 from pipelines.training.grpo import PINNED, grpo_trainer, train_grpo
+from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from tests.pictures import PNG
 from tests.pipelines.training.test_training import IMAGES, OPTIONS, QUESTION, grpo
@@ -182,6 +185,56 @@ def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
     assert [(r.png, r.text) for r in asked] == [
         (PNG[image], judge_prompt("compact", QUESTION, OPTIONS, "Seen.", "yes"))
     ]
+
+
+def test_the_process_part_is_the_worst_prefix_and_nothing_where_a_step_contradicts(
+    tmp_path: Path,
+) -> None:
+    """A real judge: of each completion the reasoning criterion after each step."""
+    job = grpo(tmp_path)
+    settings = JudgeSettings.load(Path(job.judge))
+    replace(settings, reasoning=(1.5, 0.2)).save(Path(job.judge))
+    weights = RewardWeights(judge=0.2, process=0.2)
+    parts = reward_parts(weights, job.judge, PNG, 1)
+    assert [p.__name__ for p in parts] == ["correct", "judge", "process", "format"]
+    process = parts[2]
+    assert process.judge is parts[1].judge  # loaded once
+    image, steps = IMAGES[0], "It is dark. It is round."
+    texts = [
+        render_completion(steps, "no"),
+        render_completion("It is dark. The answer is yes.", "no"),
+        render_completion("", "no"),
+        f"{steps} no form",
+    ]
+    columns = {
+        "image_id": [image] * 4, "question": [QUESTION] * 4, "options": [OPTIONS] * 4,
+        "gold": ["no"] * 4,
+    }  # fmt: skip
+    said = process(texts, **columns)
+    judge = Judge(job.judge, "x", 1)
+    asked = [
+        Request(PNG[image], judge_prompt("compact", QUESTION, OPTIONS, part, "no"))
+        for part in ("It is dark.", steps)
+    ]
+    logits = judge.scores(asked)[:, 1]
+    assert said[0] == pytest.approx(1 / (1 + np.exp(-(1.5 * logits.min() + 0.2))), abs=1e-4)
+    assert said[1:] == [0.0, 0.0, 0.0]
+    assert Reward("process", judge=judge, pixels=PNG)(texts, **columns) == pytest.approx(said)
+
+
+def test_the_process_part_is_tempered_and_logged_as_the_others_are(tmp_path: Path) -> None:
+    """Where all answers are right or all are wrong, no reasoning makes an advantage."""
+    right = ALL_RIGHT + ALL_WRONG + MIXED
+    weights = RewardWeights(judge=0.0, process=0.5)
+    job = grpo(tmp_path).with_section(batch=len(right), steps=1, save_steps=0, reward=weights)
+    worst = [0.0, 1.0, 0.5, 0.2, 0.9, 0.0, 0.3, 1.0, 1.0, 0.0, 0.5, 1.0]
+    parts = [Fed("correct", [float(r) for r in right]), Fed("process", worst)]
+    trainer = watched(grpo_trainer(job, parts), job)
+    trainer.train()
+    told = list(trainer._logs["advantages"])
+    assert told[:8] == pytest.approx([0.0] * 8, abs=1e-6)
+    assert told[8] > told[10] > told[9] > 0 > told[11]
+    assert trainer.state.log_history[0]["parts/process"] == pytest.approx(np.mean(worst))
 
 
 def test_a_judge_without_weight_is_not_loaded() -> None:
