@@ -166,7 +166,7 @@ def statements_of(step: str) -> tuple[Statement, ...]:
     found = _NOT.match(text)
     if found and (name := subject_of(found["name"])) is not None:
         # "Not none" says no more than that something is there.
-        return (Statement(PRESENCE, name, YES if found["name"] == "none" else NO),)
+        return (Statement(PRESENCE, name, YES if found["name"] == "none" else NO, True),)
     if _DOUBT.search(text):
         return ()
     clauses = [clause.strip() for clause in re.split(r"[,:;]| – | - ", text)]

@@ -216,6 +216,7 @@ def test_ordinary_sentences_do_not_contradict_each_other() -> None:
          "right.", 2, EARLIER),
         ("Is the heart wide?", (), "no", "There is no mass. There is a mass.", 1, EARLIER),
         ("Is the heart wide?", (), "no", "The mass is small; the mass is large.", 1, EARLIER),
+        ("Is the heart wide?", (), "no", "CT head: 2 small infarct left. Not infarct.", 1, EARLIER),
         ("Is the heart wide?", (), "no", "CT head: 2 small infarct left. CT head: 3 small infarct "
          "left.", 1, EARLIER),
     ],
