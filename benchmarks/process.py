@@ -6,9 +6,10 @@ true rationales are taken for wrong.
 
 A row is a true question about a phantom with its true answer, and a rationale: the reporter's own,
 or one with a single thing wrong. Images of a workspace are those of patients from whom its judge
-never learned. A judge without a calibration of its reasoning criterion gets one here, on the true
-and the corrupted rationales of patients of the set calibrate; the figures are of the other ones.
-Ends with one line of JSON.
+never learned. A judge without a calibration of its reasoning criterion gets one here, on true
+rationales and those of another image, of patients of the set calibrate; the figures are of the
+other ones. `auc` is that of the process score without the rules, a kind's rows against the true
+ones of one step (of two, where a second step is wrong). Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import typer
 
 from engine.records import Image
-from engine.statistics import wilson
+from engine.statistics import auc, wilson
 from generators import phantoms
 from generators.phantoms import reporter
 from generators.phantoms.bank import QA, SUBJECTS, shown_kind
@@ -39,6 +40,7 @@ Rng = np.random.Generator
 # A truth, that of another image, what is asked, chance -> a rationale, None where there is none.
 Write = Callable[[Truth, Truth, QA, Rng], str | None]
 TRUE = ("true, one step", "true, two steps")
+SWAPPED, SECOND = "another image's", "second step wrong"
 
 
 def _of(change: Callable[[Truth, Rng], Truth | None]) -> Write:
@@ -86,9 +88,9 @@ KINDS: dict[str, Write] = {
     "the fact asked for changed": _leads_elsewhere,
     "the other side": _of(_side),
     "another count": _of(_count),
-    "another image's": _another,
+    SWAPPED: _another,
     "words shuffled": _broken,
-    "second step wrong": lambda truth, other, asked, rng: (
+    SECOND: lambda truth, other, asked, rng: (
         f"{reporter.describe(truth)} " + (f"Not {truth.finding}.")
     ),
 }
@@ -147,9 +149,9 @@ def of_workspace(root: Path, images: int) -> tuple[list[tuple[Truth, bytes, str]
 
 def calibrated(judge: Judge, rows: Sequence[Row]) -> tuple[float, float]:
     """Platt's slope and offset of the reasoning criterion, from whole rationales."""
-    words = judge.settings.prompts
-    logits = judge.scores([row.reply.request(words, row.reply.rationale) for row in rows])
-    return fit_platt(logits[:, REASONING], np.array([row.kind in TRUE for row in rows]))
+    words, some = judge.settings.prompts, [row for row in rows if row.kind in (TRUE[0], SWAPPED)]
+    logits = judge.scores([row.reply.request(words, row.reply.rationale) for row in some])
+    return fit_platt(logits[:, REASONING], np.array([row.kind == TRUE[0] for row in some]))
 
 
 def found(reasoning: Reasoning, by: str) -> bool:
@@ -171,6 +173,11 @@ def table(rows: Sequence[Row], read: Sequence[Reasoning], by: Sequence[str]) -> 
             hits = sum(found(each, name) for each in mine)
             low, high = wilson(hits, len(mine))
             figures[name] = [round(v, 3) for v in (hits / len(mine), low, high)]
+        if "judge" in by and kind not in TRUE:
+            right = TRUE[kind == SECOND]
+            true = [min(each.sound) for row, each in zip(rows, read) if row.kind == right]
+            scores = [*true, *(min(each.sound) for each in mine)]
+            figures["auc"] = round(auc(scores, [True] * len(true) + [False] * len(mine)), 3)
         told[kind] = figures
     return told
 

@@ -146,7 +146,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("generator.styles.poem=1", "generator.styles"),
         ("source.frames=every:0", "source.frames"),
         ("grpo.reward.judge=5", "grpo"),
-        ("grpo.reward.process=0.6", "grpo"),
+        ("grpo.reward.process=0.7", "grpo"),
         ("select.reasoning=1", "select.reasoning"),
         ("sft.lr=fast", "sft.lr"),
         ("name=a/b", "name"),
