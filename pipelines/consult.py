@@ -20,6 +20,7 @@ from reward_model.experts import asked_of
 from reward_model.experts.expert import EXPERT
 from reward_model.patient_sets import TRAIN, set_of
 from reward_model.streams import in_turn, placed, rivals, teaching_items
+from reward_model.process import UNSOUND
 from reward_model.threshold import FLOOR, KEEPS, Choice, Weighed, choices_of
 from reward_model.verdicts import INFORMATIVE, RANDOM, TEST
 
@@ -72,7 +73,8 @@ def items_of_round(context: Context, stage: Stage, asked: Verdicts) -> list[Item
             for row in scan.values(_DRAWN, [[*KEEPS], f"{context.config.seed}", asked.random])
         ]
         least: list[str] = []
-        for triplet_id, group in scan.values(_LEAST_SURE, [[*KEEPS, FLOOR], weighing.job.trusted]):
+        asked_about = [*KEEPS, FLOOR, UNSOUND]  # where the judge errs, too, it can be told so
+        for triplet_id, group in scan.values(_LEAST_SURE, [asked_about, weighing.job.trusted]):
             if len(least) >= asked.informative:
                 break
             if set_of(group) == TRAIN and triplet_id not in drawn:
