@@ -19,8 +19,8 @@ from pipelines.weighing import weigh
 from reward_model.experts import asked_of
 from reward_model.experts.expert import EXPERT
 from reward_model.patient_sets import TRAIN, set_of
-from reward_model.streams import in_turn, placed, rivals, teaching_items
 from reward_model.process import UNSOUND
+from reward_model.streams import in_turn, placed, rivals, teaching_items
 from reward_model.threshold import FLOOR, KEEPS, Choice, Weighed, choices_of
 from reward_model.verdicts import INFORMATIVE, RANDOM, TEST
 

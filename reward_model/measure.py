@@ -248,11 +248,11 @@ def _reasoning(scored: Scored) -> tuple[tuple[float, float] | None, Figures]:
     """The calibration of the reasoning criterion, if the gate shows that it is worth something."""
     at = CRITERIA.index("reasoning")
     alone = replace(scored, overall=np.stack([scored.first[:, at], scored.second[:, at]]))
-    gate = _figures(evidence_of(alone, GATE, [alone], (_reasoned,)), alone)
-    if gate.auc_low is None or gate.auc_low <= 0.5:
-        return None, gate
-    calibrate = evidence_of(alone, CALIBRATE, [alone], (_reasoned,))
-    return fit_platt(calibrate.of(alone), calibrate.right), gate
+    gate, calibrate = (evidence_of(alone, s, [alone], (_reasoned,)) for s in (GATE, CALIBRATE))
+    figures = _figures(gate, alone)
+    if not (gate.enough and calibrate.enough) or (figures.auc_low or 0.0) <= 0.5:
+        return None, figures
+    return fit_platt(calibrate.of(alone), calibrate.right), figures
 
 
 def evidence_of(

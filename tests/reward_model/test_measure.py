@@ -255,7 +255,9 @@ def test_the_reasoning_criterion_has_a_calibration_where_the_gate_shows_its_wort
     blind = [*reasoned("calibrate", 200, 2.0), *reasoned("gate", 40, 0.0)]
     unknown = measure(of(tmp_path / "blind", blind))
     assert unknown.reasoning is None
-    assert measure(of(tmp_path / "none", pairs("gate", 30))).reasoning is None
+    few = [*reasoned("calibrate", 5, 9.0), *reasoned("gate", 3, 9.0)]
+    for name, rows in (("few", few), ("none", pairs("gate", 30))):
+        assert measure(of(tmp_path / name, rows)).reasoning is None
 
 
 def test_a_verdict_on_the_reasoning_counts_by_itself(tmp_path: Path) -> None:
