@@ -25,7 +25,7 @@ from tests.lineage_workspace import commit, make_judgement, make_model
 
 IMAGES = [drawn("MR", n, "tumor", size=48) for n in range(6)]
 JUDGE = replace(make_model("judge", "judge", None, 0, 1), path="models/judge")
-AUC = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n_holdout": 40}
+AUC = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n": 40, "on": "pairs"}
 SAID = ("yes", "no", "yes", "no", "yes", "broken")
 
 
@@ -92,7 +92,7 @@ def test_a_judge_chooses_where_it_knows_more_than_a_coin(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], low: float, answer: str
 ) -> None:
     commit(workspace, "ingest", 0, IMAGES)
-    metrics = json.dumps(AUC | {"auc_low": low})
+    metrics = json.dumps({"gate": AUC | {"auc_low": low}})
     commit(workspace, "reward", 0, [replace(JUDGE, metrics=metrics)])
     told = shown(workspace, capsys)
     assert told.count(f"<answer>{answer}</answer>") == 2
