@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -198,12 +199,25 @@ def reading_room(folder: Path, workspace: Path) -> Iterator[list[httpx.Client]]:
             process.terminate()
 
 
-def run_loop(folder: Path, truths: Truths, error_rate: float, seed: int) -> dict[str, int]:
-    """From `init` to the dataset; returns how many answers were given."""
+def settings(seed: int) -> list[str]:
+    """The arguments that set SETTINGS."""
+    return [word for value in SETTINGS for word in ("--set", value.format(seed=seed))]
+
+
+def ingest(folder: Path, seed: int) -> Truths:
+    """The studies, `init` and `ingest` in a folder, once; returns the truth of the pictures."""
+    truths = draw(folder / "studies", seed)
     if not (folder / "ours.yaml").exists():
         if status := triptych("init", "ours", "--images", "studies", folder=folder):
             raise SystemExit(f"init ended with {status}")
-    sets = [w for value in SETTINGS for w in ("--set", value.format(seed=seed))]
+    if status := triptych("ingest", "ours.yaml", *settings(seed), folder=folder):
+        raise SystemExit(f"ingest ended with {status}")
+    return truths
+
+
+def run_loop(folder: Path, truths: Truths, error_rate: float, seed: int) -> dict[str, int]:
+    """From the images to the dataset; returns how many answers were given."""
+    sets = settings(seed)
     given, waits = 0, 0
     while (status := triptych("run", "ours.yaml", *sets, folder=folder)) == PEOPLE:
         waits += 1
@@ -310,11 +324,15 @@ def ece(chance: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
 
 
 def one_run(keep: Path, error_rate: float, seed: int) -> dict[str, Any]:
-    """A run and its figures."""
-    folder = keep / f"{error_rate:g}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    """A run and its figures. Readers of each error rate begin with the same images."""
+    images, folder = keep / f"images-{seed}", keep / f"{error_rate:g}-{seed}"
+    truths = ingest(images, seed)
+    if not folder.exists():
+        half = folder.with_suffix(".part")
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(images, half)
+        half.rename(folder)
     started = time.time()
-    truths = draw(folder / "studies", seed)
     spent = run_loop(folder, truths, error_rate, seed)
     rounds = measured(Workspace.existing(folder / "runs" / "ours"), truths)
     minutes = round((time.time() - started) / 60, 1)
