@@ -90,7 +90,7 @@ def draw(folder: Path, seed: int) -> Truths:
     """Write the studies; returns the truth of each picture by the hash of its pixels."""
     known: Truths = {}
     for path in write_cohort(folder, COUNTS, SIZE, seed, DIFFICULTY):
-        path.with_suffix(".json").unlink(missing_ok=True)  # what is known of a phantom
+        path.with_name(f"{path.name}.truth.json").unlink(missing_ok=True)
     for kind, count in COUNTS.items():
         for number in range(count):
             phantom = phantoms.draw(kind, phantom_seed(seed, kind, number), SIZE, DIFFICULTY)

@@ -49,6 +49,11 @@ SMALL = [
     "reward.expert_pairs=8",
     "cluster.threads=1",
 ]
+# And of the demo: verdicts in every stream, and a promise that a few of them can make.
+ASKED = [
+    "expert.verdicts={first: 10, random: 14, informative: 8, test: 6}",
+    "select.guarantee={precision: 0.2, confidence: 0.5}",
+]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,8 +71,13 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(*more: str) -> list[str]:
-    """`--set` arguments of the small run."""
-    return [word for value in [*SMALL, *more] for word in ("--set", value)]
+    """`--set` arguments of the small run of the demo."""
+    return sets(*SMALL, *ASKED, *more)
+
+
+def sets(*values: str) -> list[str]:
+    """`--set` arguments."""
+    return [word for value in values for word in ("--set", value)]
 
 
 def triptych(

@@ -11,7 +11,7 @@ from engine.lineage.verify import verify
 from engine.records import Decision, Evaluation, Image
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
-from tests.conftest import small, triptych
+from tests.conftest import SMALL, sets, triptych
 
 pytestmark = pytest.mark.loop
 
@@ -72,7 +72,7 @@ def test_a_stage_out_of_order_says_what_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not VQA_RAD.is_dir(), reason="shared/data/vqa_rad is not on this machine")
 def test_vqa_rad_runs_end_to_end_split_by_patient(tmp_path: Path) -> None:
-    config = small("source.limit=60", "expert.images=30", "expert.pairs=80", INLINE)
+    config = sets(*SMALL, "source.limit=60", "expert.images=30", "expert.pairs=80", INLINE)
     config += ["--set", f"source.path={VQA_RAD}"]
     workspace = tmp_path / "run"
     done = triptych("run", "configs/vqa-rad.yaml", "-w", workspace, *config)
