@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from engine.config.select import Guarantee
 from engine.records import Item, content_id
 from reward_model.certificate import least_verdicts
-from reward_model.patient_sets import CALIBRATE, set_of
+from reward_model.patient_sets import REPORT, set_of
 from reward_model.reading_room.keys import Keys
 from reward_model.reading_room.record import Snapshot
 from reward_model.verdicts import ACCEPT, RANDOM, UNDO, Answer, Standing
@@ -338,4 +338,4 @@ def _certifying(snapshot: Snapshot) -> dict[str, str]:
     random = [item for item in snapshot.items.values() if item.stream == RANDOM]
     newest = max((item.round for item in random), default=0)
     groups = {i.id: snapshot.images[i.image_id].group for i in random if i.round == newest}
-    return {item_id: group for item_id, group in groups.items() if set_of(group) == CALIBRATE}
+    return {item_id: group for item_id, group in groups.items() if set_of(group) != REPORT}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.config.select import Guarantee
 from engine.records import Item, content_id
-from reward_model.patient_sets import CALIBRATE, set_of
+from reward_model.patient_sets import REPORT, set_of
 from reward_model.reading_room.keys import Keys
 from reward_model.reading_room.queue import LEAST, Queue, Showing
 from reward_model.reading_room.record import Snapshot
@@ -96,13 +96,13 @@ def test_what_is_wanted_is_what_the_answers_that_count_leave(
             assert (reader, shown.item.id) not in firsts
 
 
-def test_what_a_certificate_lacks_counts_patients_of_the_calibrating_set() -> None:
+def test_what_a_certificate_lacks_counts_all_patients_but_those_reported() -> None:
     snapshot = snapshot_of(12, 1)
     queue = Queue(b"s", guarantee=Guarantee(precision=0.95, confidence=0.9), clock=lambda: 0.0)
     queue.see(snapshot)
     counting = [
         item for item in snapshot.items.values()
-        if item.stream == "random" and set_of(snapshot.images[item.image_id].group) == CALIBRATE
+        if item.stream == "random" and set_of(snapshot.images[item.image_id].group) != REPORT
     ]  # fmt: skip
     missing = queue.progress("a").missing
     assert missing is not None

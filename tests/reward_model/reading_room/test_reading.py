@@ -18,7 +18,7 @@ from engine.config.select import Guarantee
 from engine.lineage.opening import writing
 from engine.records import Item, Triplet
 from reward_model.journal import Journal
-from reward_model.patient_sets import CALIBRATE, set_of
+from reward_model.patient_sets import REPORT, set_of
 from reward_model.reading_room.room import MOST, Room
 from reward_model.verdicts import REASONS, Answer, current, preferences_of, verdict_of
 from tests.drawn_workspace import answered
@@ -561,21 +561,21 @@ def test_progress_says_what_is_missing_for_the_certificate(tmp_path: Path) -> No
     images = images_of(60, each=1)
     rows = [rows_of(image, 1)[0] for image in images]
     made(tmp_path / "w", images, rows, [*items_of(rows[:50]), *items_of(rows[50:], "test")])
-    room, access = opened(tmp_path / "w", guarantee=Guarantee(precision=0.9, confidence=0.9))
+    room, access = opened(tmp_path / "w", guarantee=Guarantee(precision=0.97, confidence=0.9))
     reader = Reader(room, access)
-    calibrating = sum(set_of(image.group) == CALIBRATE for image in images[:50])
+    counting = sum(set_of(image.group) != REPORT for image in images[:50])
     item = reader.item()
     assert item["progress"]["purposes"] == [
         {"purpose": "measure how good the chosen rows are", "given": 0, "wanted": 50},
         {"purpose": "make the test set", "given": 0, "wanted": 10},
     ]
-    assert "lacks at least 22 accepted rows" in item["progress"]["certificate"]
-    assert item["progress"]["certificate"].endswith(f"that count: {calibrating}.")
+    assert "lacks at least 76 accepted rows" in item["progress"]["certificate"]
+    assert item["progress"]["certificate"].endswith(f"that count: {counting}.")
     before = item["progress"]["certificate"]
     for n in range(1, 10):  # no single answer tells what it was for
         item = reader.says(item)
         assert item["progress"]["certificate"] == before, n
     while item["kind"] != "none":
         item = reader.says(item)
-    assert f"lacks at least {22 - calibrating} " in item["progress"]["certificate"]
+    assert f"lacks at least {76 - counting} " in item["progress"]["certificate"]
     assert item["progress"]["purposes"][0]["given"] == 50
