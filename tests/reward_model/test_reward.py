@@ -15,12 +15,16 @@ from engine.answers.matching import is_correct
 from engine.answers.parsing import parse_completion, render_completion
 from engine.config.training import Grpo
 from engine.errors import TriptychError
+from engine.vlm.protocol import Request
 from pipelines.training.composite_reward import Reward, mixed, opinion
+from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 
 OPTIONS = ("left", "right", "both sides")
 weight = st.floats(0, 1e6, allow_nan=False)
-weights = st.fixed_dictionaries({}, optional={"judge": weight, "correct": weight, "format": weight})
+weights = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("judge", "correct", "process", "format"), weight)
+)
 logits = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1e300, -1e300, 0.0])
 )
@@ -34,11 +38,18 @@ texts = st.one_of(
 )
 
 
-class Told(Reward):
-    """The judge's part, with a judge that says what it is told."""
+class Told:
+    """A judge that says what it is told of the whole, and nothing of the steps."""
 
-    def _judged(self, texts: list[str], *rest: object) -> np.ndarray:
-        return np.full(len(texts), self.pixels)
+    def __init__(self, logit: float) -> None:
+        self.settings = JudgeSettings(criteria={}, prompts="compact", max_pixels=1)
+        self.logit = logit
+
+    def scores(self, requests: list[Request]) -> np.ndarray:
+        return np.full((len(requests), 3), self.logit)
+
+    def overall(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores[:, 0])
 
 
 def composite_reward(
@@ -46,8 +57,9 @@ def composite_reward(
 ) -> float:
     """One completion's reward, as TRL adds up the parts."""
     columns = {"gold": [gold], "options": [options], "image_id": [""], "question": [""]}
-    judge = Told("judge", cast(Judge, object()), judged)
-    parts = [Reward("correct"), judge, Reward("format")]
+    judge = cast(Judge, Told(judged))
+    asked = [Reward(name, judge, {"": b""}) for name in ("judge", "process")]
+    parts = [Reward("correct"), *asked, Reward("format")]
     return sum(chosen.get(p.__name__, 0.0) * p([text], **columns)[0] for p in parts)
 
 
@@ -61,9 +73,10 @@ def accepted(values: dict[str, float]) -> dict[str, float] | None:
 
 @st.composite
 def accepted_weights(draw: st.DrawFn) -> dict[str, float]:
-    judge, form = draw(weight), draw(weight)
-    above = draw(st.sampled_from([math.nextafter(judge + form, math.inf), judge + form + 1]))
-    values = accepted({"judge": judge, "format": form, "correct": above})
+    judge, process, form = draw(weight), draw(weight), draw(weight)
+    others = judge + process + form
+    above = draw(st.sampled_from([math.nextafter(others, math.inf), others + 1]))
+    values = accepted({"judge": judge, "process": process, "format": form, "correct": above})
     assert values is not None
     return values
 
@@ -136,8 +149,8 @@ def test_among_right_answers_the_judge_decides(
 
 @given(weights)
 def test_weights_are_accepted_exactly_where_right_beats_wrong(values: dict[str, float]) -> None:
-    values = {"judge": 0.3, "correct": 1.0, "format": 0.1} | values  # the defaults
-    best_wrong = values["judge"] + values["format"]
+    values = {"judge": 0.3, "correct": 1.0, "process": 0.0, "format": 0.1} | values  # the defaults
+    best_wrong = values["judge"] + values["process"] + values["format"]
     assert (accepted(values) is not None) == (values["correct"] > best_wrong)
 
 
