@@ -21,7 +21,7 @@ from engine.config.select import Select
 from engine.errors import TriptychError
 from engine.records import Task
 from engine.statistics import auc, auc_interval, cluster_bootstrap
-from engine.trainer import arguments_of, resumable, watched, write_training_set
+from engine.trainer import arguments_of, resumable, watched
 from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from engine.vlm.protocol import Request, Sample, Sampling
@@ -29,11 +29,12 @@ from generators.proposer import ProposerSettings, propose
 from pipelines.training.grpo import train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.calibration import fit_platt
-from reward_model.measure import measure
+from reward_model.measure import scored
 from reward_model.model import load_reward_model
 from reward_model.scoring import Judge
 from reward_model.threshold import KEPT, UNJUDGED, UNSURE, choose, decide
 from reward_model.training import train_judge
+from tests import judge_rows
 from tests.pictures import PNG
 from tests.pipelines.training import test_training as trainings
 from tests.reward_model.test_select import judged, opinion, reasons, row
@@ -160,10 +161,9 @@ def test_a_row_that_the_judge_gives_no_number_has_no_judgement(blank_judge: Path
 
 def test_a_judge_that_gives_no_numbers_is_not_measured(blank_judge: Path, tmp_path: Path) -> None:
     image = make_image(0, "g", "train")
-    pair = {"image_id": image.id, "chosen": "a", "rejected": "b", "criterion": "factuality"}
-    write_training_set(tmp_path, [pair])
-    with pytest.raises(TriptychError, match="no finite score for any of 1 frozen pairs"):
-        measure(Judge(str(blank_judge), "judge", 1), tmp_path, PNG)
+    judge_rows.write(tmp_path, [judge_rows.example("a", "b", image_id=image.id)])
+    with pytest.raises(TriptychError, match="no finite score for any of 1 frozen examples"):
+        scored(Judge(str(blank_judge), "judge", 1), tmp_path, PNG)
 
 
 # Trainings
