@@ -335,18 +335,22 @@ def test_rows_without_reasoning_are_not_compared_by_it(tmp_path: Path) -> None:
 # Who sees what
 
 
+PLACE = 70007000  # of the first item
+
+
 def test_nothing_served_tells_model_score_stream_or_another_readers_opinion(tmp_path: Path) -> None:
+    names = ("reader-anna", "reader-ben")  # too long to stand in a key by chance
     images = images_of(6)
     rows = [row for image in images for row in rows_of(image, 2, "model-that-wrote")]
     streams = ("random", "informative", "test")
     items = [
-        Item.make(row, rows[n ^ 1] if n % 5 == 4 else None, streams[n % 3], 3, 7000 + n, 2)
+        Item.make(row, rows[n ^ 1] if n % 5 == 4 else None, streams[n % 3], 3, PLACE + n, 2)
         for n, row in enumerate(rows)
         if rows[n ^ 1].image_id == row.image_id
     ]
     made(tmp_path / "w", images, rows, items)
-    room, access = opened(tmp_path / "w", "anna", "ben", repeats=0.4)
-    readers = [Reader(room, access, name) for name in ("anna", "ben")]
+    room, access = opened(tmp_path / "w", *names, repeats=0.4)
+    readers = [Reader(room, access, name) for name in names]
     for n, reader in enumerate(readers):
         reader.get("/")
         item = reader.item()
@@ -362,13 +366,14 @@ def test_nothing_served_tells_model_score_stream_or_another_readers_opinion(tmp_
                 item = reader.says(item, **said, comment=f"opinion-of-{n}")
     answers = journal(tmp_path / "w")
     assert len(answers) > 2 * len(items)
-    hidden = {"model-that-wrote", "0.61803", "0.70711", "-0.5", "opinion-of-", "7000", "repeat"}
+    hidden = {"model-that-wrote", "0.61803", "0.70711", "-0.5", "opinion-of-", "repeat"}
+    hidden |= {str(PLACE + n) for n in range(len(rows))}
     hidden |= {"probability", "logprob", "judge-", "generator", "informative", "stream", "place"}
     hidden |= {row.id for row in rows} | {item.id for item in items} | {a.id for a in answers}
     hidden |= {row.prompt_hash or "-" * 40 for row in rows} | {row.task_id for row in rows}
     hidden |= {image.patient for image in images} | {image.group for image in images}
     hidden |= {image.source for image in images}
-    for reader, other in zip(readers, ("ben", "anna")):
+    for reader, other in zip(readers, reversed(names)):
         told = "\n".join(reader.seen[2:])  # after the cookie and the page's own words
         assert [word for word in hidden if word in told] == []
         assert other not in told
