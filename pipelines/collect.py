@@ -18,6 +18,7 @@ from reward_model.preferences import derived
 from reward_model.threshold import answer_key
 from reward_model.verdicts import (
     ACCEPT,
+    CANNOT_TELL,
     PREFERENCE,
     RANDOM,
     REASONING_WRONG,
@@ -52,13 +53,16 @@ def collect(context: Context, stage: Stage) -> None:
             preferences += preferences_of(answer, item, rows, images[row.image_id])
         else:
             verdicts.append(verdict_of(answer, item, row))
-    known = {v.id for v in context.rows(Verdict)}
-    known |= {p.id for p in context.rows(Preference) if p.item_id}
+    before = context.rows(Verdict)
+    known = {v.id for v in before} | {p.id for p in context.rows(Preference) if p.item_id}
     verdicts = [v for v in unique(verdicts) if v.id not in known]
     preferences = [p for p in unique(preferences) if p.id not in known]
     stage.write(Verdict, verdicts)
     stage.write(Preference, preferences)
-    gold = gold_rows(verdicts, items, rows)
+    fresh = {v.triplet_id for v in verdicts}
+    gold = gold_rows([v for v in [*before, *verdicts] if v.triplet_id in fresh], items, rows)
+    there = triplets_by_id(context, [row.id for row in gold])
+    gold = [row for row in gold if row.id not in there]
     stage.write(Triplet, gold)
     tasks = {task.id: task for task in context.rows(Task)}
     stage.write(Task, unique([tasks[row.task_id] for row in gold]))
@@ -94,35 +98,34 @@ def gold_rows(
 ) -> list[Triplet]:
     """Rows that are an expert's now: with the right answer, or as they are where accepted.
 
-    Where nothing but the reasoning is wrong the answer is right, and the reasoning is left out. A
-    question of the test set is one on whose answer as many readers agree as were to give one. A row
-    that was drawn at random and accepted stays a generated one, which selection decides on.
+    `verdicts` are all on a row, and all who could tell have to agree on its answer. Where one of
+    them finds the reasoning wrong it is left out. On a question of the test set as many have to
+    agree as were to answer it. A row that was drawn at random and accepted stays a generated one,
+    which selection decides on.
     """
-    found: list[Triplet] = []
-    tested: dict[str, list[Verdict]] = defaultdict(list)
+    said: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.repeat:
-            continue
-        if verdict.stream == TEST:
-            tested[verdict.item_id].append(verdict)
-        elif verdict.verdict != ACCEPT or verdict.stream != RANDOM:
-            found += _gold(rows[verdict.triplet_id], verdict)
-    for item_id, said in sorted(tested.items()):
-        agreed = [row for verdict in said for row in _gold(rows[verdict.triplet_id], verdict)]
-        if len(agreed) >= items[item_id].readers and len({answer_key(r) for r in agreed}) == 1:
-            found.append(agreed[0])
+        if not verdict.repeat and verdict.verdict != CANNOT_TELL:
+            said[verdict.triplet_id].append(verdict)
+    found = []
+    for name, some in said.items():
+        least = max(items[v.item_id].readers if v.stream == TEST else 1 for v in some)
+        accepted = all(v.verdict == ACCEPT for v in some)
+        gold = [_gold(rows[name], verdict) for verdict in some]
+        told = [row for row in gold if row is not None]
+        agreed = len(told) == len(gold) and len({answer_key(row) for row in told}) == 1
+        if agreed and len(told) >= least and not (accepted and some[0].stream == RANDOM):
+            found.append(min(told, key=lambda row: bool(row.rationale)))
     return unique(found)
 
 
-def _gold(row: Triplet, verdict: Verdict) -> list[Triplet]:
-    """The row that a verdict makes of one; none where it has no right answer."""
+def _gold(row: Triplet, verdict: Verdict) -> Triplet | None:
+    """The row that a verdict makes of one; None where it has no right answer."""
     if verdict.verdict == ACCEPT:
-        return [derived(row, EXPERT)]
-    if verdict.verdict != REJECT:
-        return []
-    if set(verdict.reasons) == {REASONING_WRONG} and not verdict.correction:
-        return [derived(row, EXPERT, rationale="")]
+        return derived(row, EXPERT)
     if verdict.correction and is_valid(verdict.correction, row.options):
         answer = resolve(verdict.correction, row.options) or verdict.correction
-        return [derived(row, EXPERT, answer=answer, rationale="")]
-    return []
+        return derived(row, EXPERT, answer=answer, rationale="")
+    if set(verdict.reasons) == {REASONING_WRONG}:
+        return derived(row, EXPERT, rationale="")
+    return None

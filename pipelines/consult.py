@@ -7,7 +7,7 @@ drawn evenly of those that selection chooses from, and rows of which the judge i
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from engine.config.expert import Verdicts
@@ -20,9 +20,9 @@ from reward_model.experts import asked_of
 from reward_model.experts.expert import EXPERT
 from reward_model.patient_sets import TRAIN, set_of
 from reward_model.process import UNSOUND
-from reward_model.streams import in_turn, placed, rivals, teaching_items
-from reward_model.threshold import FLOOR, KEEPS, Choice, Weighed, choices_of
-from reward_model.verdicts import INFORMATIVE, RANDOM, TEST
+from reward_model.streams import in_turn, placed, rivals, teaching_items, verdict_items
+from reward_model.threshold import FLOOR, KEEPS, Weighed, choices_of
+from reward_model.verdicts import RANDOM, TEST
 
 
 def consult(context: Context, stage: Stage) -> None:
@@ -42,21 +42,22 @@ def first_items(context: Context, asked: Verdicts) -> list[Item]:
     known = all(row.logprob is not None for row in rows)
     choices = choices_of(rows, {}, context.config.select, False, known)
     images = images_of(context, [row.image_id for row in rows])
-    by_split: dict[str, dict[str, Choice]] = {}
+    by_split: dict[str, dict[str, Triplet]] = defaultdict(dict)
     for key, choice in choices.items():
-        by_split.setdefault(images[choice.triplet.image_id].split, {})[key] = choice
-    seed = context.config.seed
-    train = by_split.get("train", {})
-    picked = [train[key].triplet for key in in_turn(train, seed)[: asked.first]]
+        by_split[images[choice.triplet.image_id].split][key] = choice.triplet
+
+    def some(split: str, number: int) -> list[Triplet]:
+        chosen = by_split[split]
+        return [chosen[key] for key in in_turn(chosen, context.config.seed)[:number]]
+
+    picked, readers = some("train", asked.first), asked.readers
     teach = [row for row in picked if set_of(images[row.image_id].group) == TRAIN]
     measure = [row for row in picked if set_of(images[row.image_id].group) != TRAIN]
-    readers = asked.readers
-    items = teaching_items(teach, rivals(rows, train), asked.preferences, INFORMATIVE, 0, readers)
-    items += teaching_items(measure, {}, 0, RANDOM, 0, readers)
+    others = rivals(rows, by_split["train"])
+    items = teaching_items(teach, others, asked.preferences, 0, readers)
+    items += verdict_items(measure, RANDOM, 0, readers)
     for split, number in held_out_shares(context, asked.test).items():
-        test = by_split.get(split, {})
-        rows_of_split = [test[key].triplet for key in in_turn(test, seed)[:number]]
-        items += teaching_items(rows_of_split, {}, 0, TEST, 0, asked.test_readers)
+        items += verdict_items(some(split, number), TEST, 0, asked.test_readers)
     return items
 
 
@@ -68,10 +69,8 @@ def items_of_round(context: Context, stage: Stage, asked: Verdicts) -> list[Item
     with context.scan(Image) as scan:
         scan.table("weighed", Weighed, list(weighing.files.values()))
         scan.table("judgements", Judgement, context.shards(Judgement, "judge", stage.round))
-        drawn = [
-            row[0]
-            for row in scan.values(_DRAWN, [[*KEEPS], f"{context.config.seed}", asked.random])
-        ]
+        asked_for = [[*KEEPS], f"{context.config.seed}", asked.random]
+        drawn = {name: None for (name,) in scan.values(_DRAWN, asked_for)}
         least: list[str] = []
         asked_about = [*KEEPS, FLOOR, UNSOUND]  # where the judge errs, too, it can be told so
         for triplet_id, group in scan.values(_LEAST_SURE, [asked_about, weighing.job.trusted]):
@@ -79,15 +78,13 @@ def items_of_round(context: Context, stage: Stage, asked: Verdicts) -> list[Item
                 break
             if set_of(group) == TRAIN and triplet_id not in drawn:
                 least.append(triplet_id)
-    rows = triplets_by_id(context, drawn + least)
-    readers = asked.readers
-    items = teaching_items([rows[i] for i in drawn], {}, 0, RANDOM, stage.round, readers)
-    unsure = [rows[i] for i in least]
-    chosen = {row.question_key: Choice(row, 0.0, 0.0, 0.0) for row in unsure}
-    others = rivals(_rows_about(context, unsure, stage.round), chosen)
-    return items + teaching_items(
-        unsure, others, asked.preferences, INFORMATIVE, stage.round, readers
-    )
+    rows, round, readers = triplets_by_id(context, [*drawn, *least]), stage.round, asked.readers
+    unsure = [rows[name] for name in least]
+    others = rivals(_rows_about(context, unsure, round), {t.question_key: t for t in unsure})
+    return [
+        *verdict_items([rows[name] for name in drawn], RANDOM, round, readers),
+        *teaching_items(unsure, others, asked.preferences, round, readers),
+    ]
 
 
 def _rows_about(context: Context, rows: list[Triplet], round: int) -> Iterator[Triplet]:

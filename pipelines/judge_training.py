@@ -75,24 +75,18 @@ def taught(
     rows = triplets_of(context, preferences, verdicts) | {row.id: row for row in made}
     every = images_of(context, (row.image_id for row in (*verdicts, *preferences)))
     images = {name: image for name, image in every.items() if image.split == "train"}
-    opinions: list[Opinion] = [*verdicts, *preferences]
     frozen = {name for name, image in images.items() if is_frozen(image.group)}
-    inside = [
-        row
-        for row in opinions
-        if row.image_id in frozen
-        or (row.image_id in images and getattr(row, "stream", None) != RANDOM)
-    ]
-    found, left_out = examples_of(
-        (row for row in inside if isinstance(row, Verdict)),
-        (row for row in inside if isinstance(row, Preference)),
-        rows.values(),
+    certify = {
+        v.id for v in verdicts if v.stream == RANDOM and v.image_id in images.keys() - frozen
+    }
+    said = [v for v in verdicts if v.image_id in images and v.id not in certify]
+    preferred = [p for p in preferences if p.image_id in images]
+    found, left_out = examples_of(said, preferred, rows.values())
+    inside: list[Opinion] = [*said, *preferred]
+    held_out = len(verdicts) + len(preferences) - len(inside) - len(certify)
+    left_out += Counter(
+        {"of validation or test images": held_out, "drawn at random to certify": len(certify)}
     )
-    left_out["of validation or test images"] = sum(row.image_id not in images for row in opinions)
-    left_out["drawn at random to certify"] = (
-        len(opinions) - len(inside) - left_out["of validation or test images"]
-    )
-    left_out = +left_out  # without what is 0
     learned = [e for e in found if e.first.image_id not in frozen]
     sources = {name for example in learned for name in example.sources}
     return Taught(

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from engine.records import Item, Triplet, content_id
-from reward_model.threshold import Choice, answer_key
+from reward_model.threshold import answer_key
+from reward_model.verdicts import INFORMATIVE
 
 
 def in_turn(names: Iterable[str], seed: int) -> list[str]:
@@ -20,48 +22,45 @@ def in_turn(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: content_id("turn", seed, name))
 
 
-def rivals(rows: Iterable[Triplet], choices: Mapping[str, Choice]) -> dict[str, Triplet]:
-    """By a question's key, the answer that most samples gave after the chosen one."""
+def rivals(rows: Iterable[Triplet], chosen: Mapping[str, Triplet]) -> dict[str, Triplet]:
+    """By a question's key, the answer that most samples gave beside that of its chosen row."""
     answers: dict[str, dict[str, list[Triplet]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        key = row.question_key
-        if row.problem is None and key in choices:
-            answers[key][answer_key(row)].append(row)
+        if row.problem is None and row.question_key in chosen:
+            answers[row.question_key][answer_key(row)].append(row)
     found = {}
     for key, given in answers.items():
-        given.pop(answer_key(choices[key].triplet), None)
+        given.pop(answer_key(chosen[key]), None)
         if given:
             most = max(sorted(given), key=lambda answer: len(given[answer]))
             found[key] = min(given[most], key=lambda row: row.id)
     return found
 
 
+def verdict_items(rows: Iterable[Triplet], stream: str, round: int, readers: int) -> list[Item]:
+    """A verdict asked on each row."""
+    return [Item.make(row, None, stream, round, 0, readers) for row in rows]
+
+
 def teaching_items(
-    chosen: Sequence[Triplet],
+    rows: Sequence[Triplet],
     rival_of: Mapping[str, Triplet],
     preferences: float,
-    stream: str,
     round: int,
     readers: int,
 ) -> list[Item]:
-    """An item a row: a verdict on it, or, of the share `preferences`, which of it and its rival is
-    better. A share of which there are not enough with a rival is smaller."""
-    wanted = round_half_up(preferences * len(chosen))
+    """An item a row, to learn from: a verdict on it, or, of the share `preferences`, which of it
+    and its question's rival is better. Where fewer have a rival the share is smaller."""
+    wanted = int(preferences * len(rows) + 0.5)
     items = []
-    for row in chosen:
+    for row in rows:
         rival = rival_of.get(row.question_key) if wanted else None
         wanted -= rival is not None
-        items.append(Item.make(row, rival, stream, round, 0, readers))
+        items.append(Item.make(row, rival, INFORMATIVE, round, 0, readers))
     return items
-
-
-def round_half_up(value: float) -> int:
-    """The nearest whole number; of two the greater."""
-    return int(value + 0.5)
 
 
 def placed(items: Iterable[Item], seed: int) -> list[Item]:
     """The items in the order in which they are shown, which tells nothing of their streams."""
     by_id = {item.id: item for item in items}
-    order = in_turn(by_id, seed)
-    return [Item(**by_id[name].to_dict() | {"place": place}) for place, name in enumerate(order)]
+    return [replace(by_id[name], place=n) for n, name in enumerate(in_turn(by_id, seed))]

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine import VERSION
-from engine.errors import TriptychError
+from engine.errors import PeopleWanted, TriptychError
 from engine.private import address_told, bearer
 from engine.records import TYPES_BY_TABLE, content_id, schema_of
 from engine.workspace import Stage, Workspace, utc
@@ -99,7 +99,8 @@ class Emitter:
 
     @contextmanager
     def run(self, stage: Stage, needs: list[dict[str, Any]]) -> Iterator[None]:
-        """START before the body; COMPLETE after its commit, FAIL or ABORT where it raises.
+        """START before the body; COMPLETE after its commit, FAIL where it raises, ABORT where it is
+        interrupted or waits for people.
 
         `needs` are the commits that the stage builds on.
         """
@@ -112,7 +113,8 @@ class Emitter:
             message = {"message": type(error).__name__, "programmingLanguage": "Python"}
             facet = {"errorMessage": _facet("ErrorMessageRunFacet", "1-0-1", **message)}
             run = event["run"] | {"facets": event["run"]["facets"] | facet}
-            kind = "FAIL" if isinstance(error, Exception) else "ABORT"
+            waits = isinstance(error, PeopleWanted)  # nothing has failed
+            kind = "FAIL" if isinstance(error, Exception) and not waits else "ABORT"
             self._send(event | {"eventType": kind, "run": run})
             raise
         commit = self.workspace.committed(stage.fingerprint)

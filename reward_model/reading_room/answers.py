@@ -36,9 +36,14 @@ class Refused(ValueError):
 
 
 def criteria_of(first: Triplet, second: Triplet) -> tuple[str, ...]:
-    """By what two rows are compared: by their reasoning only where one has any."""
-    reasoned = first.rationale.strip() or second.rationale.strip()
-    return tuple(c for c in CRITERIA if c != "reasoning" or reasoned)
+    """By what two rows are compared: by their reasoning only where one has any, by their relevance
+    only where they ask different things."""
+    skipped = set()
+    if not (first.rationale.strip() or second.rationale.strip()):
+        skipped.add("reasoning")
+    if first.question_key == second.question_key:
+        skipped.add("relevance")
+    return tuple(c for c in CRITERIA if c not in skipped)
 
 
 def answer_of(

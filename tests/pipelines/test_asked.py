@@ -271,6 +271,44 @@ def test_an_answer_whose_reasoning_alone_is_wrong_is_kept_without_it(stream: str
         assert [(t.rationale, t.answer) for t in found] == becomes
 
 
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        ([("accept", ""), ("reject", "no")], []),  # which of the two is right?
+        ([("accept", ""), ("reject", "")], []),
+        ([("reject", "no"), ("reject", "no")], ["no"]),
+        ([("reject", "no"), ("cannot tell", "")], ["no"]),
+        ([("accept", ""), ("accept", "")], ["yes"]),
+        ([("cannot tell", "")], []),
+    ],
+)
+def test_readers_who_do_not_agree_make_no_row(
+    said: list[tuple[str, str]], becomes: list[str]
+) -> None:
+    row = rows_of(1)[0]
+    item = Item.make(row, None, "informative", 1, 0, 2)
+    verdicts = [
+        verdict_of(answer(item, f"r{n}", word, correction=right), item, row)
+        for n, (word, right) in enumerate(said)
+    ]
+    found = gold_rows(verdicts, {item.id: item}, {row.id: row})
+    assert [t.answer for t in found] == becomes
+
+
+def test_a_later_reader_who_disagrees_makes_no_second_row(context: Context) -> None:
+    run(context, "consult", 0)
+    run(context, "consult", 1)
+    journal = Journal(context.workspace.root)
+    journal.append(answer(i, r) for i in asked(context, 0) for r in ("r1", "r2"))
+    run(context, "collect", 0)
+    taught_before = seed_triplets(context)
+    item = next(i for i in asked(context, 0) if (i.stream, i.kind) == ("informative", "verdict"))
+    late = [answer(item, "r3", "reject", correction="yes"), answer(item, "r4")]
+    journal.append([*late, *(answer(i, "r1", "cannot tell") for i in asked(context, 1))])
+    run(context, "collect", 1)
+    assert seed_triplets(context) == taught_before
+
+
 def test_a_correction_that_is_none_of_the_options_makes_no_row() -> None:
     row = rows_of(1)[0]
     item = Item.make(row, None, "informative", 1, 0, 1)

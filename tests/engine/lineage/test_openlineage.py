@@ -30,6 +30,7 @@ from openlineage.client.serde import Serde
 from referencing import Registry, Resource
 
 from engine.config import Config
+from engine.errors import PeopleWanted
 from engine.lineage.opening import writing
 from engine.records import (
     Image,
@@ -285,3 +286,15 @@ def test_a_failing_endpoint_is_one_line_and_stops_nothing(
     assert line.startswith(f"OpenLineage endpoint {url}/api/v1/lineage: ")
     assert len((tmp_path / "w" / "openlineage.ndjson").read_text().splitlines()) == 8
     assert len(server.received) == (1 if status else 0)
+
+
+def test_a_stage_that_waits_for_people_has_not_failed(tmp_path: Path) -> None:
+    def waits(_: Context, stage: Stage) -> None:
+        raise PeopleWanted("2 answers are wanted")
+
+    with writing(tmp_path / "w", "demo", CONFIG) as workspace:
+        context = Context(workspace, Config(name="demo"))
+        with pytest.raises(PeopleWanted):
+            run_stage(context, "collect", 0, waits, [], {})
+    lines = (tmp_path / "w" / "openlineage.ndjson").read_text().splitlines()
+    assert [json.loads(line)["eventType"] for line in lines] == ["START", "ABORT"]

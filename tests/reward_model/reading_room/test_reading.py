@@ -277,20 +277,18 @@ def test_sides_are_random_and_what_is_said_of_them_is_said_of_the_rows(tmp_path:
     reader = Reader(room, access)
     item, sides = reader.item(), Counter[str]()
     while item["kind"] != "none":
-        assert item["criteria"] == ["factuality", "reasoning", "relevance"]
+        assert item["criteria"] == ["factuality", "reasoning"]
         sides[item["rows"][0]["answer"]] += 1
         yes = "left" if item["rows"][0]["answer"] == "yes" else "right"
-        said = {"factuality": yes, "reasoning": "both bad", "relevance": "cannot tell"}
+        said = {"factuality": yes, "reasoning": "both bad"}
         item = reader.says(item, preferences=said)
     assert min(sides["yes"], sides["no"]) >= 4
     for answer, (question, first, second) in zip(journal(tmp_path / "w"), asked):
-        assert answer.preferences == {
-            "factuality": "first", "reasoning": "both bad", "relevance": "cannot tell",
-        }  # fmt: skip
+        assert answer.preferences == {"factuality": "first", "reasoning": "both bad"}
         rows = {first.id: first, second.id: second}
         image = room.queue.snapshot.images[question.image_id]
         made_of = preferences_of(answer, question, rows, image)
-        assert [p.outcome for p in made_of] == ["better", "both bad", "cannot tell"]
+        assert [p.outcome for p in made_of] == ["better", "both bad"]
         assert made_of[0].chosen_id == first.id
 
 
@@ -323,12 +321,24 @@ def test_a_comparison_is_whole_or_refused(tmp_path: Path, preferences: Any) -> N
     assert journal(tmp_path / "w") == []
 
 
-def test_rows_without_reasoning_are_not_compared_by_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("second", "reasoning", "criteria"),
+    [
+        ("Is it large?", "", ["factuality"]),
+        ("Is it small?", "", ["factuality", "relevance"]),
+        ("Is it large?", "It is.", ["factuality", "reasoning"]),
+        ("Is it small?", "It is.", ["factuality", "reasoning", "relevance"]),
+    ],
+)
+def test_rows_are_compared_by_what_tells_them_apart(
+    tmp_path: Path, second: str, reasoning: str, criteria: list[str]
+) -> None:
     (image,) = images_of(1, each=1)
-    rows = [answered(image, "Is it large?", a, sample=n) for n, a in enumerate(("yes", "no"))]
+    asked = [("Is it large?", "yes", ""), (second, "no", reasoning)]
+    rows = [answered(image, q, a, rationale=r, sample=n) for n, (q, a, r) in enumerate(asked)]
     made(tmp_path / "w", [image], rows, [Item.make(*rows, "informative", 1, 0, 1)])
     reader = Reader(*opened(tmp_path / "w"))
-    assert reader.item()["criteria"] == ["factuality", "relevance"]
+    assert reader.item()["criteria"] == criteria
     reader.says(reader.item())
 
 
