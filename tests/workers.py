@@ -22,6 +22,7 @@ LONGEST = (
     "tests/engine/test_cluster.py",
     "tests/pipelines/test_fresh_runs.py",
     "tests/pipelines/test_input.py",
+    "tests/pipelines/test_init_runs.py",
     "tests/engine/vlm/test_vlm.py",
     "tests/pipelines/training/test_training.py",
     "tests/pipelines/training/test_training_sets.py",
