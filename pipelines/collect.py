@@ -13,6 +13,7 @@ from engine.records import Item, Preference, Task, Triplet, Verdict, unique
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.record import expert_of, images_of, triplets_by_id
+from reward_model.experts import reads_journal
 from reward_model.experts.expert import EXPERT
 from reward_model.preferences import derived
 from reward_model.threshold import answer_key
@@ -38,7 +39,8 @@ def collect(context: Context, stage: Stage) -> None:
     """
     items = {item.id: item for item in context.rows(Item)}
     rows = triplets_by_id(context, _asked_about(items.values()))
-    answers = expert_of(context).opinions(list(items.values()), rows)
+    listened = items or reads_journal(context.config)  # an expert knows all images: opened if asked
+    answers = expert_of(context).opinions(list(items.values()), rows) if listened else []
     _check_answered(context, [i for i in items.values() if i.round == stage.round], answers)
     given = [i for a in answers if not a.item_id for i in (a.triplet_id, a.other_id) if i]
     rows |= triplets_by_id(context, given)
