@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import rdflib
 import yaml
+from absl.logging import get_absl_handler
 
 from engine.errors import TriptychError
 from engine.hub.export import export
@@ -30,6 +32,9 @@ from engine.records import (
 )
 from engine.workspace import Workspace
 from tests.round_workspace import commit, make_image, make_triplet
+
+# absl, which mlcroissant brings, would close pytest's stderr as soon as vLLM sets up its logging.
+get_absl_handler().python_handler.stream = sys.__stderr__
 
 CONFIG = {"licence": "cc-by-4.0", "name": "demo"}
 CR = rdflib.Namespace("http://mlcommons.org/croissant/")
