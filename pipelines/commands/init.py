@@ -221,7 +221,8 @@ def _hours(verdicts: int) -> str:
 
 def _why(memory: list[int], gpus: int) -> str:
     if gpus:
-        return f"base of policy, generator and judge; for the {gpus} GPUs of this machine"
+        here = "this machine's GPU" if gpus == 1 else f"the {gpus} GPUs of this machine"
+        return f"base of policy, generator and judge; for {here}"
     why = "no GPU here" if not memory else "the GPUs here are small"
     return f"{why}: shows that the engine works, not medicine; a Hub id on GPUs"
 
