@@ -10,11 +10,14 @@ is waiting; then `triptych run` goes on, to the dataset. A reader knows the trut
 its pixels alone, and errs at a stated rate. The truth that figures are made with is kept here.
 
 For each round: verdicts spent so far; precision (right answer and reasoning) of the parsed rows, of
-the kept ones; what was promised; the judge's AUC on parsed rows, beside that of agreement and the
-generator's log-probability, with the 95 % interval of their difference (patients resampled); ECE of
-its probability; the kept share of questions. What would count as success, written down before:
+the kept ones; what was promised; the judge's AUC on parsed rows, alone and as used (its calibrated
+probability, which knows the generator's log-probability), beside that of agreement and the
+generator's log-probability, with the 95 % interval of what it is above them as used (patients
+resampled); ECE of its probability; the kept share of questions. What would count as success,
+written down before:
 
-    AUC of at least 0.90, and above agreement + log-probability with an interval that excludes 0
+    AUC as used of at least 0.90, and above agreement + log-probability with an interval that
+    excludes 0
     precision of what is kept at least as promised (of what readers see, where they err)
 
 Runs that were measured stay in --keep and are used again by the same code. Ends with one line of
@@ -256,7 +259,7 @@ def measured(workspace: Workspace, truths: Truths) -> list[dict[str, Any]]:
         plain = own_scores(rows)[known]
         groups = np.array([images[t.image_id].group for t in rows])[known]
         chance = np.array([judged[t.id].probability for t in rows if t.id in judged])
-        gain = auc_difference(plain, judge, right[known], groups, seed=0)
+        gain = auc_difference(plain, chance, right[known], groups, seed=0)
         answer = np.array([bool(is_true(images[t.image_id], t)) for t in rows])
         rounds.append(
             {
@@ -270,6 +273,7 @@ def measured(workspace: Workspace, truths: Truths) -> list[dict[str, Any]]:
                 "promised": [c["words"] for c in commit["metrics"].get("certificates", [])],
                 "granted": [c["granted"] for c in commit["metrics"].get("certificates", [])],
                 "auc": round(auc(judge, right[known]), 4),
+                "auc_used": round(auc(chance, right[known]), 4),
                 "auc_plain": round(auc(plain, right[known]), 4),
                 "difference": [round(v, 4) for v in gain],
                 "ece": round(calibration_error(chance, right[known]), 4),
@@ -320,7 +324,7 @@ def one_run(keep: Path, error_rate: float, seed: int) -> dict[str, Any]:
 
 HEAD = (
     "errors", "seed", "round", "verdicts", "precision before", "after", "kept", "judge's AUC",
-    "agreement + log-p.", "difference", "ECE", "promise",
+    "as used", "agreement + log-p.", "difference", "ECE", "promise",
 )  # fmt: skip
 
 
@@ -334,7 +338,8 @@ def show(results: list[dict[str, Any]]) -> None:
             cells = (
                 f"{run['error_rate']:.0%}", run["seed"], row["round"], row["verdicts"],
                 f"{row['precision_before']:.3f}", "–" if after is None else f"{after:.3f}",
-                f"{row['kept_share']:.0%}", f"{row['auc']:.3f}", f"{row['auc_plain']:.3f}",
+                f"{row['kept_share']:.0%}", f"{row['auc']:.3f}", f"{row['auc_used']:.3f}",
+                f"{row['auc_plain']:.3f}",
                 f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]", f"{row['ece']:.3f}",
                 "granted" if all(row["granted"]) and row["granted"] else "refused",
             )  # fmt: skip

@@ -14,13 +14,14 @@ learns:
     confidence     the generator's mean log-probability of the answer
     both           log agreement + log-probability: how rows are chosen without a judge
     judge          trained on verdicts and pairs
+    as used        its probability, which is calibrated with the generator's confidence
 
 as AUC of telling rows with the true answer, and rows that an expert accepts (true, and the
 reasoning is of this image), with 95 % intervals from resampling patients; the judge against `both`
-is paired. Then: what the judge learns from (pairs, verdicts, both), how often a true row is ranked
-above one that is made wrong in a way, by readers' errors from 0 to 40 %, by number of verdicts
-where these are asked in random order or where the judge is least sure, and what finds the judge's
-own mistakes.
+is paired, alone and as used. Then: what the judge learns from (pairs, verdicts, both), how often a
+true row is ranked above one that is made wrong in a way, by readers' errors from 0 to 40 %, by
+number of verdicts where these are asked in random order or where the judge is least sure, and what
+finds the judge's own mistakes.
 
 The gate: how often a refined judge takes over, by how good it is, on drawn scores.
 
@@ -190,14 +191,17 @@ def phantoms(bench: Phantoms, result: dict[str, Any]) -> None:
         blind = blind_scores(*taught_by(examples), asked.rows)
         known = bench.known(teaching)
         scores = {"blind judge": blind} | heuristics(asked, bench.round, known)
-        scores["judge"] = bench.scores(judge("judge", USUAL), asked.rows)
+        judged = bench.judged(bench.judge(judge("judge", USUAL)), asked.rows)
+        scores["judge"] = np.array([j.overall for j in judged])
+        scores["as used"] = np.array([j.probability for j in judged])
         found: dict[str, Any] = {
             name: {"true": figure(s, asked), "accepted": figure(s, asked, bench.accepted)}
             for name, s in scores.items()
         }
         for what, labels in (("true", asked.right), ("accepted", bench.accepted)):
-            gain = auc_difference(scores["both"], scores["judge"], labels, asked.patients, seed=0)
-            found["judge"][what]["above both"] = [round(v, 3) for v in gain]
+            for name in ("judge", "as used"):
+                gain = auc_difference(scores["both"], scores[name], labels, asked.patients, seed=0)
+                found[name][what]["above both"] = [round(v, 3) for v in gain]
         return {"table": found, "examples": len(examples)}
 
     result |= made("table", table)

@@ -43,7 +43,7 @@ def _verdict(rng: np.random.Generator, number: int, old: float, new: float) -> s
     places = np.column_stack([np.zeros(number, int), np.arange(number)])
     evidence = Evidence("verdicts", (GATE,), places, right, np.arange(number))
     empty = np.empty((0, 3))
-    before, after = (Scored([], empty, empty, np.stack([s, s])) for s in scores)
+    before, after = (Scored([], empty, empty, np.stack([s, s]), np.stack([s, s])) for s in scores)
     return verdict_on(evidence, before, after).verdict
 
 

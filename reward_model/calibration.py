@@ -16,24 +16,57 @@ def fit_platt(scores: np.ndarray, accepted: np.ndarray) -> tuple[float, float]:
     backwards is not repaired here. Returns (1, 0) where only one class is present. Raises
     TriptychError where a score is not finite.
     """
-    scores = finite(scores, "scores to calibrate")
+    slope, offset = _fit(scores[:, None], accepted)
+    return slope, offset
+
+
+def fit_with_logprob(
+    scores: np.ndarray, logprobs: np.ndarray, accepted: np.ndarray
+) -> tuple[float, float, float]:
+    """Slope, weight and offset of `p = sigmoid(slope * score + weight * logprob + offset)`.
+
+    `logprobs` are the generator's mean log-probabilities; else as `fit_platt`, both held positive.
+    """
+    slope, weight, offset = _fit(np.column_stack([scores, logprobs]), accepted)
+    return slope, weight, offset
+
+
+def _fit(features: np.ndarray, accepted: np.ndarray) -> list[float]:
+    """A positive slope of each of the (N, K) features, and an offset."""
+    features = finite(features, "scores to calibrate")
     positive, negative = int(accepted.sum()), int((~accepted.astype(bool)).sum())
+    count = features.shape[1]
     if not positive or not negative:
-        return 1.0, 0.0
+        return [1.0] * count + [0.0]
     target = np.where(accepted, (positive + 1) / (positive + 2), 1 / (negative + 2))
 
     def loss(parameters: np.ndarray) -> float:
-        logit = np.exp(parameters[0]) * scores + parameters[1]
+        logit = features @ np.exp(parameters[:count]) + parameters[count]
         return float(np.mean(np.logaddexp(0, logit) - target * logit))
 
-    best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    slope, offset = finite([np.exp(best[0]), best[1]], "figures of the calibration")
-    return float(slope), float(offset)
+    best = minimize(loss, np.zeros(count + 1), method="Nelder-Mead").x
+    return [float(v) for v in finite([*np.exp(best[:count]), best[count]], "the calibration")]
 
 
 def probability(scores: np.ndarray, slope: float, offset: float) -> np.ndarray:
     """Calibrated probabilities of scores."""
     return np.asarray(expit(slope * scores + offset))
+
+
+def probability_with(
+    scores: np.ndarray,
+    logprobs: np.ndarray,
+    calibration: tuple[float, float],
+    with_logprob: tuple[float, float, float] | None,
+) -> np.ndarray:
+    """(N,) calibrated probabilities, by the log-probability too where that is known (finite)."""
+    alone = probability(scores, *calibration)
+    if with_logprob is None:
+        return alone
+    slope, weight, offset = with_logprob
+    return np.where(
+        np.isfinite(logprobs), expit(slope * scores + weight * logprobs + offset), alone
+    )
 
 
 def calibration_error(chance: np.ndarray, accepted: np.ndarray, bins: int = 10) -> float:
@@ -52,3 +85,9 @@ def calibration_error(chance: np.ndarray, accepted: np.ndarray, bins: int = 10) 
 def brier(chance: np.ndarray, accepted: np.ndarray) -> float:
     """Mean squared difference of probability and what was the case (Brier 1950), in [0, 1]."""
     return float(np.mean((chance - accepted) ** 2))
+
+
+def log_loss(chance: np.ndarray, accepted: np.ndarray) -> float:
+    """Mean of -log of the probability of what was the case."""
+    likely = np.where(accepted, chance, 1 - chance)
+    return float(-np.mean(np.log(np.maximum(likely, np.finfo(float).tiny))))

@@ -22,11 +22,21 @@ from engine.errors import TriptychError
 from engine.statistics import auc, auc_gains, auc_interval
 from engine.trainer import read_training_set
 from engine.vlm.protocol import Request
-from reward_model.calibration import brier, calibration_error, fit_platt, probability
+from reward_model.calibration import (
+    brier,
+    calibration_error,
+    fit_platt,
+    fit_with_logprob,
+    log_loss,
+    probability_with,
+)
 from reward_model.criteria import CRITERIA
 from reward_model.patient_sets import CALIBRATE, GATE, REPORT
 from reward_model.scoring import Judge
 from reward_model.verdicts import RANDOM
+
+Sets = tuple[str, ...]
+Fitted = tuple[tuple[float, float], tuple[float, float, float] | None]  # as JudgeSettings has them
 
 BATCH = 64  # rows whose pictures are in memory at once
 ENOUGH = 10  # rows that are right, and as many that are wrong, of
@@ -71,6 +81,9 @@ class Measurement:
     have no finite score. `calibration` is Platt's slope and offset, by which a score is the
     probability that an expert accepts, found on `calibrated_on`; `ece` is how far that is off on
     average (equal-mass bins) and `brier` its mean squared error, both where `report` is.
+    `with_logprob` are slope, weight and offset of score and the generator's log-probability
+    together, found on `calibrate`, and `joint` what they are worth on the report; None where the
+    gate's verdicts are not likelier by both than by the score alone.
     `reasoning` are the slope and offset for the reasoning criterion alone, found on `calibrate`;
     None where it is not better than chance on the gate, whose figures `reasoning_gate` are.
     `precision` is the share of the report's random verdicts that accept, and `rounds` has AUC, ECE
@@ -87,6 +100,8 @@ class Measurement:
     ece: float | None
     brier: float | None
     precision: float | None
+    with_logprob: tuple[float, float, float] | None = None
+    joint: Figures | None = None
     reasoning: tuple[float, float] | None = None
     reasoning_gate: Figures | None = None
     by_kind: tuple[Figures, ...] = ()
@@ -95,8 +110,10 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """As the record has it: the report's figures by themselves, the gate's under `gate`."""
         mine = asdict(self) | {"gate": self.gate.to_dict(), "rounds": list(self.rounds)}
-        mine["reasoning"] = list(self.reasoning) if self.reasoning else None
-        mine["reasoning_gate"] = self.reasoning_gate.to_dict() if self.reasoning_gate else None
+        for name in ("reasoning", "with_logprob"):
+            mine[name] = list(mine[name]) if mine[name] else None
+        for name, figures in (("reasoning_gate", self.reasoning_gate), ("joint", self.joint)):
+            mine[name] = figures.to_dict() if figures else None
         del mine["report"], mine["by_kind"]
         mine |= {figures.on: figures.to_dict() for figures in self.by_kind}
         return self.report.to_dict() | mine | {"calibration": list(self.calibration)}
@@ -134,13 +151,15 @@ class Scored:
     """Frozen examples with what a judge makes of them.
 
     `first` and `second` are (N, 3) logits, NaN where there is no second row or no finite score, and
-    `overall` (2, N) their weighted means.
+    `overall` (2, N) their weighted means. `logprob` (2, N) are the generator's log-probabilities,
+    NaN where none is known: of second rows never.
     """
 
     rows: list[dict[str, Any]]
     first: np.ndarray
     second: np.ndarray
     overall: np.ndarray
+    logprob: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +187,14 @@ class Evidence:
         """(M,) overall scores."""
         return np.asarray(scored.overall[self.place[:, 0], self.place[:, 1]])
 
+    def logprobs(self, scored: Scored) -> np.ndarray:
+        """(M,) log-probabilities of the generator; NaN where none is known."""
+        return np.asarray(scored.logprob[self.place[:, 0], self.place[:, 1]])
+
+    def chance(self, scored: Scored, fitted: Fitted) -> np.ndarray:
+        """(M,) calibrated probabilities that an expert accepts."""
+        return probability_with(self.of(scored), self.logprobs(scored), *fitted)
+
     def where(self, chosen: np.ndarray) -> Evidence:
         """Those that are chosen, by a mask."""
         return Evidence(
@@ -187,20 +214,24 @@ def scored(judge: Judge, data: Path, pixels: Mapping[str, bytes]) -> Scored:
         raise TriptychError(
             f"the judge has no finite score for any of {len(rows)} frozen examples: lower reward.lr"
         )
-    return Scored(rows, first, second, np.stack([judge.overall(s) for s in (first, second)]))
+    logprob = np.full((2, len(rows)), np.nan)
+    logprob[0] = [np.nan if row["logprob"] is None else row["logprob"] for row in rows]
+    overall = np.stack([judge.overall(s) for s in (first, second)])
+    return Scored(rows, first, second, overall, logprob)
 
 
-def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> Measurement:
+def measure(scored: Scored, used: Fitted | None = None) -> Measurement:
     """What frozen examples say of the judge that scored them.
 
-    `calibration` is what it was used with; without one it is found on the set calibrate.
+    `used` are the calibrations that it was used with; without them they are found on the set
+    calibrate.
     """
     calibrate, gate, report = (
         evidence_of(scored, name, [scored]) for name in (CALIBRATE, GATE, REPORT)
     )
-    slope, offset = calibration or fit_platt(calibrate.of(scored), calibrate.right)
+    fitted = used or _fitted(scored, calibrate)
     found_on = f"{calibrate.number} {calibrate.on} of {', '.join(calibrate.sets)}"
-    chance = probability(report.of(scored), slope, offset)
+    chance = report.chance(scored, fitted)
     missing = [
         not np.isfinite(scored.overall[: 1 + (row["second"] is not None), place]).all()
         for place, row in enumerate(scored.rows)
@@ -213,17 +244,19 @@ def measure(scored: Scored, calibration: tuple[float, float] | None = None) -> M
         pairwise=_pairwise(scored),
         frozen=len(scored.rows),
         unscored=sum(missing),
-        calibration=(slope, offset),
-        calibrated_on="as it was" if calibration else found_on,
+        calibration=fitted[0],
+        calibrated_on="as it was" if used else found_on,
         ece=round(calibration_error(chance, report.right), 4) if told else None,
         brier=round(brier(chance, report.right), 4) if told else None,
         precision=_precision(scored, report),
+        with_logprob=fitted[1],
+        joint=_joint(scored, report.sets, fitted),
         reasoning=reasoned,
         reasoning_gate=reasoning_gate,
         by_kind=tuple(
             _figures(read(scored, report.sets, [scored]), scored) for read in (_verdicts, _pairs)
         ),
-        rounds=tuple(_by_round(scored, report, slope, offset)),
+        rounds=tuple(_by_round(scored, report, fitted)),
     )
 
 
@@ -242,6 +275,35 @@ def verdict_on(both: Evidence, before: Scored, after: Scored) -> Gate:
     told = {"gain": gain, "low": float(low), "high": float(high)}
     rounded = {name: round(value, 4) for name, value in told.items()}
     return Gate(verdict=verdict, on=both.on, sets=both.sets, n=both.number, **rounded)
+
+
+def _fitted(scored: Scored, calibrate: Evidence) -> Fitted:
+    """Calibrations of the score, and of it with the log-probability, if the gate speaks for that.
+
+    That is where verdicts of the gate, none of which the fit has seen, are likelier by both.
+    """
+    alone = fit_platt(calibrate.of(scored), calibrate.right), None
+    gate, some = (evidence_of(scored, s, [_known(scored)], (_verdicts,)) for s in (GATE, CALIBRATE))
+    if not (gate.enough and some.enough) or set(gate.sets) & set(some.sets):
+        return alone
+    both = alone[0], fit_with_logprob(some.of(scored), some.logprobs(scored), some.right)
+    losses = [log_loss(gate.chance(scored, fitted), gate.right) for fitted in (alone, both)]
+    return both if losses[1] < losses[0] else alone
+
+
+def _joint(scored: Scored, sets: Sets, fitted: Fitted) -> Figures | None:
+    """What the score with the log-probability is worth on verdicts of `sets`."""
+    if fitted[1] is None:
+        return None
+    verdicts = _verdicts(scored, sets, [_known(scored)])
+    slope, weight, _ = fitted[1]
+    both = replace(scored, overall=slope * scored.overall + weight * scored.logprob)
+    return _figures(verdicts, both)
+
+
+def _known(scored: Scored) -> Scored:
+    """Without the scores of rows of which no log-probability is known."""
+    return replace(scored, overall=np.where(np.isnan(scored.logprob), np.nan, scored.overall))
 
 
 def _reasoning(scored: Scored) -> tuple[tuple[float, float] | None, Figures]:
@@ -271,7 +333,6 @@ def evidence_of(
     return next((some for some in found if len(set(some.right)) == 2), found[-1])
 
 
-Sets = tuple[str, ...]
 Read = Callable[[Scored, Sets, list[Scored]], Evidence]
 
 
@@ -367,16 +428,14 @@ def _precision(scored: Scored, report: Evidence) -> float | None:
     return round(float(some.mean()), 4) if some.size else None
 
 
-def _by_round(
-    scored: Scored, report: Evidence, slope: float, offset: float
-) -> Iterator[dict[str, Any]]:
+def _by_round(scored: Scored, report: Evidence, fitted: Fitted) -> Iterator[dict[str, Any]]:
     """AUC, ECE and precision of each round's verdicts of the report: how the judge drifts."""
     if report.on != VERDICTS:
         return
     rounds = np.array([scored.rows[place]["round"] for _, place in report.place])
     for number in np.unique(rounds):
         some = report.where(rounds == number)
-        chance = probability(some.of(scored), slope, offset)
+        chance = some.chance(scored, fitted)
         mine = _figures(some, scored).to_dict()
         yield {
             "round": int(number),

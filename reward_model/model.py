@@ -28,14 +28,17 @@ class JudgeSettings:
     """What a judge is used with, which is saved beside its weights.
 
     `criteria` are the weights of the overall score, `prompts` the prompt set, `max_pixels` the
-    pixel budget (width x height), `calibration` Platt's slope and offset. `reasoning` are those of
-    the reasoning criterion alone; None where it is not known to be better than chance.
+    pixel budget (width x height), `calibration` Platt's slope and offset. `with_logprob` are slope,
+    weight and offset of score and the generator's log-probability together; None where that does
+    not tell more. `reasoning` are slope and offset of the reasoning criterion alone; None where it
+    is not known to be better than chance.
     """
 
     criteria: dict[str, float]
     prompts: str
     max_pixels: int
     calibration: tuple[float, float] = (1.0, 0.0)
+    with_logprob: tuple[float, float, float] | None = None
     reasoning: tuple[float, float] | None = None
 
     def save(self, folder: Path) -> None:
@@ -46,8 +49,8 @@ class JudgeSettings:
     def load(cls, folder: Path) -> JudgeSettings:
         """Read them from a judge's folder."""
         values = json.loads((folder / SETTINGS).read_text())
-        pairs = {name: values.get(name) for name in ("calibration", "reasoning")}
-        return cls(**values | {name: pair and tuple(pair) for name, pair in pairs.items()})
+        fitted = {name: values.get(name) for name in ("calibration", "with_logprob", "reasoning")}
+        return cls(**values | {name: of and tuple(of) for name, of in fitted.items()})
 
 
 class RewardModel(nn.Module):

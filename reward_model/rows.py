@@ -4,6 +4,7 @@ first, second          prompts; second is null where the example is one row
 factuality, …          how likely it is right, or the first is better; null: nothing is said
 tier_first, _second    MedGR2's tiers, of pairs
 accepted               the share of readers who accept it, where they gave verdicts
+logprob                the generator's mean log-probability of the first row, where it is known
 patient, set           whose image it is, and in which of the four sets they are
 """
 
@@ -25,7 +26,10 @@ from reward_model.patient_sets import set_of
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("image_id", "patient", "set", "first", "second")),
-        *((name, pa.float64()) for name in (*CRITERIA, "tier_first", "tier_second", "accepted")),
+        *(
+            (name, pa.float64())
+            for name in (*CRITERIA, "tier_first", "tier_second", "accepted", "logprob")
+        ),
         ("stream", pa.string()),
         ("round", pa.int64()),
     ]
@@ -48,6 +52,7 @@ def row_of(example: Example, patient: str, prompts: str) -> dict[str, Any]:
         "tier_first": example.tiers[0],
         "tier_second": example.tiers[1],
         "accepted": example.accepted,
+        "logprob": example.first.logprob,
         "stream": example.stream,
         "round": example.round,
     }

@@ -12,7 +12,7 @@ from engine.records import Judgement, Triplet, content_id
 from engine.vlm.inputs import sift
 from engine.vlm.memory import Parts
 from engine.vlm.protocol import Request
-from reward_model.calibration import probability
+from reward_model.calibration import probability_with
 from reward_model.criteria import CRITERIA
 
 
@@ -69,8 +69,9 @@ class Judge:
         prompts = self.settings.prompts
         scores = self.scores([judge_request(t, pngs[t.image_id], prompts) for t in triplets])
         overall = self.overall(scores)
-        slope, offset = self.settings.calibration
-        accepted = probability(overall, slope, offset)
+        logprobs = np.array([np.nan if t.logprob is None else t.logprob for t in triplets])
+        fitted = self.settings.calibration, self.settings.with_logprob
+        accepted = probability_with(overall, logprobs, *fitted)
         sound = np.isfinite(np.column_stack([scores, overall, accepted])).all(1)
         return [
             Judgement(

@@ -171,10 +171,15 @@ def train_and_measure(job: JudgeJob) -> JudgeResult | None:
     if (Path(job.model) / HEADS).exists():
         start = Judge(job.model, "start", job.threads)
         old = scored(start, job.holdout, pixels)
-        before = measure(old, start.settings.calibration)
+        before = measure(old, (start.settings.calibration, start.settings.with_logprob))
     new = scored(Judge(str(job.out), "new", job.threads), job.holdout, pixels)
     after = measure(new)
-    replace(job.settings, calibration=after.calibration, reasoning=after.reasoning).save(job.out)
+    replace(
+        job.settings,
+        calibration=after.calibration,
+        with_logprob=after.with_logprob,
+        reasoning=after.reasoning,
+    ).save(job.out)
     return JudgeResult(
         training=result,
         before=before,

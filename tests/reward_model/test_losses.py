@@ -19,7 +19,7 @@ from engine.statistics import auc
 from engine.vlm.protocol import Request
 from pipelines.source import check_names
 from reward_model import losses
-from reward_model.calibration import fit_platt, probability
+from reward_model.calibration import fit_platt, fit_with_logprob, probability
 from reward_model.losses import bradley_terry, check_loss, names, open_loss
 from reward_model.losses import tiers as on_tiers
 from reward_model.losses.bradley_terry import CENTRE
@@ -163,6 +163,14 @@ def test_platt_finds_the_slope_and_offset_that_made_the_answers() -> None:
     for low in np.arange(0, 1, 0.2):  # as often accepted as it says
         some = (chance >= low) & (chance < low + 0.2)
         assert accepted[some].mean() == pytest.approx(chance[some].mean(), abs=0.03)
+
+
+def test_a_score_and_a_log_probability_get_a_weight_each() -> None:
+    rng = np.random.default_rng(0)
+    scores, sure = rng.normal(0.5, 2, 40_000), rng.normal(-0.4, 0.15, 40_000)
+    accepted = rng.random(40_000) < expit(0.8 * scores + 9 * sure + 3)
+    fitted = fit_with_logprob(scores, sure, accepted)
+    assert fitted == pytest.approx((0.8, 9.0, 3.0), rel=0.06)
 
 
 def test_a_judge_that_ranks_backwards_is_not_turned_round() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from engine.caveats import at_chance
+from engine.records import Task
 from engine.statistics import auc, auc_difference
 from reward_model.calibration import brier, calibration_error, fit_platt
 from reward_model.measure import Gate, Measurement, Scored, compared, measure, scored
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
 from tests.judge_rows import example, verdict, write
+from tests.round_workspace import make_image, make_triplet
 
 
 class Known(Judge):
@@ -126,12 +129,69 @@ def test_a_judge_is_calibrated_on_verdicts_and_its_error_told_of_others(tmp_path
     assert found.brier == round(brier(chance, right[200:]), 4)
 
 
+def with_logprobs(which: str, number: int, worth: float = 1.0) -> list[dict[str, Any]]:
+    """Verdicts that follow the score and, by its `worth`, the generator's log-probability."""
+    rng = np.random.default_rng(len(which))
+    score, sure = rng.normal(size=(2, number))
+    accepted = rng.random(number) < 1 / (1 + np.exp(-2 * score - 2 * worth * sure))
+    return [
+        verdict(
+            str(score[n]), float(accepted[n]), set=which, patient=f"{which}{n}",
+            logprob=sure[n] / 10 - 1,
+        )
+        for n in range(number)
+    ]  # fmt: skip
+
+
+EACH = ("calibrate", "gate", "report")
+
+
+def test_the_log_probability_joins_the_score_where_the_gate_speaks_for_it(tmp_path: Path) -> None:
+    rows = [row for name in EACH for row in with_logprobs(name, 400)]
+    found = measure(of(tmp_path, rows))
+    assert found.with_logprob is not None
+    assert found.joint is not None
+    slope, weight, _ = found.with_logprob
+    assert weight == pytest.approx(10 * slope, rel=0.4)
+    assert (found.joint.n, found.joint.sets) == (400, ("report",))
+    assert (found.joint.auc or 0) > (found.report.auc or 1) + 0.05
+    alone = measure(of(tmp_path / "alone", [row | {"logprob": None} for row in rows]))
+    assert (found.brier or 1) < (alone.brier or 0) - 0.02  # what is told is what is used
+    assert (alone.calibration, alone.report) == (found.calibration, found.report)
+    assert (alone.with_logprob, alone.joint) == (None, None)
+
+
+def test_a_log_probability_that_misleads_on_the_gate_is_not_used(tmp_path: Path) -> None:
+    turned = [row | {"logprob": -2 - row["logprob"]} for row in with_logprobs("gate", 400)]
+    rows = [*with_logprobs("calibrate", 400), *turned, *with_logprobs("report", 400)]
+    assert measure(of(tmp_path, rows)).with_logprob is None
+
+
+def test_without_a_gate_of_its_own_the_log_probability_is_not_used(tmp_path: Path) -> None:
+    rows = [*with_logprobs("calibrate", 400), *with_logprobs("gate", 9)]
+    assert measure(of(tmp_path, rows)).with_logprob is None
+
+
+def test_a_row_without_a_log_probability_has_the_scores_own_probability() -> None:
+    judge = Known()
+    judge.id = "judge"
+    judge.settings = replace(judge.settings, calibration=(1.0, 0.5), with_logprob=(2.0, 3.0, 1.0))
+    judge.scores = lambda requests, batch=64: np.full((len(requests), 3), 0.25)  # type: ignore
+    image = make_image(0, "p", "train")
+    task = Task.make("MR", "presence", "easy", "yes/no", "direct")
+    row = make_triplet(image, "generator", task, 0, 1)
+    rows = [replace(row, logprob=-0.5), replace(row, logprob=None)]
+    sure, unsure = judge.judge(rows, {image.id: b""})
+    assert sure.probability == pytest.approx(1 / (1 + np.exp(-(0.5 - 1.5 + 1.0))), abs=1e-5)
+    assert unsure.probability == pytest.approx(1 / (1 + np.exp(-0.75)), abs=1e-5)
+
+
 def test_a_judge_in_use_is_measured_with_the_calibration_that_it_is_used_with(
     tmp_path: Path,
 ) -> None:
     rows = [*verdicts("calibrate", 200, 2.0), *verdicts("report", 200, 2.0)]
     of_set = of(tmp_path, rows)
-    sure = measure(of_set, (50.0, -50.0))
+    sure = measure(of_set, ((50.0, -50.0), None))
     assert (sure.calibration, sure.calibrated_on) == ((50.0, -50.0), "as it was")
     assert sure.ece is not None
     found = measure(of_set).ece
