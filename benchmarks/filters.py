@@ -1,11 +1,15 @@
-"""What the filters of form and reasoning let pass, and what they find; how well types are found.
+"""What the filters let pass, and what each finds; how well types are found.
 
-    python -m benchmarks.filters --vqa-rad FOLDER
+    python -m benchmarks.filters --vqa-rad FOLDER --triplets WORKSPACE
 
 False rejections are counted on the question bank, on rows that the simulated expert writes about
-drawn images of every kind, and on VQA-RAD's questions (FOLDER holds its JSON): all of these the
-rules were drawn up on. Corruptions are made of the bank's and VQA-RAD's questions; the last three
-kinds were not looked at while the rules were drawn up. Ends with one line of JSON.
+drawn images of every kind, and on VQA-RAD's questions and answers (FOLDER holds its JSON): all of
+these the rules were drawn up on, the expert's rows with other numbers. Corruptions are made of the
+bank's and VQA-RAD's questions; the last three kinds were not looked at while the rules of form were
+drawn up. Faults (`benchmarks.faults`) are planted in the expert's rows and in VQA-RAD's by makers
+written after the rules; each is counted where the filter that it is for finds it, and where any
+does. Of a workspace's generated rows it is said what each filter refuses. Ends with one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -17,13 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
 import typer
 
+from benchmarks.faults import FAULTS
 from engine.question_types import UNKNOWN, found_type
-from engine.records import Image, Triplet
+from engine.records import Image, Triplet, from_arrow
 from engine.sets.vqa_rad import load_vqa_rad
 from generators import filters, phantoms
-from generators.filters import form
+from generators.filters import length
 from generators.phantoms import bank
 from reward_model.experts.simulated import write_rows
 
@@ -41,13 +47,13 @@ def image_of(kind: str, number: int) -> Image:
     )  # fmt: skip
 
 
-def expert_rows() -> list[Triplet]:
-    """Rows in every style about images of every kind."""
+def expert_rows(first: int = 0) -> list[Triplet]:
+    """Rows in every style about images of every kind, numbered from `first` on."""
     styles = list(bank.PROMPT_STYLES)
     return [
         row
         for kind in bank.SUBJECTS
-        for number in range(PHANTOMS)
+        for number in range(first, first + PHANTOMS)
         for row, _ in write_rows(image_of(kind, number), 12, styles, number, True)
     ]
 
@@ -121,9 +127,38 @@ def found_share(questions: list[str], corrupt: Callable[[Words], Words]) -> tupl
 
 
 def refused(question: str) -> bool:
-    """Whether the filter of form refuses a question."""
-    row = replace(_ROW, question=question)
-    return form.reason(row) is not None
+    """Whether a filter refuses a question."""
+    return filters.reason(replace(_ROW, question=question)) is not None
+
+
+BY_NAME = {
+    **{check.__module__.rpartition(".")[2]: check for check in filters.FILTERS},
+    "length": lambda row: length.reason(row, filters.DEFAULT),
+}
+
+
+def refusals(rows: list[Triplet]) -> dict[str, int]:
+    """How many of some rows each filter refuses, whatever the others say."""
+    return {name: sum(check(row) is not None for row in rows) for name, check in BY_NAME.items()}
+
+
+def planted(rng: random.Random, rows: list[Triplet]) -> dict[str, tuple[str, float, float, int]]:
+    """By fault: its filter, the shares that it and that any filter finds, of how many rows."""
+    table = {}
+    for name, (of, make) in FAULTS.items():
+        made = [row for row in (make(rng, row) for row in rng.sample(rows, 1500)) if row]
+        own = sum(BY_NAME[of](row) is not None for row in made)
+        by_any = sum(filters.reason(row) is not None for row in made)
+        table[name] = (of, own / len(made), by_any / len(made), len(made))
+    return table
+
+
+def generated(workspace: Path) -> list[Triplet]:
+    """The rows that a workspace's generator wrote, where they parsed, without their problems."""
+    files = sorted(workspace.glob("events/*-generate-*/triplets*.parquet"))
+    read = [row for file in files for row in from_arrow(Triplet, pq.read_table(file))]
+    parsed = [row for row in read if row.question and row.answer]
+    return [replace(row, problem=None) for row in parsed]
 
 
 _ROW = Triplet(
@@ -134,17 +169,23 @@ _ROW = Triplet(
 
 def main(
     vqa_rad: Annotated[Path | None, typer.Option(help="Folder with VQA-RAD's JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the corruptions.")] = 2026,
+    triplets: Annotated[Path | None, typer.Option(help="Workspace with generated rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the corruptions and faults.")] = 2026,
 ) -> None:
-    """Print the three tables."""
+    """Print the tables."""
     asked = sorted(bank._index())
     published = load_vqa_rad(vqa_rad) if vqa_rad else []
     people = sorted({q.question for q in published})
-    rows = expert_rows()
+    rows = expert_rows(first=10_000)
+    clinicians = [replace(_ROW, question=q.question, answer=q.answer) for q in published]
     wrong = {
         "question bank": (sum(refused(q) for q in asked), len(asked)),
         "expert rows": (sum(filters.reason(row) is not None for row in rows), len(rows)),
         "VQA-RAD's questions": (sum(refused(q) for q in people), len(people)),
+        "VQA-RAD's rows": (
+            sum(filters.reason(row) is not None for row in clinicians),
+            len(clinicians),
+        ),
     }
     print("| refused though right | of |\n| --- | --- |")
     for name, (count, of) in wrong.items():
@@ -157,6 +198,13 @@ def main(
     print("\n| corruption | found in % | of |\n| --- | --- | --- |")
     for name, (share, of) in shares.items():
         print(f"| {name} | {100 * share:.0f} | {of:,} |")
+    clean = {"expert": refusals(rows), "VQA-RAD": refusals(clinicians)}
+    faults = planted(random.Random(seed), rows + clinicians)
+    print("\n| fault | filter | found by it in % | by any | of |\n| --- | --- | --- | --- | --- |")
+    for name, (by, own, by_any, of) in faults.items():
+        print(f"| {name} | {by} | {100 * own:.0f} | {100 * by_any:.0f} | {of:,} |")
+    made = generated(triplets) if triplets else []
+    print(f"\nof {len(made)} generated rows each filter refuses: {refusals(made)}")
     types = [(q.question_type, found_type(q.question)) for q in published]
     told = {
         "agree": sum(a == b for a, b in types) / max(len(types), 1),
@@ -167,7 +215,8 @@ def main(
     )
     print(f"\ntypes found as the bank's: {own} of {len(asked)}; of VQA-RAD's: {told}")
     print(json.dumps(
-        {"benchmark": "filters", "refused": wrong, "found": shares, "vqa_rad_types": told}
+        {"benchmark": "filters", "refused": wrong, "by_filter": clean, "found": shares,
+         "planted": faults, "generated": [len(made), refusals(made)], "vqa_rad_types": told}
     ))  # fmt: skip
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.answers.matching import is_valid
 from engine.answers.parsing import ParsedQuestion, parse_completion, parse_question
 from engine.cluster import Rows
 from engine.config.backend import Backend
+from engine.config.filters import Filters
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Prompt, Task, Triplet, content_id, unique
@@ -168,7 +169,10 @@ def _triplet(
 
 @dataclass(frozen=True)
 class Proposing:
-    """What a worker needs to propose: whose pictures, which model run how, and the settings."""
+    """What a worker needs to propose: whose pictures, which model run how, and the settings.
+
+    `held_to` is what its rows are held to before anybody judges them.
+    """
 
     workspace: Path
     model: str
@@ -176,6 +180,7 @@ class Proposing:
     settings: ProposerSettings
     threads: int
     max_pixels: int
+    held_to: Filters = field(default_factory=Filters)
 
 
 def make_proposer(job: Proposing) -> Worker:
@@ -189,6 +194,7 @@ def make_proposer(job: Proposing) -> Worker:
     def work(shard: str, rows: Rows) -> Made:
         seeded = replace(job.settings, seed=int(content_id(job.settings.seed, shard)[:7], 16))
         pairs = [(r["image_id"], Task.from_dict(r["task"])) for r in rows]
-        return {Triplet: unique(map(marked, propose(vlm, pixels, pairs, seeded)))}
+        made = propose(vlm, pixels, pairs, seeded)
+        return {Triplet: unique(marked(row, job.held_to) for row in made)}
 
     return work

@@ -45,6 +45,7 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
         settings,
         config.cluster.threads,
         config.max_pixels,
+        section.filters,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from engine.config.backend import Backend, Inference, Transformers
+from engine.config.filters import Filters
 from engine.config.section import Share, check_shares
 
 
@@ -25,6 +26,7 @@ class Generator(Inference):
     temperature: float = Field(1.0, gt=0, description="of answers")
     ask_temperature: float = Field(0.6, gt=0, description="of questions")
     max_tokens: int = Field(48, ge=4)
+    filters: Filters = Filters()
 
     @model_validator(mode="after")
     def _a_server_knows_its_model(self) -> Generator:

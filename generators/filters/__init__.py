@@ -7,18 +7,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.config.filters import Filters
 from engine.records import Triplet
-from generators.filters import form, reasoning
+from generators.filters import (
+    form,
+    given_away,
+    language,
+    length,
+    options,
+    personal,
+    reasoning,
+    spelling,
+)
 
-FILTERS = (form.reason, reasoning.reason)
+DEFAULT = Filters()
+ENGLISH = (form.reason, reasoning.reason, language.reason, spelling.reason, given_away.reason)
+FILTERS = (*ENGLISH, options.reason, personal.reason)
 
 
-def reason(row: Triplet) -> str | None:
-    """The first filter's reason against a row; None where all let it pass."""
-    return next((found for check in FILTERS if (found := check(row))), None)
+def reason(row: Triplet, held_to: Filters = DEFAULT) -> str | None:
+    """The first filter's reason against a row; None where all let it pass.
+
+    Rules of English are left out where the configuration names no language.
+    """
+    if found := length.reason(row, held_to):
+        return found
+    checks = FILTERS if held_to.language else FILTERS[len(ENGLISH) :]
+    return next((found for check in checks if (found := check(row))), None)
 
 
-def marked(row: Triplet) -> Triplet:
+def marked(row: Triplet, held_to: Filters = DEFAULT) -> Triplet:
     """The row, with the reason as its problem where a filter refuses it, as if it did not parse."""
-    problem = row.problem or reason(row)
+    problem = row.problem or reason(row, held_to)
     return row if problem == row.problem else replace(row, problem=problem)

@@ -1,0 +1,1 @@
+"""Filters, a file each."""
