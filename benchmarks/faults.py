@@ -48,7 +48,7 @@ def options(make: Callable[[random.Random, str, str], str | None]) -> Maker:
 
     def planted(rng: random.Random, row: Triplet) -> Triplet | None:
         other = others(rng, row)
-        if other is None or not row.answer.isalpha() or row.answer == "none":
+        if other is None or not row.answer.isalpha() or row.answer in ("yes", "no", "none"):
             return None
         more = make(rng, row.answer, other)
         return replace(row, options=(*row.options, more)) if more else None
@@ -143,7 +143,7 @@ def _outside(rng: random.Random, row: Triplet) -> str:
 FAULTS: dict[str, tuple[str, Maker]] = {  # name: the filter that it is for, and the maker
     "an option said otherwise": (
         "options",
-        options(lambda rng, a, b: rng.choice((f"{a}s", f"the {a.upper()}"))),
+        options(lambda rng, a, _: rng.choice((a if a[-1] == "s" else f"{a}s", f"the {a.upper()}"))),
     ),
     "an option in another": (
         "options",

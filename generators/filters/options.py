@@ -95,7 +95,7 @@ def _alike(option: str) -> frozenset[str]:
 
 
 def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 4 and word.endswith("s") and word[-2] not in "siu" else word
+    return word[:-1] if len(word) > 2 and word.endswith("s") and word[-2] not in "siu" else word
 
 
 def _holds(long: str, short: str) -> bool:

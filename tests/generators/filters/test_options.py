@@ -18,6 +18,7 @@ REFUSED = [
     (("mild", "mild to moderate", "severe"), "one holds another"),
     (("effusion", "effusion with a mass"), "one holds another"),
     (("cyst", "Cysts", "tumor"), "two say the same"),
+    (("CT", "MR", "CTs"), "two say the same"),
     (("left and right", "right and left"), "two say the same"),
     (("mass, effusion", "effusion and mass"), "two say the same"),
     (("2", "two"), "two say the same"),
@@ -56,6 +57,7 @@ LET_PASS = [
     ("tumor", "plaque", "infarct", "none"),
     ("L4/5", "L5/S1", "L3/4"),
     ("yes", "no"),
+    ("gas", "pus", "lens", "fundus"),
 ]
 
 
