@@ -1,4 +1,4 @@
-"""What a completion says (`parsing`), and whether its answer is right (`matching`)."""
+"""What a reply says (`parsing`, tolerantly `reading`), and whether it is right (`matching`)."""
 
 from engine.answers.matching import is_correct, is_valid, resolve
 from engine.answers.parsing import parse_completion, parse_question

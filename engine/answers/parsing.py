@@ -1,4 +1,7 @@
-"""Texts that a model writes, read: a question with its options, or an answer with its reasoning."""
+"""Texts that a model writes, read: a question with its options, or an answer with its reasoning.
+
+Strictly, as rewards and examinations read; `engine.answers.reading` reads what becomes rows.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
 _QUESTION = re.compile(
-    r"\s*<question>(.*?)</question>\s*(?:<options>(.*?)</options>)?\s*", re.DOTALL
+    r"\s*<question>(.*?)</question>\s*+(?:<options>(.*?)</options>)?\s*+", re.DOTALL
 )
 
 

@@ -362,6 +362,14 @@ def test_options_numbered_by_letters_are_their_texts(form: str) -> None:
     assert parse_question(render_question("Which?", other)).options == other
 
 
+def test_a_question_with_much_white_space_is_read_at_once() -> None:
+    gap = " " * 200_000
+    assert parse_question(f"<question>Side?</question>{gap}x").problem == "no question tag"
+    assert parse_question(f"<question>Side?</question>{gap}x<options>a | b</options>").problem
+    spaced = f"<question>Side?</question>{gap}<options>left | right</options>{gap}"
+    assert parse_question(spaced) == ParsedQuestion("Side?", ("left", "right"))
+
+
 def test_options_that_say_the_same_are_refused() -> None:
     assert parse_question(render_question("Side?", ("left", "The LEFT."))).problem
     assert parse_question(render_question("Side?", ("left",))).problem
