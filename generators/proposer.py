@@ -1,8 +1,9 @@
 """A VLM writes triplets: first a question about an image, then several answers to it.
 
 The two halves form one text, `<question>…</question><options>…</options>` followed by
-`<think>…</think><answer>…</answer>`, which is stored as the triplet's raw text. A half that does
-not parse gives a row with its reason; nothing raises.
+`<think>…</think><answer>…</answer>`, which is stored as the triplet's raw text. Other forms are
+read as `engine.answers.reading` says; a half that cannot be read gives a row with its reason, and
+nothing raises.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.answers.matching import is_valid
-from engine.answers.parsing import ParsedQuestion, parse_completion, parse_question
+from engine.answers.parsing import ParsedQuestion
+from engine.answers.reading import read_completion, read_question
 from engine.cluster import Rows
 from engine.config.backend import Backend
 from engine.config.filters import Filters
@@ -100,7 +102,7 @@ def propose(
 
 def _question(sample: Sample) -> ParsedQuestion:
     """The question that a sample asks, or its problem."""
-    question = parse_question(sample.text)
+    question = read_question(sample.text)
     return replace(question, problem=sample.problem) if sample.problem else question
 
 
@@ -112,7 +114,7 @@ def _answered(
     sample: Sample,
     number: int,
 ) -> Triplet:
-    parsed = parse_completion(sample.text, question.options)
+    parsed = read_completion(sample.text, question.options)
     problem = sample.problem or parsed.problem
     if problem is None and not is_valid(parsed.answer, question.options):
         problem = "not one of the options"

@@ -140,7 +140,13 @@ def marked(
     round: int,
     text: str,
 ) -> Evaluation:
-    """One scored answer. An answer that does not parse or names no option is wrong."""
+    """One scored answer. An answer that does not parse or names no option is wrong.
+
+    Replies are read strictly, not as `engine.answers.reading` does: the form is asked for in the
+    words that a policy is tuned on, GRPO rewards it as it is read here, and a reader that forgives
+    more of one model than of another would move their difference. What the form costs a model is
+    the share of unreadable answers beside its accuracy.
+    """
     parsed = parse_completion(text, question.options)
     valid = parsed.problem is None and is_valid(parsed.answer, question.options)
     return Evaluation(

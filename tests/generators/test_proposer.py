@@ -96,6 +96,21 @@ def test_both_halves_are_in_the_row_and_in_its_raw_text() -> None:
         assert row.prompt_hash == prompt_of("compact", TASKS[0]).id
 
 
+def test_real_models_forms_are_read_and_their_raw_text_is_kept() -> None:
+    asked = (
+        "Sure!\n```json\n" + '{"question": "On which side?", "options": ["A) left", "B) right"]}'
+    )
+    said = ["It is dark.\n</think>\n\n**Answer:** B", "The answer is (B)."]
+    (first, second), vlm = proposed([asked + "\n```"], [said])
+    assert vlm.asked[1][0][0].text == answer_prompt(
+        "compact", "On which side?", ("left", "right"), TASKS[0].prompt_style
+    )
+    assert (first.question, first.options) == ("On which side?", ("left", "right"))
+    assert (first.rationale, first.answer, first.problem) == ("It is dark.", "B", None)
+    assert (second.rationale, second.answer, second.problem) == ("", "(B)", None)
+    assert first.raw == asked + "\n```" + said[0]
+
+
 def test_a_question_that_does_not_parse_is_one_row_with_its_reason() -> None:
     rows, vlm = proposed(
         ["What?", SIDE, "<question>A</question><options>x</options>"], [[LEFT] * 2]
@@ -118,7 +133,10 @@ def test_a_question_that_does_not_parse_is_one_row_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ("left", "answer: no answer tag"),
+        ("It is there.", "answer: no answer tag"),
+        ("left\nright", "answer: no answer tag"),
+        ("<answer>left", "answer: the answer is cut off"),
+        ("Answer: left\nAnswer: right", "answer: more than one answer"),
         ("<answer>left</answer> or so", "answer: text after the answer"),
         ("<answer>above</answer>", "answer: not one of the options"),
         ("<answer>left or right</answer>", "answer: not one of the options"),
