@@ -287,15 +287,20 @@ def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[d
     """Rows spread over modalities, question types and reasons, not the best ones: by hash."""
     rows = ledger.sql(
         f"""
-        WITH latest AS (SELECT * FROM decisions QUALIFY
+        WITH latest AS (SELECT rowid AS place, triplet_id, reason, keep FROM decisions QUALIFY
             row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1),
-        shown AS (SELECT DISTINCT ON (t.id) t.id, t.image_id, t.question, t.options, t.answer,
-            t.rationale, t.problem, d.reason, d.score, d.threshold, d.round, i.modality,
-            k.question_type FROM latest d JOIN triplets t ON t.id = d.triplet_id
+        known AS (SELECT DISTINCT ON (t.id) t.id, t.rowid AS triplet, d.place AS decision,
+            d.reason, i.modality, k.question_type
+            FROM latest d JOIN triplets t ON t.id = d.triplet_id
             JOIN images i ON i.id = t.image_id LEFT JOIN tasks k ON k.id = t.task_id
-            WHERE d.keep = ? AND t.image_id NOT IN ({WITHDRAWN}))
-        SELECT * FROM shown ORDER BY row_number() OVER
-            (PARTITION BY modality, question_type, reason ORDER BY id), md5(id) LIMIT ?
+            WHERE d.keep = ? AND t.image_id NOT IN ({WITHDRAWN})),
+        shown AS (SELECT *, row_number() OVER
+            (PARTITION BY modality, question_type, reason ORDER BY id) AS nth FROM known
+            ORDER BY nth, md5(id) LIMIT ?)
+        SELECT t.id, t.image_id, t.question, t.options, t.answer, t.rationale, t.problem, d.reason,
+            d.score, d.threshold, d.round, s.modality, s.question_type
+        FROM shown s JOIN triplets t ON t.rowid = s.triplet JOIN decisions d ON d.rowid = s.decision
+        ORDER BY s.nth, md5(s.id)
         """,
         [keep, n],
     )
