@@ -25,7 +25,7 @@ check: $(VENV)/.ready-vllm
 	@$(MAKE) --no-print-directory --jobs=2 lint light-tests
 
 all-tests: $(VENV)/.ready-vllm
-	@echo "== tests: all of them, in $(WORKERS) processes, about ten minutes on two cores"
+	@echo "== tests: all of them, in $(WORKERS) processes, a quarter of an hour or more on two cores"
 	$(PYTEST)
 
 light-tests: $(VENV)/.ready-vllm

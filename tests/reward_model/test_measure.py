@@ -13,6 +13,7 @@ from engine.caveats import at_chance
 from engine.records import Task
 from engine.statistics import auc, auc_difference
 from reward_model.calibration import brier, calibration_error, fit_platt
+from reward_model.criteria import CRITERIA
 from reward_model.measure import Gate, Measurement, Scored, compared, measure, scored
 from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
@@ -29,6 +30,13 @@ class Known(Judge):
 
     def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
         return np.array([[float(r.text)] * 3 for r in requests])
+
+
+class Undecided(Known):
+    """A judge that says the same of all."""
+
+    def scores(self, requests: Any, batch: int = 64) -> np.ndarray:
+        return np.full((len(requests), len(CRITERIA)), 0.25)
 
 
 def of(folder: Path, rows: list[dict[str, Any]]) -> Scored:
@@ -173,10 +181,9 @@ def test_without_a_gate_of_its_own_the_log_probability_is_not_used(tmp_path: Pat
 
 
 def test_a_row_without_a_log_probability_has_the_scores_own_probability() -> None:
-    judge = Known()
+    judge = Undecided()
     judge.id = "judge"
     judge.settings = replace(judge.settings, calibration=(1.0, 0.5), with_logprob=(2.0, 3.0, 1.0))
-    judge.scores = lambda requests, batch=64: np.full((len(requests), 3), 0.25)  # type: ignore
     image = make_image(0, "p", "train")
     task = Task.make("MR", "presence", "easy", "yes/no", "direct")
     row = make_triplet(image, "generator", task, 0, 1)
