@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _INK = "#010203"  # stands for the page's text colour, which the SVG calls currentColor
 _WIDTH = 5.4  # inches, the same for all: equal text in every figure
+_LETTERS = 50  # letters of labels that stand side by side
 PALETTE = ("#8a94a6", "#d98324", "#2a7de1", "#2e9e6b", "#c2455a")
 
 
@@ -49,8 +50,15 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _legend(axes: Axes) -> None:
+    """Above the axes, side by side where the labels fit into the figure's width."""
+    _, labels = axes.get_legend_handles_labels()
     legend = axes.legend(
-        frameon=False, labelcolor=_INK, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1)
+        frameon=False,
+        labelcolor=_INK,
+        fontsize=9,
+        ncols=4 if sum(map(len, labels)) <= _LETTERS else 1,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
     )
     legend.set_in_layout(True)
 
