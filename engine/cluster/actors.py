@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from engine.cluster.causes import DIED_OF, cause
@@ -16,7 +17,7 @@ LOG = logging.getLogger("triptych")
 
 
 class _Deaths:
-    """Counts what was begun and never ended, in an actor that outlives the workers.
+    """Counts what was begun and never ended, in an actor that outlives the workers; one a run.
 
     Ray's own bounds are of an actor or of a task: they would charge the shards that merely wait
     behind the one that kills the worker.
@@ -57,10 +58,12 @@ class _ShardActor:
     that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
     """
 
-    def __init__(self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any) -> None:
+    def __init__(
+        self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any, number: int
+    ) -> None:
         import ray
 
-        self.deaths, self.unmade, self.notes = deaths, "", _Notes()
+        self.deaths, self.number, self.unmade, self.notes = deaths, number, "", _Notes()
         LOG.addHandler(self.notes)
         here = ray.get_runtime_context()
         me = here.get_actor_id()
@@ -82,7 +85,8 @@ class _ShardActor:
         told |= {"died": False, "unmade": self.unmade}
         if self.unmade:
             return told
-        died = ray.get(self.deaths.begin.remote(f"shard {row['shard']}"))
+        shard = f"shard {row['shard']} of map {self.number}"
+        died = ray.get(self.deaths.begin.remote(shard))
         if died >= DEATHS:
             return told | {"died": True}
         if died:
@@ -94,8 +98,25 @@ class _ShardActor:
                 DIED_OF,
             )
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
-        self.deaths.end.remote(f"shard {row['shard']}")
+        self.deaths.end.remote(shard)
         return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
+
+
+_maps = count()
+_counters: dict[tuple[str, str], Any] = {}  # of the Ray job that this process is
+
+
+def _counter() -> Any:
+    """The handle of this run's `_Deaths`: an actor is a process, so all its maps share one."""
+    import ray
+
+    context = ray.get_runtime_context()
+    run = (context.gcs_address, context.get_job_id())
+    if run not in _counters:
+        _counters.clear()
+        kept = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths)
+        _counters[run] = kept.remote()
+    return _counters[run]
 
 
 def in_actors(
@@ -107,11 +128,10 @@ def in_actors(
     """What `_ShardActor` says of each shard, as it says it."""
     import ray
 
-    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Deaths).remote()
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
-        fn_constructor_args=(make, arguments, deaths),
+        fn_constructor_args=(make, arguments, _counter(), next(_maps)),
         compute=ray.data.ActorPoolStrategy(size=places.actors),
         num_cpus=places.cpus,
         num_gpus=places.gpus,

@@ -22,8 +22,10 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
 
     The function writes its weights to `job.out`, on a path that all nodes share; only the first
     worker has to return something. Each worker has the job's threads and loaders as CPUs, and its
-    section's GPUs. Raises TriptychError where a worker fails, or a Ray of this process can never
-    have so many.
+    section's GPUs. One worker without a GPU, on a Ray of this process, is Ray Train's local mode in
+    a task: the five actors beside a worker cost a laptop more than a small training does, and the
+    task's process keeps what it has imported for the next. Raises TriptychError where a worker
+    fails, or a Ray of this process can never have so many.
     """
     workers, gpus = job.section.workers, job.section.gpus
     if not connected():  # one process takes the rows of all workers
@@ -36,12 +38,13 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
     import ray.train
     from ray.train.torch import TorchTrainer
 
+    here = workers == 1 and not gpus and not is_shared()
     resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         # Of Ray Train v2; pickled, for its controller need not load a result's class.
         lambda: pickle.dumps(loop(job)),  # type: ignore[arg-type]
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+            num_workers=0 if here else workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
             storage_path=str(job.beside(".ray")),
@@ -55,9 +58,16 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
         ),
     )
     try:
-        done: Any = trainer.fit()
+        done: Any = _in_a_task(trainer.fit, cpus) if here else trainer.fit()
     except Exception as error:
         raise TriptychError(f"training failed: {cause(error)}") from error
     result = pickle.loads(done.return_value)
     assert result is not None
     return result
+
+
+def _in_a_task(function: Callable[[], Any], cpus: int) -> Any:
+    """What a function returns in a Ray task, which is tried once."""
+    import ray
+
+    return ray.get(ray.remote(num_cpus=cpus, max_retries=0)(lambda: function()).remote())

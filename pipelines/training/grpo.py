@@ -91,13 +91,29 @@ def questions_of(triplets: list[Triplet], prompts: str, style: str) -> list[dict
     ]
 
 
+def grpo_classes() -> tuple[Any, Any]:
+    """TRL's configuration and trainer, without vLLM, which TRL imports wherever it is installed.
+
+    That takes four seconds of the processor and sets up the process's logging anew, for completions
+    that transformers samples.
+    """
+    from trl import import_utils
+
+    available = import_utils.is_vllm_available
+    import_utils.is_vllm_available = lambda *_, **__: False
+    try:
+        from trl import GRPOConfig, GRPOTrainer
+    finally:
+        import_utils.is_vllm_available = available
+    return GRPOConfig, GRPOTrainer
+
+
 def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
     """TRL's trainer of a job; `parts` are named as their weights are, the verified one first.
 
     A step takes `batch` completions: `batch / group` questions with `group` completions each.
     """
-    from trl import GRPOConfig, GRPOTrainer
-
+    GRPOConfig, GRPOTrainer = grpo_classes()
     from engine.vlm.transformers import load_model, load_processor, vision_token_ids
 
     prepare(job.seed, job.threads)

@@ -229,3 +229,9 @@ def test_a_training_whose_worker_dies_ends_in_one_line(local_ray: None, tmp_path
         cluster.train(loop, job_in(tmp_path, Sft()))
     assert "\n" not in str(raised.value)
     assert (tmp_path / "tried").read_text() == "x"
+
+
+def test_trainings_of_one_worker_share_a_process(local_ray: None, tmp_path: Path) -> None:
+    """What the first has imported the second need not import, and neither is the driver."""
+    first, second = (cluster.train(lambda job: os.getpid(), job_in(tmp_path, Sft())) for _ in "ab")
+    assert first == second != os.getpid()

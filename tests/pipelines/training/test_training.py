@@ -19,7 +19,7 @@ from engine.trainer import last_checkpoint, rate, write_training_set
 from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from generators import phantoms
-from pipelines.training.grpo import GrpoJob, train_grpo
+from pipelines.training.grpo import GrpoJob, grpo_classes, train_grpo
 from pipelines.training.sft import train_sft
 from reward_model.model import JudgeSettings, load_reward_model
 from reward_model.training import JudgeJob, train_judge
@@ -155,3 +155,11 @@ def test_a_training_of_one_step_changes_weights(tmp_path: Path) -> None:
     trained = load_file(tmp_path / "weights" / "model.safetensors")
     untrained = load_file(tiny.FOLDER / "model.safetensors")
     assert not all(torch.equal(trained[name], untrained[name].float()) for name in untrained)
+
+
+def test_grpo_on_transformers_does_not_load_vllm() -> None:
+    """TRL does wherever it is installed: four seconds of each training, and logging set up anew."""
+    grpo_classes()
+    from trl.generation import vllm_generation
+
+    assert not hasattr(vllm_generation, "LLM")
