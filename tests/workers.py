@@ -14,15 +14,16 @@ import pytest
 # A test needs the loop where it, or its module, is marked `loop`, and where it uses one of these:
 # it runs the loop, reads the whole record that a loop leaves, or looks with RapidOCR's models.
 LOOP = {"original", "copy", "full", "exported", "rapidocr"}
-# The longest first; all others come after, in their order.
+# The longest first, but two Rays not at once: their workers wait for whoever is not nice. All others
+# come after, in their order.
 LONGEST = (
     "tests/pipelines/test_submitted.py",
-    "tests/pipelines/test_loop.py",
     "tests/pipelines/test_rolled_back.py",
-    "tests/engine/test_cluster.py",
-    "tests/pipelines/test_fresh_runs.py",
     "tests/pipelines/test_input.py",
+    "tests/pipelines/test_fresh_runs.py",
+    "tests/pipelines/test_loop.py",
     "tests/pipelines/test_init_runs.py",
+    "tests/engine/test_cluster.py",
     "tests/engine/vlm/test_vlm.py",
     "tests/pipelines/training/test_training.py",
     "tests/pipelines/training/test_training_sets.py",
