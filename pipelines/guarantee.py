@@ -41,7 +41,8 @@ def certificates_of(
     opinions: list[Opinion] = []
     for path, part in zip(weighing.files.values(), weighing.job.parts):
         rows = pq.read_table(path, columns=["triplet_id", "image_id", "reason", "confidence"])
-        rows = rows.filter(pc.is_in(rows["reason"], pa.array(KEEPS)))
+        keeps = pc.is_in(rows["reason"], pa.array(KEEPS))
+        rows = rows.filter(pc.and_(keeps, pc.greater_equal(rows["confidence"], 0.0)))
         group_of = _groups(context, part) if guarantee.by else {}
         groups = np.array([group_of.get(i, ALL) for i in rows["image_id"].to_pylist()], dtype=str)
         sure = rows["confidence"].to_numpy()

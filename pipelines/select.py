@@ -2,7 +2,8 @@
 
 Rows of one image are compared with each other, in parts by image; the threshold is of all questions
 together, and then decides of each part's choices. Where `select.guarantee` is set it is certified
-from what experts said of rows drawn at random, and nothing is kept where it cannot be.
+from what experts said of rows drawn at random, and nothing is kept where it cannot be. Before it
+rows are compared with benchmarks, with copies of their pictures and for balance (`pipelines.across`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from engine.caveats import auc_in_words, of_selection
+from engine.reasons import KIND
 from engine.records import Decision, Image, Triplet, from_arrow
 from engine.shards import shard_paths, write_shard
 from engine.sql import Scan
 from engine.workspace import Stage
 from generators.phantoms.oracle import truths
+from pipelines.across import across, guessable
 from pipelines.context import Context
 from pipelines.guarantee import certificates_of, thresholds_of, told_of
 from pipelines.parts import Part
 from pipelines.record import images_of
+from pipelines.waterfall import waterfall, waterfall_table
 from pipelines.weighing import weigh
 from reward_model.threshold import (
     BEATEN,
@@ -35,7 +39,7 @@ from reward_model.threshold import (
 
 def select(context: Context, stage: Stage) -> None:
     """Decide on every triplet of the round; where truth is known, measure precision."""
-    weighing = weigh(context, stage)
+    weighing, told = across(context, stage, weigh(context, stage))
     job, found = weighing.job, weighing.files
     guarantee = job.rules.guarantee
     certificates = certificates_of(context, weighing, guarantee) if guarantee else ()
@@ -48,10 +52,11 @@ def select(context: Context, stage: Stage) -> None:
         write_shard(stage.folder, f"{Decision.table}-{name}", decided)
     if not found:
         stage.write(Decision, [])
-    stage.metrics = selection_metrics(context, stage, job.parts)
+    stage.metrics = selection_metrics(context, stage, job.parts) | told
     by = "judge" if job.trusted else "agreement"
     stage.metrics |= {"by": by, "judge": auc_in_words(weighing.judge)}
     stage.metrics |= told_of(context, certificates, stage.round) if guarantee else {}
+    context.display.console.print(waterfall_table(stage.metrics["waterfall"], stage.round))
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
 
@@ -63,8 +68,8 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
         scan.table("decisions", Decision, shard_paths(stage.folder, Decision.table))
         counts = dict(
             scan.values(
-                "SELECT reason, count(*) FROM decisions WHERE NOT keep GROUP BY reason "
-                "ORDER BY count(*) DESC, reason"
+                f"SELECT {KIND} AS why, count(*) FROM decisions WHERE NOT keep GROUP BY why "
+                "ORDER BY count(*) DESC, why"
             )
         )
         ((kept,),) = scan.values("SELECT count(*) FROM decisions WHERE keep")
@@ -72,14 +77,21 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
             "SELECT count(DISTINCT (image_id, question, options)) FROM triplets "
             "WHERE problem IS NULL"
         )
-    return {
-        "kept": kept,
-        "why_none": None if kept else next((r for r in counts if r not in BEATEN), None),
-        "rejected": sum(counts.values()),
-        "kept_fraction": round(kept / max(questions, 1), 4),
-        "questions": questions,
-        "reasons": counts,
-    } | _precision(context, stage, parts)
+        steps = waterfall(scan)
+        balance = guessable(scan, context.config.select.balance)
+    return (
+        {
+            "kept": kept,
+            "why_none": None if kept else next((r for r in counts if r not in BEATEN), None),
+            "rejected": sum(counts.values()),
+            "kept_fraction": round(kept / max(questions, 1), 4),
+            "questions": questions,
+            "reasons": counts,
+            "waterfall": steps,
+        }
+        | balance
+        | _precision(context, stage, parts)
+    )
 
 
 def _precision(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[str, float | None]:

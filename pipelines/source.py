@@ -14,6 +14,7 @@ from engine.imaging.table import Entry, find_table, read_table
 from engine.lineage.files import file_hash
 from engine.private import KEY, MAKE_KEY, guessable, key_of_environment, key_of_file
 from engine.sets.benchmark import Benchmark
+from engine.sets.published import check_published
 from generators.phantoms import KINDS
 from generators.phantoms.dicom import write_cohort
 from pipelines.progress import Display
@@ -70,14 +71,16 @@ def weak_key(key: bytes, display: Display) -> bool:
 
 
 def check_names(config: Config) -> None:
-    """Raise TriptychError for a kind of phantom or a loss that nobody has: these are found by their
-    place in rooms that `engine.config` does not know."""
+    """Raise TriptychError for a kind of phantom or a loss that nobody has, which are found by their
+    place in rooms that `engine.config` does not know, and for a benchmark that is not there."""
     unknown = sorted(config.source.phantoms.keys() - KINDS.keys())
     if unknown:
         raise TriptychError(
             f"source.phantoms.{unknown[0]}: no such kind of phantom: one of {', '.join(KINDS)}"
         )
     check_loss(config.reward.objective)
+    for name, place in config.select.contamination.benchmarks.items():
+        check_published(name, Path(place))
 
 
 def check_source(config: Config, root: Path) -> None:

@@ -58,6 +58,7 @@ BELOW, FLOOR = "below the threshold", "below the probability floor"
 UNCERTIFIED = "no threshold is certified"
 DUPLICATE = "exact duplicate"
 OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE, *FLAWS)  # what is said of a question's choice alone
+LATER = ("reasoning", "near_duplicates", "contamination", "balance")  # in ids where not as always
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
 Duplicate = tuple[str, str, str]  # image, question and answer as they are compared
@@ -86,8 +87,10 @@ class Weighed(Row):
     triplet_id: str
     image_id: str
     reason: str
-    confidence: float  # of its question's choice
-    score: float  # the same as it is told
+    confidence: float  # of its question's choice, or of the row that made room for it (`held`)
+    score: float  # of its question's choice, as it is told
+    own: float | None = None  # of its question's choice, where confidence is another row's
+    held: str | None = None  # what it waits for between the two
 
 
 def answer_key(triplet: Triplet) -> str:
@@ -262,8 +265,12 @@ def weighed(
 
 def confidences(found: pa.Table) -> np.ndarray:
     """How confident each question's choice is: float64, one a question, of a table of `Weighed`."""
-    chosen = pc.is_in(found["reason"], pa.array(OF_CHOICES))
-    return np.asarray(found.filter(chosen)["confidence"].to_numpy())
+    chosen = found.filter(pc.is_in(found["reason"], pa.array(OF_CHOICES)))
+    return np.asarray(_own(chosen).to_numpy())
+
+
+def _own(found: pa.Table) -> pa.ChunkedArray:
+    return pc.coalesce(found["own"], found["confidence"])
 
 
 def decisions(
@@ -271,13 +278,15 @@ def decisions(
 ) -> pa.Table:
     """The decisions that a threshold makes of a table of `Weighed`, row by row.
 
-    `threshold` is one for all, or (N,), NaN where none is certified: nothing is kept there.
+    `threshold` is one for all, or (N,), NaN where none is certified: nothing is kept there. A row
+    that is above it by itself, and not by what made room for it, is out for what it waits for.
     """
     least = np.broadcast_to(np.asarray(threshold, float), len(found))
     certified = pa.array(np.isfinite(least))
     chosen = pc.is_in(found["reason"], pa.array(OF_CHOICES))
     above = pc.greater_equal(found["confidence"], pa.array(least))  # not of NaN
-    why = pc.if_else(certified, BELOW, UNCERTIFIED)
+    held = pc.and_(pc.is_valid(found["held"]), pc.greater_equal(_own(found), pa.array(least)))
+    why = pc.if_else(held, found["held"], pc.if_else(certified, BELOW, UNCERTIFIED))
     reason = pc.if_else(pc.and_(chosen, pc.invert(above)), why, found["reason"])
     columns = {
         "id": found["id"],
@@ -295,8 +304,9 @@ def decisions(
 
 def _rules_id(rules: Select, trusted: bool) -> str:
     named = rules.model_dump(exclude_none=True)
-    if rules.reasoning == Select.model_fields["reasoning"].default:
-        del named["reasoning"]
+    for name in LATER:
+        if getattr(rules, name) == Select.model_fields[name].get_default():
+            named.pop(name, None)
     return content_id("select", named, *([] if trusted else ["agreement"]))
 
 

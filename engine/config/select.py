@@ -19,6 +19,26 @@ class Guarantee(Section):
     )
 
 
+class Contamination(Section):
+    """Published benchmarks that kept rows must not be of; nothing is compared without any."""
+
+    benchmarks: dict[str, str] = Field(
+        default={},
+        description="file or folder by the name that a benchmark is told by: its own JSON, JSON "
+        "Lines, CSV or Parquet, with its images, or a dataset that `datasets` saved",
+    )
+    similarity: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="share of the parts of two texts that they have in common (Jaccard, of four "
+        "letters each), from which a question is a benchmark's",
+    )
+    words: int = Field(
+        6, ge=1, description="of a shorter question the words are anybody's: its image decides"
+    )
+
+
 class Select(Section):
     """Which rows teach."""
 
@@ -31,6 +51,17 @@ class Select(Section):
         ge=0,
         lt=1,
         description="probability that a kept row's reasoning is sound, at least; 0: not looked at",
+    )
+    near_duplicates: bool = Field(
+        True, description="of rows that ask the same of a picture, or a copy of it, one stays"
+    )
+    contamination: Contamination = Contamination()
+    balance: float | None = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="how far above chance the best constant guess at place or value may be, by "
+        "the lower end of its interval; null: any",
     )
     guarantee: Guarantee | None = Field(
         None, description="in the place of `keep`: the most rows of which that can be promised"

@@ -18,6 +18,7 @@ from engine.hub.selection import (
 )
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
+from engine.reasons import KIND
 from engine.workspace import Workspace
 
 Counts = dict[str, dict[Any, int]]
@@ -96,10 +97,10 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
     blocks.append(table(("origin", "rows"), list(counts["origin"].items())))
     blocks.append("Splits are made by patient or study: no group is in two of them.")
     reasons = ledger.sql(
-        "SELECT round, CASE WHEN keep THEN 'kept' ELSE 'rejected' END AS decision, reason, "
-        "count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
+        "SELECT round, CASE WHEN keep THEN 'kept' ELSE 'rejected' END AS decision, "
+        f"{KIND} AS why, count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
     )
-    decided = [(r["round"], r["decision"], r["reason"], r["n"]) for r in reasons]
+    decided = [(r["round"], r["decision"], r["why"], r["n"]) for r in reasons]
     reasons_table = table(("round", "decision", "reason", "rows"), decided)
     withdrawn = ledger.sql(f"SELECT count(*) AS n FROM ({WITHDRAWN})")[0]["n"]
     if withdrawn:

@@ -82,13 +82,27 @@ def correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     Both are (N, SIGNATURE_BYTES) uint8, the result (N,) float32. A picture without structure
     agrees with none: 0.
     """
+    return np.max(_each(one, other), axis=0)
+
+
+def orientation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """In which of the eight symmetries the other agrees most, row by row: (N,) of 0 to 7, 0 as is.
+
+    Shapes are those of `correlation`.
+    """
+    return np.argmax(_each(one, other), axis=0)
+
+
+def _each(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The correlations in all symmetries, in their order: (8, N) float32."""
     ours, theirs = _unit(_levels(one)), _unit(_levels(other))
     flat = ours.reshape(len(ours), -1)
-    each = [
-        np.einsum("ij,ij->i", flat, np.ascontiguousarray(turned).reshape(flat.shape))
-        for turned in symmetries(theirs)
-    ]
-    return np.max(each, axis=0)
+    return np.stack(
+        [
+            np.einsum("ij,ij->i", flat, np.ascontiguousarray(turned).reshape(flat.shape))
+            for turned in symmetries(theirs)
+        ]
+    )
 
 
 def near_pairs(signatures: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,9 @@ import duckdb
 
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger, quoted
+from engine.lineage.story import story
 from engine.lineage.trace import resolve
+from engine.reasons import KIND
 
 # The decision that counts: a triplet's latest.
 _LATEST = """
@@ -28,7 +30,8 @@ def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
     """Why a triplet, image or file is not in the data: {"id", "kind", "in_data", "why", …}.
 
     A file is found by its path in the record, an image also where it was not used. A file is in the
-    data where one of its images is. Raises TriptychError for an unknown row.
+    data where one of its images is. A triplet has its "story" (`engine.lineage.story`). Raises
+    TriptychError for an unknown row, and for the beginning of several.
     """
     with ledger.reading():
         if file := _file(ledger, row):
@@ -50,7 +53,7 @@ def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
         if table == "images":
             return told | _image(ledger, row_id)
         if table == "triplets":
-            return told | _triplet(ledger, row_id)
+            return told | _triplet(ledger, row_id) | {"story": story(ledger, row_id)}
     raise TriptychError(f"{row_id} is of {table}: ask about a triplet, an image or a file")
 
 
@@ -103,12 +106,13 @@ def _triplet(ledger: Ledger, row_id: str) -> dict[str, Any]:
 def _image(ledger: Ledger, row_id: str) -> dict[str, Any]:
     image = ledger.sql("SELECT split FROM images WHERE id = ? LIMIT 1", [row_id])[0]
     reasons = ledger.sql(
-        "SELECT coalesce(reason, if(generator_id = 'expert', $2, 'no decision')) AS reason, "
+        f"SELECT coalesce({KIND}, if(generator_id = 'expert', $2, 'no decision')) AS why, "
         "coalesce(keep, generator_id = 'expert') AS keep, count(*) AS rows FROM "
         f"({_LATEST.format(run='')}) WHERE id IN (SELECT id FROM triplets WHERE image_id = $1) "
-        "GROUP BY ALL ORDER BY rows DESC, reason",
+        "GROUP BY ALL ORDER BY rows DESC, why",
         [row_id, _EXPERTS],
     )
+    reasons = [{"reason": r["why"], "keep": r["keep"], "rows": r["rows"]} for r in reasons]
     kept = sum(r["rows"] for r in reasons if r["keep"])
     if not reasons:
         why = f"no question was asked about it (split {image['split']})"

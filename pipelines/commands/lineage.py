@@ -69,8 +69,9 @@ def why_not(
     workspace: Existing,
     as_json: AsJson = False,
 ) -> None:
-    """Why a row, an image or a file is not in the data."""
+    """Why a row, an image or a file is not in the data, and a row's whole story."""
     from engine.lineage import questions
+    from engine.lineage.story import lines
 
     found = questions.why_not(_ledger(workspace), row)
     if as_json:
@@ -82,6 +83,8 @@ def why_not(
             _say(f"  {key:9s} {found[key]}")
     for line in found.get("rows", []):
         _say(f"  {line['rows']:6d}   {line['reason']}")
+    for what, said in lines(found["story"]) if "story" in found else ():
+        _say(f"  {what:9s} {said}")
 
 
 @app.command()

@@ -142,3 +142,25 @@ def bars_figure(name: str, counts: dict[str, int]) -> str:
     axes.set_xticks([])
     axes.tick_params(length=0)
     return _svg(figure, name)
+
+
+def waterfall_figure(name: str, steps: list[dict[str, Any]]) -> str:
+    """Rows that go, step by step from the top, each bar where it is cut off, and what is left.
+
+    Each step has step, out and left, the first being what entered (out 0).
+    """
+    figure, axes = _canvas(0.5 + 0.3 * (len(steps) + 1))
+    labels = [step["step"] for step in steps] + ["kept"]
+    ends = [0, *(step["left"] for step in steps[1:]), 0]
+    widths = [steps[0]["left"], *(step["out"] for step in steps[1:]), steps[-1]["left"]]
+    colours = [PALETTE[0], *[PALETTE[1]] * (len(steps) - 1), PALETTE[3]]
+    places = range(len(labels))
+    bars = axes.barh(places, widths, left=ends, color=colours, height=0.62)
+    axes.bar_label(bars, [f"{width:,}" for width in widths], padding=4, color=_INK, fontsize=9)
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    return _svg(figure, name)

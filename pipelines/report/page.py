@@ -21,11 +21,18 @@ from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
+from engine.reasons import KIND
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
 from pipelines.heard import heard_in
 from pipelines.progress import judge_auc, rolled_back
-from pipelines.report.figures import accuracy_figure, bars_figure, heatmap_figure, lines_figure
+from pipelines.report.figures import (
+    accuracy_figure,
+    bars_figure,
+    heatmap_figure,
+    lines_figure,
+    waterfall_figure,
+)
 from reward_model.agreement import HEAD, agreements, lines_of
 
 ARMS = ("base", "sft", "policy")
@@ -226,9 +233,16 @@ def _figures(
             "patients from whom no judge learns."
         )
         drawn.append(("How the judge drifts", note, lines_figure("drift", series)))
-    reasons = ledger.sql("SELECT reason, count(*) AS n FROM decisions WHERE NOT keep GROUP BY ALL")
+    for round, metrics in sorted(selects.items()):
+        if steps := metrics.get("waterfall"):
+            note = "How many rows each reason took, in the order in which a row is looked at."
+            drawn.append((f"From generated to kept, round {round}", note,
+                          waterfall_figure(f"waterfall-{round}", steps)))  # fmt: skip
+    reasons = ledger.sql(
+        f"SELECT {KIND} AS why, count(*) AS n FROM decisions WHERE NOT keep GROUP BY ALL"
+    )
     if reasons:
-        bars = bars_figure("reasons", {r["reason"]: r["n"] for r in reasons})
+        bars = bars_figure("reasons", {r["why"]: r["n"] for r in reasons})
         drawn.append(("Why rows were rejected", "Decisions of all rounds.", bars))
     return [{"title": title, "note": note, "svg": svg} for title, note, svg in drawn]
 
@@ -295,7 +309,7 @@ def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[d
             JOIN images i ON i.id = t.image_id LEFT JOIN tasks k ON k.id = t.task_id
             WHERE d.keep = ? AND t.image_id NOT IN ({WITHDRAWN})),
         shown AS (SELECT *, row_number() OVER
-            (PARTITION BY modality, question_type, reason ORDER BY id) AS nth FROM known
+            (PARTITION BY modality, question_type, {KIND} ORDER BY id) AS nth FROM known
             ORDER BY nth, md5(id) LIMIT ?)
         SELECT t.id, t.image_id, t.question, t.options, t.answer, t.rationale, t.problem, d.reason,
             d.score, d.threshold, d.round, s.modality, s.question_type
