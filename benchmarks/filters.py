@@ -8,8 +8,9 @@ these the rules were drawn up on, the expert's rows with other numbers. Corrupti
 bank's and VQA-RAD's questions; the last three kinds were not looked at while the rules of form were
 drawn up. Faults (`benchmarks.faults`) are planted in the expert's rows and in VQA-RAD's by makers
 written after the rules; each is counted where the filter that it is for finds it, and where any
-does. Of a workspace's generated rows it is said what each filter refuses. Ends with one line of
-JSON.
+does. What looks beside a row (near-duplicates, contamination, balance) has faults of its own
+(`benchmarks.set_faults`). Of a workspace's generated rows it is said what each filter refuses. Ends
+with one line of JSON.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import typer
 
 from benchmarks.faults import FAULTS
+from benchmarks.set_faults import tables
 from engine.question_types import UNKNOWN, found_type
 from engine.records import Image, Triplet, from_arrow
 from engine.sets.vqa_rad import load_vqa_rad
@@ -205,6 +207,7 @@ def main(
         print(f"| {name} | {by} | {100 * own:.0f} | {100 * by_any:.0f} | {of:,} |")
     made = generated(triplets) if triplets else []
     print(f"\nof {len(made)} generated rows each filter refuses: {refusals(made)}")
+    sets = tables(seed, vqa_rad, expert_rows(first=20_000))
     types = [(q.question_type, found_type(q.question)) for q in published]
     told = {
         "agree": sum(a == b for a, b in types) / max(len(types), 1),
@@ -216,7 +219,8 @@ def main(
     print(f"\ntypes found as the bank's: {own} of {len(asked)}; of VQA-RAD's: {told}")
     print(json.dumps(
         {"benchmark": "filters", "refused": wrong, "by_filter": clean, "found": shares,
-         "planted": faults, "generated": [len(made), refusals(made)], "vqa_rad_types": told}
+         "planted": faults, "generated": [len(made), refusals(made)], "vqa_rad_types": told,
+         "sets": sets}
     ))  # fmt: skip
 
 

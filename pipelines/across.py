@@ -145,7 +145,8 @@ _COPIES = pa.schema({"id": pa.string(), "root": pa.string(), "orientation": pa.i
 
 def across(context: Context, stage: Stage, weighing: Weighing) -> tuple[Weighing, dict[str, Any]]:
     """The round's rows weighed beside all others, in scratch files of the stage, and metrics."""
-    rules, told = weighing.job.rules, {}
+    rules = weighing.job.rules
+    told: dict[str, Any] = {}
     if not (rules.near_duplicates or rules.contamination.benchmarks or rules.balance is not None):
         return weighing, {}
     changes: dict[str, Change] = {}

@@ -2,8 +2,9 @@
 
 Rows of one image are compared with each other, in parts by image; the threshold is of all questions
 together, and then decides of each part's choices. Where `select.guarantee` is set it is certified
-from what experts said of rows drawn at random, and nothing is kept where it cannot be. Before it
-rows are compared with benchmarks, with copies of their pictures and for balance (`pipelines.across`).
+from what experts said of rows drawn at random, and nothing is kept where it cannot be. Before
+that, rows are looked at beside benchmarks, copies of their pictures and each other
+(`pipelines.across`).
 """
 
 from __future__ import annotations

@@ -39,18 +39,18 @@ class Asked:
 
 @dataclass
 class Published:
-    """A benchmark's questions; its pictures are read as they are asked for."""
+    """A benchmark's questions, its files of pictures, and the pictures that its rows held."""
 
     name: str
     questions: list[Asked] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
-    bytes: list[tuple[str, bytes]] = field(default_factory=list)
+    held: list[tuple[str, bytes]] = field(default_factory=list)
 
     def pictures(self) -> Iterator[tuple[str, bytes]]:
         """Each picture's name with its file's bytes."""
         for path in self.files:
             yield path.name, path.read_bytes()
-        yield from self.bytes
+        yield from self.held
 
 
 def read_published(name: str, path: Path) -> Published:
@@ -70,7 +70,7 @@ def read_published(name: str, path: Path) -> Published:
     except (OSError, ValueError, RecursionError, KeyError) as error:
         raise TriptychError(f"{where} cannot be read: {' '.join(str(error).split())}") from None
     found.files += [file for file in files if file.suffix.lower() in PICTURES]
-    if not (found.questions or found.files or found.bytes):
+    if not (found.questions or found.files or found.held):
         raise TriptychError(f"{where} holds no question and no picture: give {FORMS}")
     return found
 
@@ -153,10 +153,10 @@ def _picture(found: Published, value: Any, place: str) -> str:
     if isinstance(value, dict):
         name = Path(str(value.get("path") or place)).name
         if value.get("bytes"):
-            found.bytes.append((name, value["bytes"]))
+            found.held.append((name, value["bytes"]))
         return name
     if isinstance(value, bytes):
-        found.bytes.append((place, value))
+        found.held.append((place, value))
         return place
     return Path(value).name if isinstance(value, str) else ""
 

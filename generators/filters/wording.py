@@ -1,17 +1,17 @@
 """What a question asks whatever its wording: two that differ in harmless words alone are one.
 
-A similarity of texts cannot tell "On which side is the cyst?" from "On which side is the mass?", nor
-left from right, larger from smaller, 3 from 4: a single word makes another question of the same
+A similarity of texts cannot tell "On which side is the cyst?" from "On which side is the mass?",
+nor left from right, larger from smaller, 3 from 4: one word makes another question of the same
 words. So the words in which two questions differ are looked at, and each that is not known to be
-harmless tells them apart. What is left is a key: equal keys are one question, and to find them among
-many rows is to group by the key, without a pair being compared.
+harmless tells them apart. What is left is a key: equal keys are one question, and to find them
+among many rows is to group by it, without a pair being compared.
 
 Harmless are words that point at the picture ("in this image"), that ask whether something is to be
-seen ("is there", "can you see", "does the image show"), and articles. British spellings are American
-ones. A question may begin with another of its parts ("The cyst is on which side?"): of the words
-that are left the order counts, not where it begins, so that "larger than A, B" is not "larger than
-B, A". A plural, a tense, a synonym of medicine, an abbreviation tell apart: to lose a row that asks
-something else is worse than to keep one twice.
+seen ("is there", "can you see", "does the image show"), and articles. British spellings are
+American ones. A question may begin with another of its parts ("The cyst is on which side?"): of the
+words that are left the order counts, not where it begins, so that "A larger than B" is not "B
+larger than A". A plural, a tense, a synonym of medicine, an abbreviation tell apart: to lose a row
+that asks something else is worse than to keep one twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SEEING = (
     "shows shown showing display displays displayed depict depicts depicted demonstrate "
     "demonstrates demonstrated illustrate illustrates illustrated visible visualized visualised "
     "present appear appears apparent observe observed identify identified detect detected note "
-    "noted find found there evidence evident any a an the have has had please used to"
+    "noted notice find found there evidence evident any a an the have has had please used to patient "
+    "patients visualize visualizes visualise"
 )
 _HARMLESS = frozenset(f"{_POINTING} {_SEEING}".split()) - {"above", "one", "to"}
 _SAME = {
@@ -42,8 +43,8 @@ _SPOKEN = tuple(
     for pattern, said in (
         (r"(?:what|which) (?:is|are) number of|number of|count of", "how many"),
         (r"(?:what|which) (?:is|are) size of", "how large"),
-        (r"where (?:is|are) (.+) located", r"where is \1"),
-        (r"^(?:name|identify|state|tell me|give)", "what"),
+        (r"where (.+) located", r"where \1"),
+        (r"^(?:name|identify|state|tell me|give|describe)", "what"),
         (r"signs? of|evidence of", ""),
         (r"(?:acquired|taken|obtained|made|produced) with", "used"),
     )

@@ -70,7 +70,7 @@ def test_a_benchmarks_picture_is_found_whatever_way_it_is_turned() -> None:
 
     pictures = Pictures()
     theirs = Published("bench")
-    theirs.bytes = [(f"{n}.png", png(drawn(n))) for n in range(3)] + [("torn.png", b"no picture")]
+    theirs.held = [(f"{n}.png", png(drawn(n))) for n in range(3)] + [("torn.png", b"no picture")]
     pictures.add(theirs)
     assert pictures.unread == 1
     ours = [drawn(0), drawn(1)[:, ::-1], np.rot90(drawn(2)), np.rot90(drawn(2), 2), drawn(9)]
