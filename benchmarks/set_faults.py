@@ -32,7 +32,9 @@ from generators.filters.wording import wording
 from generators.phantoms import bank
 
 Words = Callable[[random.Random, str], str | None]
-Line = tuple[str, str, float, int]  # what, whether it is to be refused, the share refused, of how many
+Line = tuple[
+    str, str, float, int
+]  # what, whether it is to be refused, the share refused, of how many
 SIMILARITY, WORDS, MARGIN = 0.7, 6, 0.2  # as the configuration has them
 FIRST, PICTURES = 50_000, 20  # the first number of drawn pictures, how many of a kind
 ROWS, SETS = 400, 100  # rows of a set that is balanced, and sets
@@ -50,8 +52,8 @@ def _seen(rng: random.Random, text: str) -> str | None:
     article = what.removeprefix("any ")
     return rng.choice((
         f"Can you see {article} in this image?", f"Does the picture show {article}?",
-        f"Do you notice {article} here?", f"Can {article} be seen?", f"Does this scan reveal {article}?",
-        f"Is there evidence of {article}?",
+        f"Do you notice {article} here?", f"Can {article} be seen?",
+        f"Does this scan reveal {article}?", f"Is there evidence of {article}?",
     ))  # fmt: skip
 
 
@@ -77,12 +79,14 @@ REWORDED: dict[str, Words] = {
     "what for which": lambda _, q: q.replace("Which", "What") if q.startswith("Which") else None,
     "begun with another part": _turned_round,
     "British spelling": lambda _, q: _spelt(q),
-    "as a request": lambda rng, q: rng.choice((f"Please answer: {_lowered(q)}", f"{q} Please tell.")),
+    "as a request": lambda rng, q: rng.choice((
+        f"Please answer: {_lowered(q)}", f"{q} Please tell.",
+    )),
     "another noun": lambda _, q: q.replace("lesion", "abnormality") if "lesion" in q else None,
 }  # fmt: skip
 _TELLING = (
-    ("left", "right"), ("larger", "smaller"), ("small", "large"), ("one", "two"), ("brain", "breast"),
-    ("cyst", "solid mass"), ("tumor", "infarct"), ("upper", "lower"), ("more than", "fewer than"),
+    ("left", "right"), ("larger", "smaller"), ("small", "large"), ("one", "two"),
+    ("brain", "breast"), ("cyst", "solid mass"), ("tumor", "infarct"), ("upper", "lower"), ("more than", "fewer than"),
     ("finding", "modality"), ("with", "without"), ("anterior", "posterior"), ("normal", "abnormal"),
     ("right", "left"), ("2", "3"), ("chest", "abdomen"), ("axial", "coronal"),
 )  # fmt: skip
@@ -204,7 +208,8 @@ def contaminated(rng: random.Random, folder: Path, rows: Sequence[Triplet]) -> l
     index = Questions(SIMILARITY, WORDS)
     index.add(published)
     long = sorted({
-        q.question for q in published.questions if len(normalise_question(q.question).split()) >= WORDS
+        q.question for q in published.questions
+        if len(normalise_question(q.question).split()) >= WORDS
     })  # fmt: skip
     found = [("benchmark's question as it is", "yes", _matched(index, long), len(long))]
     for name, make in REWORDED.items():
@@ -213,7 +218,9 @@ def contaminated(rng: random.Random, folder: Path, rows: Sequence[Triplet]) -> l
             found.append((f"{name}", "yes", _matched(index, made), len(made)))
     half = Questions(SIMILARITY, WORDS)
     half.add(Published("half", [Asked(q, q, "") for q in long[::2]]))
-    found.append(("the benchmark's other questions", "no", _matched(half, long[1::2]), len(long) // 2))
+    found.append(
+        ("the benchmark's other questions", "no", _matched(half, long[1::2]), len(long) // 2)
+    )
     asked = sorted(bank._index())
     found.append(("question bank", "no", _matched(index, asked), len(asked)))
     texts = sorted({row.question for row in rows})

@@ -9,8 +9,8 @@ import duckdb
 
 from engine.errors import TriptychError
 from engine.lineage.ledger import Ledger, quoted
-from engine.lineage.story import story
-from engine.lineage.trace import resolve
+from engine.lineage.story import story, where_it_went
+from engine.lineage.trace import resolve, trace
 from engine.reasons import KIND
 
 # The decision that counts: a triplet's latest.
@@ -44,12 +44,12 @@ def why_not(ledger: Ledger, row: str) -> dict[str, Any]:
             return {"id": row_id, "kind": "image", "in_data": False, "why": why}
         told = {"id": row_id, "kind": table.removesuffix("s")}
         if table == "tombstones":
-            when = ledger.sql(
-                "SELECT w.at FROM tombstones t JOIN withdrawals w ON w.id = t.withdrawal_id "
-                "WHERE t.row_id = ?",
-                [row_id],
-            )[0]["at"]
-            return told | {"in_data": False, "why": f"withdrawn on {when}"}
+            gone = trace(ledger, row_id)
+            why = f"withdrawn on {gone['withdrawn']}" + (
+                f": {gone['reason']}" if gone["reason"] else ""
+            )
+            of = {"was": gone["row_table"].removesuffix("s"), "went": where_it_went(gone)}
+            return told | {"in_data": False, "why": why} | of
         if table == "images":
             return told | _image(ledger, row_id)
         if table == "triplets":

@@ -55,14 +55,15 @@ def story(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "decided": decisions,
         "other_row": beside or other,
         "verdicts": told["verdicts"],
-        "went": {
-            "models": [
-                {key: model.get(key) for key in ("id", "role", "stage", "round", "in_stage")}
-                for model in told["used_by"]
-            ],
-            "datasets": told["datasets"],
-        },
+        "went": where_it_went(told),
     }
+
+
+def where_it_went(told: dict[str, Any]) -> dict[str, Any]:
+    """Of a row's trace, that of a withdrawn one too: what was trained on it, what it left in."""
+    keys = ("id", "role", "stage", "round", "in_stage")
+    models = [{key: model.get(key) for key in keys} for model in told["used_by"]]
+    return {"models": models, "datasets": told["datasets"]}
 
 
 def _others(ledger: Ledger, row_id: str) -> list[dict[str, Any]]:
@@ -137,7 +138,7 @@ def lines(told: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("", f"row {other['id']}, round {other['round']}: {_said(other)}"))
     elif other:
         found.append(("", f"row {other} is no longer in the record: it was withdrawn"))
-    return [*found, *_went(told["went"])]
+    return [*found, *went_lines(told["went"])]
 
 
 def _rivals(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -154,15 +155,16 @@ def _rivals(told: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _went(went: dict[str, Any]) -> list[tuple[str, str]]:
+def went_lines(went: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `where_it_went` says, for people."""
     found = [
         ("went", f"{model['in_stage']} of {model['role']} {model['id'][:12]}, round "
          f"{model['round']}")
-        for model in went["models"]
+        for model in went.get("models", ())
         if model["role"]
     ]  # fmt: skip
     return found + [
-        ("went", f"dataset {of['id'][:12]}, split {of['split']}") for of in went["datasets"]
+        ("went", f"dataset {of['id'][:12]}, split {of['split']}") for of in went.get("datasets", ())
     ]
 
 

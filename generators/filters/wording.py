@@ -30,8 +30,8 @@ _SEEING = (
     "shows shown showing display displays displayed depict depicts depicted demonstrate "
     "demonstrates demonstrated illustrate illustrates illustrated visible visualized visualised "
     "present appear appears apparent observe observed identify identified detect detected note "
-    "noted notice find found there evidence evident any a an the have has had please used to patient "
-    "patients visualize visualizes visualise"
+    "noted notice find found there evidence evident any a an the have has had please used to "
+    "patient patients visualize visualizes visualise"
 )
 _HARMLESS = frozenset(f"{_POINTING} {_SEEING}".split()) - {"above", "one", "to"}
 _SAME = {

@@ -71,7 +71,7 @@ def why_not(
 ) -> None:
     """Why a row, an image or a file is not in the data, and a row's whole story."""
     from engine.lineage import questions
-    from engine.lineage.story import lines
+    from engine.lineage.story import lines, went_lines
 
     found = questions.why_not(_ledger(workspace), row)
     if as_json:
@@ -83,7 +83,8 @@ def why_not(
             _say(f"  {key:9s} {found[key]}")
     for line in found.get("rows", []):
         _say(f"  {line['rows']:6d}   {line['reason']}")
-    for what, said in lines(found["story"]) if "story" in found else ():
+    told = lines(found["story"]) if "story" in found else went_lines(found.get("went", {}))
+    for what, said in told:
         _say(f"  {what:9s} {said}")
 
 

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.select import Select
-from engine.records import Decision, Judgement, Triplet, content_id
-from reward_model.threshold import KEPT, choose, decide, duplicate_key
+from engine.records import Decision, Judgement, Triplet, content_id, to_arrow
+from reward_model.threshold import (
+    BELOW,
+    KEPT,
+    Weighed,
+    choose,
+    confidences,
+    decide,
+    decisions,
+    duplicate_key,
+)
 
 OPTIONS = ("left", "right")
 RULES = Select()
@@ -307,3 +316,26 @@ def test_rules_that_name_no_reasoning_have_the_id_that_they_had() -> None:
         return decide([row()], judged((row(), 0.0)), rules, 1)[0].rules_id
 
     assert rules_of(Select()) == rules_of(Select(reasoning=0.5)) != rules_of(Select(reasoning=0.6))
+
+
+def test_a_row_that_waits_for_others_is_out_for_that_and_no_question_less_counts() -> None:
+    found = to_arrow(
+        Weighed,
+        [
+            Weighed(id=f"{n}", triplet_id=f"{n}", image_id="", reason=KEPT, score=own,
+                    confidence=confidence, own=own if held else None, held=held)
+            for n, (own, confidence, held) in enumerate(
+                [(0.9, 0.9, None), (0.8, -1.0, "balance: a"), (0.7, 0.6, "balance: b"),
+                 (0.6, 0.6, None), (0.5, -1.0, "balance: c")]
+            )
+        ],
+    )  # fmt: skip
+    assert confidences(found).tolist() == [0.9, 0.8, 0.7, 0.6, 0.5]
+
+    def of(least: float) -> list[str]:
+        return decisions(found, least, RULES, 1, True)["reason"].to_pylist()
+
+    assert of(0.65) == [KEPT, "balance: a", "balance: b", BELOW, BELOW]
+    assert of(0.55) == [KEPT, "balance: a", KEPT, KEPT, BELOW]
+    assert of(math.nan) == ["no threshold is certified"] * 5
+    assert decisions(found, 0.55, RULES, 1, True)["score"].to_pylist()[1] == 0.8
