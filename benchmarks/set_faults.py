@@ -87,7 +87,6 @@ REWORDED: dict[str, Words] = {
 _TELLING = (
     ("left", "right"), ("larger", "smaller"), ("small", "large"), ("one", "two"),
     ("brain", "breast"), ("cyst", "solid mass"), ("tumor", "infarct"), ("upper", "lower"),
-    ("more", "fewer"),
     ("finding", "modality"), ("with", "without"), ("anterior", "posterior"), ("normal", "abnormal"),
     ("right", "left"), ("2", "3"), ("chest", "abdomen"), ("axial", "coronal"),
 )  # fmt: skip
