@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Contamination, Select
 from engine.imaging.duplicates import (
+    PAIRS,
     SIGNATURE_BYTES,
     joined,
     near_pairs,
@@ -100,10 +101,6 @@ several AS (
     SELECT "group" FROM grouped GROUP BY "group" HAVING count(*) > 1 AND bool_or(fresh)
 )
 """.format(keeps=", ".join(f"'{reason}'" for reason in KEEPS))
-_SEVERAL = (
-    f'WITH {_CHOSEN} SELECT "group", id FROM grouped WHERE "group" IN (FROM several) '
-    'ORDER BY "group", id'
-)
 _SHOWN = f"""
 WITH {_CHOSEN} SELECT id FROM grouped WHERE ("group" IN (FROM several)) OR ({{all}} AND fresh)
 ORDER BY id
@@ -160,7 +157,7 @@ def across(context: Context, stage: Stage, weighing: Weighing) -> tuple[Weighing
             found, told = _contaminated(context, stage, scan, rules.contamination, signed)
             changes |= {name: Change(reason) for name, reason in found}
         if rules.near_duplicates:
-            scan.register("copies", _copies(scan, signed))
+            scan.register("copies", _copies(signed))
             repeats = _repeated(scan, changes.keys())
             changes |= {name: Change(reason) for name, reason in repeats}
         if rules.balance is not None:
@@ -268,19 +265,18 @@ def _contaminated(
     return found, {"contamination": compared}
 
 
-def _copies(scan: Scan, signed: Signatures) -> pa.Table:
+def _copies(signed: Signatures) -> pa.Table:
     """Images that have near copies: the smallest id among these, and how each is turned to it."""
-    found: dict[str, list[Any]] = {name: [] for name in _COPIES.names}
-    signatures = signed.rows()
-    for _, rows in groupby(scan.values(_SEVERAL), key=lambda row: row[0]):
-        ids = [image_id for _, image_id in rows]
-        own = np.asarray(signatures[signed.places(ids)])
-        for name, root in joined((ids[a], ids[b]) for a, b in near_pairs(own)).items():
-            pair = (own[[ids.index(one)]] for one in (root, name))
-            found["id"].append(name)
-            found["root"].append(root)
-            found["orientation"].append(int(orientation(*pair)[0]))
-    return pa.table(found, schema=_COPIES)
+    ids, signatures = [name.decode() for name in signed.ids.tolist()], signed.rows()
+    pairs = near_pairs(signatures) if ids else ()
+    roots = joined((ids[one], ids[other]) for one, other in pairs)
+    names = sorted(roots)
+    turned: list[int] = []
+    for low in range(0, len(names), PAIRS):
+        some = names[low : low + PAIRS]
+        places = (signed.places(own) for own in ([roots[name] for name in some], some))
+        turned += orientation(*(signatures[place] for place in places)).tolist()
+    return pa.table([names, [roots[name] for name in names], turned], schema=_COPIES)
 
 
 def _repeated(scan: Scan, out: Any) -> list[tuple[str, str]]:
