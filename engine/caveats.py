@@ -57,7 +57,8 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
 
 NOT_COVERED = (
     "A promise is of the answers as the readers judge them, of what the generator wrote in that "
-    "round about these images. It is not of other rounds, other images, or rows of experts."
+    "round about these images. It is not of other rounds, other images, rows of experts or "
+    "composed rows."
 )
 
 

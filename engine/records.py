@@ -172,6 +172,7 @@ class Triplet(Row):
     logprob: float | None  # mean log-probability of the answer's tokens; 0: expert, empty: unknown
     problem: str | None = None  # why the text did not parse
     derived_from: tuple[str, ...] = ()  # triplets or images that its words were taken from
+    program: str | None = None  # JSON: what computed its answer, of a question of several steps
 
     @property
     def question_key(self) -> str:

@@ -203,6 +203,7 @@ for _name, _panel, _help in (
     ("generate", DATA, "Generate a round's triplets."),
     ("judge", DATA, "Score a round's triplets."),
     ("select", DATA, "Keep or reject each triplet, with the reason."),
+    ("compose", DATA, "Compose questions of several steps from what is known of images."),
     ("seed", EXPERTS, "The expert's rows on the seed images."),
     ("compare", EXPERTS, "Candidates, and the pairs that the expert makes of them."),
     ("consult", EXPERTS, "Choose what experts are asked."),

@@ -9,6 +9,7 @@ from engine.config import deciding
 from pipelines import (
     collect,
     compare,
+    compose,
     consult,
     evaluate,
     generate,
@@ -63,7 +64,8 @@ ROUND = {
     "consult": Arrow(consult.consult, ("expert", "select"), same=("judge",)),
     "collect": Arrow(collect.collect, ("expert",), same=("consult",)),
     "select": Arrow(select.select, ("select",), same=("judge", "collect")),
-    "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("select",)),
+    "compose": Arrow(compose.compose, ("compose", "generator"), same=("select",)),
+    "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("compose",)),
     "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
     "evaluate": Arrow(evaluate.evaluate, ("max_pixels", "evaluate"), same=("grpo",)),
     "refine": Arrow(refine.refine, ("max_pixels", "reward"), same=("select", "evaluate")),

@@ -30,14 +30,15 @@ from reward_model.experts.expert import EXPERT, Exemplar, Expert
 
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
-    """Rows that select kept in rounds 1 to `rounds`, in the order generated."""
+    """Rows that select kept and compose made in rounds 1 to `rounds`, in the order written."""
     return list(each_kept(context, rounds))
 
 
 def each_kept(context: Context, rounds: int) -> Iterator[Triplet]:
     """As `kept_triplets`, a few at a time."""
     with context.scan(Decision) as scan:
-        scan.table("triplets", Triplet, context.shards(Triplet, "generate"))
+        written = [p for s in ("generate", "compose") for p in context.shards(Triplet, s)]
+        scan.table("triplets", Triplet, written)
         query = (
             "SELECT * FROM triplets WHERE id IN "
             f"(SELECT triplet_id FROM decisions WHERE keep AND round <= ?) ORDER BY {WRITTEN}"

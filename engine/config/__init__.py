@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from engine.config.cluster import Cluster, Lineage
+from engine.config.compose import Compose
 from engine.config.evaluate import Evaluate
 from engine.config.expert import Expert, Simulated
 from engine.config.export import Export
@@ -49,6 +50,7 @@ class Config(Section):
     generator: Generator = Generator()
     reward: Reward = Reward()
     select: Select = Select()
+    compose: Compose = Compose()
     sft: Sft = Sft()
     grpo: Grpo = Grpo()
     evaluate: Evaluate = Evaluate()
@@ -77,6 +79,13 @@ class Config(Section):
             raise ValueError(
                 f"expert.templates asks about {unknown[0]}, which is none of source.labels"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _masks_are_written(self) -> Config:
+        wanted = self.compose.questions and "segmentation" in self.compose.facts
+        if wanted and not self.source.segmentations:
+            raise ValueError("compose.facts takes segmentations: set source.segmentations=true")
         return self
 
     @model_validator(mode="after")

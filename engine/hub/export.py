@@ -73,6 +73,7 @@ _COLUMNS = [
     "is_synthetic",
     "source",
     "origin",
+    "program",
 ]
 
 

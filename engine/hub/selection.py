@@ -69,7 +69,8 @@ SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy
     k.question_type, k.difficulty, k.prompt_style, j.overall AS reward, j.probability, t.round,
     i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
     CASE WHEN i.is_synthetic THEN i.source END AS source,
-    CASE WHEN t.generator_id = 'expert' THEN 'expert' ELSE 'generated' END AS origin, i.split
+    CASE WHEN t.generator_id IN ('expert', 'composed') THEN t.generator_id ELSE 'generated' END
+    AS origin, i.split, t.program
 FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet JOIN images i ON i.rowid = p.image
 LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN judgements j ON j.rowid = p.judgement
 """

@@ -55,7 +55,7 @@ class Reference:
 
 
 # Who writes without weights.
-NOT_MODELS = "'expert', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
+NOT_MODELS = "'expert', 'composed', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
 REFERENCES: tuple[Reference, ...] = (
     Reference("assignments", "image_id", ("images",)),
     Reference("assignments", "task_id", ("tasks",)),

@@ -92,7 +92,7 @@ def _stage(ledger: Ledger, sequence: int) -> dict[str, Any]:
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """JSON text as values, without what the reader of a trace has no use for."""
-    for column in ("rendering", "truth", "metrics", "files"):
+    for column in ("rendering", "truth", "metrics", "files", "program"):
         if row.get(column):
             row[column] = json.loads(row[column])
     return {k: v for k, v in row.items() if k != "sequence" and v not in (None, [])}

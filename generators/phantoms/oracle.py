@@ -8,8 +8,18 @@ import numpy as np
 
 from engine.answers.matching import is_correct
 from engine.records import Image, Triplet
+from generators.compose.program import (
+    COUNT,
+    DIAMETER,
+    PRESENCE,
+    SEVERAL,
+    SIDE,
+    Fact,
+    Program,
+    Value,
+)
 from generators.phantoms import oracle, reporter
-from generators.phantoms.bank import ATTRIBUTES, applicable, kind_of
+from generators.phantoms.bank import ATTRIBUTES, applicable, kind_of, told_of_lesion
 from generators.phantoms.base import Truth
 
 
@@ -43,6 +53,48 @@ def answer_of(truth: Truth, question: str) -> str | None:
     return truth.size if kind == "size" else truth.side
 
 
+def value_of(truth: Truth, fact: Fact) -> Value | None:
+    """The true value of what a fact is about; None where there is none on this image.
+
+    A lesion is whatever finding there is; of another finding nothing is told but that it is not
+    there. A truth holds the mean diameter of its regions, so one region's is known where it is
+    alone.
+    """
+    there = truth.finding != "none" and fact.subject in (truth.finding, "lesion")
+    if fact.about == PRESENCE:
+        return there
+    if fact.about in ("modality", "anatomy"):
+        return truth.modality if fact.about == "modality" else truth.anatomy
+    if fact.about in ATTRIBUTES:
+        shown = there or not fact.subject or truth.finding == "none"
+        return truth.attributes.get(fact.about) if shown else None
+    if fact.about == DIAMETER:
+        return truth.size_mm if there and truth.count == 1 and not fact.which else None
+    need = COUNT if fact.about == SEVERAL else fact.about
+    if not there or need not in told_of_lesion(truth):
+        return None
+    if need == COUNT:
+        return truth.count > 1 if fact.about == SEVERAL else truth.count
+    return truth.side if need == SIDE else truth.size
+
+
+def composed_answer(truth: Truth, program: str) -> str | None:
+    """The true answer to a composed question, computed again on the truth.
+
+    None where the truth does not have what it asks about, or takes for granted what is not so.
+    """
+    on_truth = Program.from_json(program).on(lambda fact: value_of(truth, fact))
+    return None if on_truth is None else on_truth.answer
+
+
+def _measures_several(truth: Truth, program: str) -> bool:
+    """Whether a composed question measures regions of which the truth has the mean alone."""
+    facts = Program.from_json(program).facts
+    return truth.count > 1 and any(
+        f.about == DIAMETER and f.which and f.subject == truth.finding for f in facts
+    )
+
+
 def truth_of(image: Image) -> Truth | None:
     """The exact truth of a phantom, None for any other image."""
     import json
@@ -54,18 +106,29 @@ def is_true(image: Image, triplet: Triplet) -> bool | None:
     """Whether a triplet is right on its image; None where nobody knows.
 
     Right means: the question has an answer here, and this is it. Options that lack the true
-    answer make it wrong.
+    answer make it wrong. Of a composed question the answer is computed again on the truth, which
+    does not know the width of each of several regions.
     """
     truth = truth_of(image)
-    if truth is None:
+    if truth is None or (triplet.program and _measures_several(truth, triplet.program)):
         return None
-    gold = oracle.answer_of(truth, triplet.question)
+    gold = (
+        composed_answer(truth, triplet.program)
+        if triplet.program
+        else oracle.answer_of(truth, triplet.question)
+    )
     return gold is not None and is_correct(triplet.answer, gold, triplet.options)
 
 
 def reasons_truly(image: Image, triplet: Triplet) -> bool:
-    """Whether the reasoning describes this image; without reasoning there is nothing wrong."""
+    """Whether the reasoning describes this image; without reasoning there is nothing wrong.
+
+    That of a composed question is its program's steps: they hold where all its facts do.
+    """
     truth = truth_of(image)
+    if truth is not None and triplet.program:
+        facts = Program.from_json(triplet.program).facts
+        return all(value_of(truth, fact) == fact.value for fact in facts)
     return truth is not None and (
         not triplet.rationale or triplet.rationale.startswith(reporter.describe(truth))
     )

@@ -40,7 +40,10 @@ def turns_of(
     ask_share: float,
     seed: int,
 ) -> Iterator[Turn]:
-    """Training turns: each row answered in its style and in `style`, and some of them asked."""
+    """Training turns: each row answered in its style and in `style`, and some of them asked.
+
+    No model is taught to ask composed questions: who composes knows the facts.
+    """
     rng = np.random.default_rng(seed)
     for row in triplets:
         task = tasks[row.task_id]
@@ -53,7 +56,7 @@ def turns_of(
                 "prompt": answer_prompt(prompts, row.question, row.options, wanted),
                 "completion": render_completion(reasoning, row.answer),
             }
-        if rng.random() < ask_share:
+        if rng.random() < ask_share and row.program is None:  # composed questions are not asked for
             fields = task.to_dict()
             if fields["difficulty"] not in DIFFICULTIES:  # so that any may be asked for
                 fields["difficulty"] = str(rng.choice(DIFFICULTIES))
