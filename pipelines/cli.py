@@ -22,8 +22,8 @@ app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
     no_args_is_help=True,
     epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, consult, "
-    "collect, reward; then each round plan, generate, judge, consult, collect, select, sft, grpo, "
-    "evaluate, refine.",
+    "collect, reward; then each round plan, generate, judge, consult, collect, select, compose, "
+    "sft, grpo, evaluate, refine.",
     pretty_exceptions_enable=False,
 )
 # The panels of `triptych --help`, in the order of the commands below.

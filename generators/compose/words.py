@@ -83,7 +83,8 @@ def _plural(name: str) -> str:
 
 def singular(name: str) -> str:
     """The singular of a regular plural, as `_plural` makes it; other names as they are."""
-    for one in (name[:-3] + "y", name[:-2] + "is", name[:-2], name[:-1]):
+    by_is = name[:-2] + ("" if name.endswith("sses") else "is")
+    for one in (name[:-3] + "y", by_is, name[:-2], name[:-1]):
         if len(one) > 2 and _plural(one) == name and not name.endswith(("ss", "us", "sis")):
             return one
     return name

@@ -68,8 +68,6 @@ def value_of(truth: Truth, fact: Fact) -> Value | None:
     if fact.about in ATTRIBUTES:
         shown = there or not fact.subject or truth.finding == "none"
         return truth.attributes.get(fact.about) if shown else None
-    if fact.about == DIAMETER:
-        return truth.size_mm if there and truth.count == 1 and not fact.which else None
     need = COUNT if fact.about == SEVERAL else fact.about
     if not there or need not in told_of_lesion(truth):
         return None
@@ -87,12 +85,10 @@ def composed_answer(truth: Truth, program: str) -> str | None:
     return None if on_truth is None else on_truth.answer
 
 
-def _measures_several(truth: Truth, program: str) -> bool:
-    """Whether a composed question measures regions of which the truth has the mean alone."""
+def _measures(truth: Truth, program: str) -> bool:
+    """Whether a composed question asks for widths of what is there: a mask tells, not a truth."""
     facts = Program.from_json(program).facts
-    return truth.count > 1 and any(
-        f.about == DIAMETER and f.which and f.subject == truth.finding for f in facts
-    )
+    return any(f.about == DIAMETER and f.subject in (truth.finding, "lesion") for f in facts)
 
 
 def truth_of(image: Image) -> Truth | None:
@@ -106,11 +102,11 @@ def is_true(image: Image, triplet: Triplet) -> bool | None:
     """Whether a triplet is right on its image; None where nobody knows.
 
     Right means: the question has an answer here, and this is it. Options that lack the true
-    answer make it wrong. Of a composed question the answer is computed again on the truth, which
-    does not know the width of each of several regions.
+    answer make it wrong. A composed question's answer is computed again on the truth, but for
+    widths in mm, which a truth does not know.
     """
     truth = truth_of(image)
-    if truth is None or (triplet.program and _measures_several(truth, triplet.program)):
+    if truth is None or (triplet.program and _measures(truth, triplet.program)):
         return None
     gold = (
         composed_answer(truth, triplet.program)

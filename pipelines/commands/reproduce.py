@@ -3,6 +3,7 @@
 - an image: its phantom is drawn, or its source file read, and rendered again;
 - a dataset: the record as it was when it was exported is exported again, file by file;
 - an expert's triplet: written again from the image's truth or the benchmark's answer;
+- a composed triplet: its program is run again;
 - a generated triplet: its whole shard is generated again, since its random stream follows from its
   place there, and last digits from the batch. This loads the generator's weights.
 
@@ -30,6 +31,7 @@ from engine.lineage.links import links, shard_hashes
 from engine.lineage.trace import resolve
 from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
+from generators.compose.rows import again
 from pipelines.context import Context, config_of
 from pipelines.record import expert_of, images_of
 from pipelines.source import rules_of
@@ -160,11 +162,13 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
     else:
         raise TriptychError(f"triplet {row_id} is in the ledger and not in the record: run verify")
     context = Context(workspace, config_of(workspace.root))
-    if before.derived_from:
+    if before.program:
+        made = [again(before)]
+    elif before.derived_from:
         raise TriptychError(
             f"triplet {row_id} was made by {commit['stage']} from other rows: reproduce these"
         )
-    if before.generator_id == EXPERT:
+    elif before.generator_id == EXPERT:
         made = _expert_rows(context, before, as_asked=commit["stage"] == "seed")
     else:
         made = generated_again(context, commit, before)
