@@ -35,6 +35,7 @@ from generators.compose.program import (
 from generators.compose.writer import WORDINGS, called, claim_of, question, rationale, steps_of
 
 DRAWS = 48  # programs of a form that are looked at for one that is taken
+IN_VAIN = 6  # draws without a program, after which the facts allow none
 APART = 1.35  # a measure over the option below it
 LEAST = 1.0  # mm or times, below which options would be too alike in steps of 0.1
 TOO_FEW = "too few facts"
@@ -143,7 +144,9 @@ def _candidates(
 ) -> list[Candidate]:
     draw, number = BY_STEPS[steps][form]
     found = []
-    for _ in range(DRAWS):
+    for place in range(DRAWS):
+        if place >= IN_VAIN and not found:
+            break
         program = draw(facts, number, rng)
         if program is None:
             continue

@@ -25,11 +25,13 @@ REGIONS = 4  # at most: who adds up more only adds
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The regions of one finding, their diameters in mm, largest first, and the image's width."""
+    """How many regions of one finding there are, their diameters in mm, largest first, and how wide
+    the image is; without diameters and width where nothing says how large a pixel is."""
 
     finding: str
-    diameters: tuple[float, ...]
-    width_mm: float
+    number: int
+    diameters: tuple[float, ...] = ()
+    width_mm: float | None = None
 
     def facts(self, image_id: str) -> list[Fact]:
         """As facts of an image; no diameters where one is below LEAST_MM, or of too many.
@@ -38,16 +40,16 @@ class Measured:
         lesions to count.
         """
         source = ("segmentation", image_id)
-        number = len(self.diameters)
         told = {t for of in SUBJECTS.values() for t in of.get(self.finding, ())}
         told = told if any(self.finding in of for of in SUBJECTS.values()) else {COUNT, SIZE}
         found = [Fact(PRESENCE, self.finding, True, *source)]
         if COUNT in told:
-            found.append(Fact(COUNT, self.finding, number, *source))
-        if SIZE in told and number <= REGIONS and min(self.diameters) >= LEAST_MM:
+            found.append(Fact(COUNT, self.finding, self.number, *source))
+        least = min(self.diameters, default=0.0)
+        if SIZE in told and self.number <= REGIONS and least >= LEAST_MM:
             found += [
                 Fact(DIAMETER, self.finding, diameter, *source, which=which)
-                for diameter, which in zip(self.diameters, names_of(number))
+                for diameter, which in zip(self.diameters, names_of(self.number))
             ]
         return found
 
@@ -61,7 +63,7 @@ def names_of(number: int) -> tuple[str, ...]:
 def measured(path: Path) -> Measured | None:
     """What a DICOM Segmentation of one segment measures; None of an empty one.
 
-    Raises TriptychError where the file is none, or does not say how large a pixel is.
+    Raises TriptychError where the file is none.
     """
     try:
         data = dcmread(path)
@@ -69,20 +71,20 @@ def measured(path: Path) -> Measured | None:
         finding = str(data.SegmentSequence[0].SegmentLabel)
     except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
         raise TriptychError(f"{path} cannot be read as a segmentation: {error}") from None
-    spacing = _spacing(data)
-    if spacing is None:
-        raise TriptychError(f"{path} does not say how large a pixel is")
-    return measure(mask if mask.ndim == 2 else mask[0], spacing, finding)
+    return measure(mask if mask.ndim == 2 else mask[0], _spacing(data), finding)
 
 
-def measure(mask: np.ndarray, spacing: tuple[float, float], finding: str) -> Measured | None:
+def measure(mask: np.ndarray, spacing: tuple[float, float] | None, finding: str) -> Measured | None:
     """A mask's regions: (H, W) bool, `spacing` in mm of rows and of columns; None of an empty."""
     labelled, number = ndimage.label(mask, structure=np.ones((3, 3)))
     if not number:
         return None
+    if spacing is None:
+        return Measured(finding, int(number))
     areas = np.bincount(labelled.ravel())[1:] * spacing[0] * spacing[1]
     diameters = sorted((round(float(2 * np.sqrt(a / np.pi)), 1) for a in areas), reverse=True)
-    return Measured(finding, tuple(diameters), round(mask.shape[1] * spacing[1], 1))
+    width = round(mask.shape[1] * spacing[1], 1)
+    return Measured(finding, int(number), tuple(diameters), width)
 
 
 def _spacing(data: Dataset) -> tuple[float, float] | None:

@@ -73,14 +73,21 @@ def image_of(number: int, phantom: Phantom) -> Image:
     )
 
 
+def half(image: Image) -> int:
+    return int(image.id, 16) // 7919 % 2
+
+
 Made = tuple[Phantom, Image, Composed, Triplet]
 
 
 @cache
 def from_truth() -> tuple[Made, ...]:
-    """Two questions each of phantoms of every kind, composed from truth and mask."""
+    """Two questions each of phantoms of every kind, composed from truth and mask.
+
+    Two sets, of images with odd and with even numbers, each balanced by itself.
+    """
     found: list[Made] = []
-    balance = Balance()
+    balances = (Balance(), Balance())
     for place, kind in enumerate(KINDS):
         for seed in range(OF_EACH):
             phantom = phantoms.draw(kind, seed, SIZE_PX, 0.3)
@@ -91,7 +98,7 @@ def from_truth() -> tuple[Made, ...]:
             facts += sizes.facts(image.id) if sizes else []
             width = sizes.width_mm if sizes else None
             rng = np.random.default_rng([place, seed])
-            made, _ = compose(facts, width, 2, EVEN, balance, rng)
+            made, _ = compose(facts, width, 2, EVEN, balances[half(image)], rng)
             for number, one in enumerate(made):
                 row, _ = row_of(image, one, 0, number, 1)
                 found.append((phantom, image, one, row))
@@ -473,26 +480,26 @@ def test_neither_answer_nor_place_is_taken_more_often() -> None:
     for (form, steps), counts in answers.items():
         possible = steps if form == "counting" else 2
         least = min(counts.values()) if len(counts) == possible else 0
-        assert max(counts.values()) - least <= 4, (form, steps, counts)
+        assert max(counts.values()) - least <= 6, (form, steps, counts)
     for (form, number), counts in places.items():
         if form == "counting":
             continue  # the place is the number
         least = min(counts.values()) if len(counts) == number else 0
-        assert max(counts.values()) - least <= 1 + (number == 2), (form, number, counts)
+        assert max(counts.values()) - least <= 2 * (1 + (number == 2)), (form, number, counts)
 
 
 def test_one_who_reads_the_words_alone_does_not_know_the_answer() -> None:
-    """Naive Bayes on words, form by form, trained on one half of the images and asked on the other.
+    """Naive Bayes on clauses, trained on one set and asked on the other.
 
     Of closed questions, and of conditions which branch is asked for.
     """
     halves: list[list[tuple[str, str]]] = [[], []]
-    for n, (_, _, one, row) in enumerate(from_truth()):
+    for _, image, one, row in from_truth():
         if one.closed:
-            halves[n // 2 % 2].append((row.question, row.answer))
+            halves[half(image)].append((row.question, row.answer))
         elif one.form == "condition":
             met = Program(one.program.tree.args[0]).answer
-            halves[n // 2 % 2].append((row.question, met))
+            halves[half(image)].append((row.question, met))
     right = number = 0
     for train, test in (halves, halves[::-1]):
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -506,8 +513,8 @@ def test_one_who_reads_the_words_alone_does_not_know_the_answer() -> None:
             }
             right += max(scores, key=lambda a: scores[a]) == answer
             number += 1
-    assert number > 250
-    assert right / number < 0.5 + 2 * (0.25 / number) ** 0.5 + 0.02, (right, number)
+    assert number > 220
+    assert right / number < 0.5 + 2 * (0.25 / number) ** 0.5, (right, number)
 
 
 def features(asked: str) -> set[str]:
@@ -659,7 +666,8 @@ def test_a_written_segmentation_measures_what_the_mask_does(tmp_path: Any) -> No
             sizes = measured(mask)
             assert sizes is not None
             assert sizes.finding == told["finding"]
-            assert len(sizes.diameters) == told["count"]
+            assert sizes.number == told["count"]
+            assert len(sizes.diameters) in (0, sizes.number)  # an ultrasound has no spacing
             if path.parent.name in ("CT", "MR"):  # whose truth has the mean of the same
                 mean = float(np.sqrt(np.mean(np.square(sizes.diameters))))
                 assert mean == pytest.approx(told["size_mm"], abs=0.11)
