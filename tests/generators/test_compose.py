@@ -6,23 +6,22 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
-from math import log
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.compose import EVEN, Made, image_of, told_by_words
+from benchmarks.compose import from_truth as composed_of
 from engine.answers.matching import is_correct
 from engine.config import build
 from engine.errors import TriptychError
-from engine.records import Image, Triplet
 from generators import phantoms
 from generators.compose.balance import Balance
-from generators.compose.composer import CONTRADICT, TOO_FEW, Composed, compose
-from generators.compose.facts import agreed, of_labels, of_row, of_truth
-from generators.compose.measures import measure, measured
+from generators.compose.composer import CONTRADICT, TOO_FEW, compose
+from generators.compose.facts import agreed, of_labels, of_row
+from generators.compose.measures import measured
 from generators.compose.program import (
     COUNT,
     DIAMETER,
@@ -42,67 +41,16 @@ from generators.compose.writer import question, rationale
 from generators.filters import reason
 from generators.phantoms.bank import FINDINGS
 from generators.phantoms.base import Phantom
-from generators.phantoms.kinds import KINDS
 from generators.phantoms.oracle import is_true, reasons_truly, share_true
 from reward_model.process import flaw_of, steps_of
 from tests.drawn_workspace import answered
 
-SIZE_PX = 64
 OF_EACH = 20
-EVEN = dict.fromkeys((2, 3, 4, 5), 1.0)
-FIELDS: dict[str, Any] = {
-    "width": SIZE_PX,
-    "height": SIZE_PX,
-    "group": "g",
-    "split": "train",
-    "source": "",
-    "rendering": "",
-    "deidentification": "",
-    "is_synthetic": True,
-}
 
 
-def image_of(number: int, phantom: Phantom) -> Image:
-    truth = phantom.truth
-    return Image(
-        id=f"{number * 7919:032x}",
-        modality=truth.modality,
-        anatomy=truth.anatomy,
-        truth=json.dumps(truth.to_dict()),
-        **FIELDS,
-    )
-
-
-def half(image: Image) -> int:
-    return int(image.id, 16) // 7919 % 2
-
-
-Made = tuple[Phantom, Image, Composed, Triplet]
-
-
-@cache
 def from_truth() -> tuple[Made, ...]:
-    """Two questions each of phantoms of every kind, composed from truth and mask.
-
-    Two sets, of images with odd and with even numbers, each balanced by itself.
-    """
-    found: list[Made] = []
-    balances = (Balance(), Balance())
-    for place, kind in enumerate(KINDS):
-        for seed in range(OF_EACH):
-            phantom = phantoms.draw(kind, seed, SIZE_PX, 0.3)
-            image = image_of(place * OF_EACH + seed + 1, phantom)
-            facts = [*of_truth(image)]
-            spacing = phantom.pixel_spacing_mm
-            sizes = measure(phantom.mask, (spacing, spacing), phantom.truth.finding)
-            facts += sizes.facts(image.id) if sizes else []
-            width = sizes.width_mm if sizes else None
-            rng = np.random.default_rng([place, seed])
-            made, _ = compose(facts, width, 2, EVEN, balances[half(image)], rng)
-            for number, one in enumerate(made):
-                row, _ = row_of(image, one, 0, number, 1)
-                found.append((phantom, image, one, row))
-    return tuple(found)
+    """Two questions each of phantoms of every kind, in two sets that are balanced apart."""
+    return composed_of(OF_EACH)
 
 
 # The answer to a question's words, from the truth's record and the mask, without the program
@@ -489,37 +437,15 @@ def test_neither_answer_nor_place_is_taken_more_often() -> None:
 
 
 def test_one_who_reads_the_words_alone_does_not_know_the_answer() -> None:
-    """Naive Bayes on clauses, trained on one set and asked on the other.
-
-    Of closed questions, and of conditions which branch is asked for.
-    """
-    halves: list[list[tuple[str, str]]] = [[], []]
-    for _, image, one, row in from_truth():
-        if one.closed:
-            halves[half(image)].append((row.question, row.answer))
-        elif one.form == "condition":
-            met = Program(one.program.tree.args[0]).answer
-            halves[half(image)].append((row.question, met))
-    right = number = 0
-    for train, test in (halves, halves[::-1]):
-        counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for asked, answer in train:
-            counts[answer].update(features(asked))
-        whole = {answer: c.total() for answer, c in counts.items()}
-        for asked, answer in test:
-            scores = {
-                a: sum(log((c[f] + 1) / (whole[a] + 500)) for f in features(asked))
-                for a, c in counts.items()
-            }
-            right += max(scores, key=lambda a: scores[a]) == answer
-            number += 1
+    """Of closed questions, and of conditions which branch is asked for; and of counts."""
+    told = told_by_words(from_truth())
+    forms = ("both", "either", "exceeds", "condition")
+    right, number = (sum(told[form][n] for form in forms) for n in (0, 1))
     assert number > 220
-    assert right / number < 0.5 + 2 * (0.25 / number) ** 0.5, (right, number)
-
-
-def features(asked: str) -> set[str]:
-    """A question's form and its clauses."""
-    return {asked[:12], *re.findall(r"(?:there|the|hair) [^;,?]+", asked)}
+    assert right / number < 0.5 + 2 * (0.25 / number) ** 0.5, told
+    counts = {int(form[-1]): of for form, of in told.items() if form.startswith("counting")}
+    chance = sum(of[1] / (n + 1) for n, of in counts.items())
+    assert sum(of[0] for of in counts.values()) < chance + 2 * chance**0.5, told
 
 
 # Facts
