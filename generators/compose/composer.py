@@ -143,7 +143,7 @@ def _candidates(
     rng: np.random.Generator,
 ) -> list[Candidate]:
     draw, number = BY_STEPS[steps][form]
-    found = []
+    found: list[Candidate] = []
     for place in range(DRAWS):
         if place >= IN_VAIN and not found:
             break
