@@ -14,8 +14,8 @@ import pytest
 # A test needs the loop where it, or its module, is marked `loop`, and where it uses one of these:
 # it runs the loop, reads the whole record that a loop leaves, or looks with RapidOCR's models.
 LOOP = {"original", "copy", "full", "exported", "rapidocr"}
-# The longest first, but two Rays not at once: their workers wait for whoever is not nice. All others
-# come after, in their order.
+# The longest first, but two Rays not at once: their workers wait for whoever is not nice.
+# All others come after, in their order.
 LONGEST = (
     "tests/pipelines/test_submitted.py",
     "tests/pipelines/test_rolled_back.py",
