@@ -98,8 +98,9 @@ class Prompt(Row):
 
     table: ClassVar[str] = "prompts"
     id: str
-    words: str  # the named set of templates: compact or full
+    words: str  # the set of templates: compact, full or file
     text: str
+    words_id: str = ""  # hash of all words of the set, those of answers too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +174,8 @@ class Triplet(Row):
     problem: str | None = None  # why the text did not parse
     derived_from: tuple[str, ...] = ()  # triplets or images that its words were taken from
     program: str | None = None  # JSON: what computed its answer, of a question of several steps
+    known: tuple[str, ...] = ()  # kinds of private knowledge of the image that its writer was told
+    tries: int = 1  # of its question or its answer, whichever took more: 2 after a complaint
 
     @property
     def question_key(self) -> str:

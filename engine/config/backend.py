@@ -13,6 +13,8 @@ class Local(Section, frozen=True):
     """A model whose weights an actor of ours loads."""
 
     weights_known: ClassVar[bool] = True
+    private: ClassVar[bool] = True  # what it is told stays with us
+    holds_forms: ClassVar[bool] = False  # whether a reply can be held to a regular expression
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
 
@@ -28,6 +30,7 @@ class Vllm(Local, frozen=True):
     """A vLLM engine of the actor's own."""
 
     frees_memory: ClassVar[bool] = False
+    holds_forms: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
 
 
@@ -35,9 +38,13 @@ class Endpoint(Section, frozen=True):
     """An OpenAI-compatible server that runs already; its model is known by its name alone."""
 
     weights_known: ClassVar[bool] = False
+    holds_forms: ClassVar[bool] = True  # where the server does: vLLM's field of a request
     gpus: ClassVar[float] = 0.0  # of ours
     kind: Literal["endpoint"] = "endpoint"
     url: str = Field(description="base URL, …/v1")
+    private: bool = Field(
+        False, description="the server may be told what is private: generator.knowledge"
+    )
 
 
 LocalBackend = Annotated[Transformers | Vllm, Field(discriminator="kind"), named("transformers")]

@@ -22,3 +22,6 @@ class Filters(Section):
     option_ratio: float = Field(
         6.0, gt=1, description="words of an option over the mean of the others', at most"
     )
+    quoted_words: int = Field(
+        8, ge=3, description="words of a report in their order, from which a row quotes it"
+    )
