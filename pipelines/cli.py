@@ -117,6 +117,19 @@ def preview(
 
 
 @app.command(rich_help_panel=RUN)
+def prompts(
+    file: Annotated[Path, typer.Argument(help="The YAML file to write.")],
+    of: Annotated[str, typer.Option(help="Whose words: full or compact.")] = "full",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Copy the words that models are asked in, to edit; of a file that is there, check them."""
+    from pipelines.commands.prompts import copy_words
+    from pipelines.progress import Display
+
+    copy_words(file, of, force, Display())
+
+
+@app.command(rich_help_panel=RUN)
 def report(workspace: Existing) -> None:
     """Write report/index.html."""
     from engine.workspace import Workspace

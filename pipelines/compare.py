@@ -54,7 +54,7 @@ def compare(context: Context, stage: Stage) -> None:
     gold: list[Exemplar] = []
     if expert.compares_generated or verdicts.first or verdicts.test:
         pairs = asked_pairs(context)
-        write_tasks(stage, config.generator.prompts, [task for _, task in pairs])
+        write_tasks(stage, config.generator, [task for _, task in pairs])
         run_proposer(context, stage, generator_of(context, refresh=False), pairs)
         generated = read_shards(stage)
     if not expert.compares_generated:

@@ -40,5 +40,5 @@ def plan(context: Context, stage: Stage) -> None:
             yield Assignment.make(image_id, task.id, stage.round, place)
 
     stage.write_all(Assignment, assignments())
-    write_tasks(stage, generator.prompts, drawn.values())
+    write_tasks(stage, generator, drawn.values())
     stage.metrics = {"mix": mix}

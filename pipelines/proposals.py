@@ -8,6 +8,7 @@ from typing import TypeVar
 import pyarrow.parquet as pq
 
 from engine.cluster import Places, Rows
+from engine.config.generator import Generator
 from engine.records import Model, Prompt, Task, Triplet, from_arrow, unique
 from engine.resume import Shards, Worker, make_shards
 from engine.shards import shard_paths
@@ -18,11 +19,12 @@ from pipelines.context import Context
 Job = TypeVar("Job")
 
 
-def write_tasks(stage: Stage, words: str, tasks: Iterable[Task]) -> None:
+def write_tasks(stage: Stage, section: Generator, tasks: Iterable[Task]) -> None:
     """Record tasks and the prompts that ask for them."""
     tasks = unique(tasks)
     stage.write(Task, tasks)
-    stage.write(Prompt, unique([prompt_of(words, task) for task in tasks]))
+    asked = (prompt_of(section.prompts, task, section.knowledge) for task in tasks)
+    stage.write(Prompt, unique(asked))
 
 
 def proposing(context: Context, model: Model, round: int) -> Proposing:
@@ -37,6 +39,9 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
         section.max_tokens,
         config.seed * 1000 + round,
         round,
+        tuple(section.knowledge),
+        section.tries_again,
+        section.structured,
     )
     return Proposing(
         context.workspace.root.absolute(),

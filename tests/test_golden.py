@@ -22,7 +22,14 @@ import pytest
 from engine.config.select import Select
 from engine.imaging.ingest import not_used, pixels_id
 from engine.lineage.opening import maintaining, writing
-from engine.prompts import answer_prompt, ask_prompt, judge_prompt
+from engine.prompts import (
+    answer_prompt,
+    ask_prompt,
+    debate_prompt,
+    judge_prompt,
+    retry_prompt,
+    with_knowledge,
+)
 from engine.records import (
     ROW_TYPES,
     Assignment,
@@ -81,6 +88,14 @@ def prompts() -> dict[str, str]:
         found[f"judge/{words}/options"] = judge_prompt(words, SIDE, OPTIONS, "", "left")
         found[f"judge/{words}/open"] = judge_prompt(words, OPEN, (), "", "cyst")
         found[f"judge/{words}/reasoned"] = judge_prompt(words, SIDE, OPTIONS, told, "left")
+    for modality in bank.MODALITIES:
+        task = Task.make(modality, "disease", "medium", "choice", "debate")
+        found[f"ask/full/{modality}"] = ask_prompt("full", task.to_dict())
+    found["answer/full/debate/options"] = answer_prompt("full", SIDE, OPTIONS, "debate")
+    for turn, before in {"first": (), "second": ("left.",), "verdict": ("left.", "right.")}.items():
+        found[f"debate/full/{turn}"] = debate_prompt("full", turn, SIDE, OPTIONS, *before)
+    found["retry/full"] = retry_prompt("full", SIDE, "It is left.", "no answer tag")
+    found["knowledge/full"] = with_knowledge("full", SIDE, "Report: a cyst on the left.")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ REQUIRED = ("ask", "options", "answer", "judge")
 KEYS = (*REQUIRED, "means", "examples", "knowledge", "retry", "debate")
 
 
+@cache
 def words_id(words: str) -> str:
     """32 hex digits over all words of a set: the same for equal words, whatever they are called."""
     return content_id("words", prompt_set(words))

@@ -97,7 +97,7 @@ class EndpointVLM:
             missing = min(sampling.n - len(samples), at_once)
             rest = replace(sampling, n=missing, seed=sampling.seed + len(samples) + futile)
             try:
-                said = self._post(body_of(self.model, parts, rest, logprobs), tries)
+                said = self._post(body_of(self.model, parts, rest, logprobs, request.form), tries)
                 found, why = read_choices(said)
                 why = f"{self.name} {why}"
             except Refused as error:

@@ -46,17 +46,26 @@ def parts_of(request: Request, max_pixels: int) -> list[dict[str, Any]]:
 
 
 def body_of(
-    model: str, parts: list[dict[str, Any]], sampling: Sampling, logprobs: bool
+    model: str,
+    parts: list[dict[str, Any]],
+    sampling: Sampling,
+    logprobs: bool,
+    form: str | None = None,
 ) -> dict[str, Any]:
-    """What a chat completion is asked for with."""
-    return {
-        "model": model,
-        "messages": [{"role": "user", "content": parts}],
-        "n": sampling.n,
-        "temperature": sampling.temperature,
-        "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed,
-    } | ({"logprobs": True} if logprobs else {})
+    """What a chat completion is asked for with; `form` in vLLM's field of a request."""
+    held = {"structured_outputs": {"regex": form}} if form else {}
+    return (
+        held
+        | {
+            "model": model,
+            "messages": [{"role": "user", "content": parts}],
+            "n": sampling.n,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+        }
+        | ({"logprobs": True} if logprobs else {})
+    )
 
 
 def read_reply(reply: httpx.Response, who: str, secret: str) -> dict[str, Any]:

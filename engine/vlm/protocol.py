@@ -16,11 +16,15 @@ class Request:
     """One user turn about one image. `png` None asks without an image.
 
     `seed` tells its random stream from those of other requests in a sampling; None: its place does.
+    `form` is a regular expression that the whole reply is held to as it is written; a backend that
+    cannot (transformers) leaves the reply free, and one that can gives log-probabilities of what
+    the form leaves.
     """
 
     png: bytes | None
     text: str
     seed: int | None = None
+    form: str | None = None
 
     def messages(self, image: Any = None) -> list[dict[str, Any]]:
         """The chat in transformers' form; `image` fills the image part."""

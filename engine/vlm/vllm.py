@@ -72,6 +72,7 @@ class VllmVLM:
                 seed=stream_seed(request, place, sampling),
                 logprobs=0,
                 logit_bias=self.banned,
+                structured_outputs=_held_to(request.form),
             )
             for place, request in enumerate(requests)
         ]
@@ -107,6 +108,15 @@ class VllmVLM:
 def _sample(output: Any) -> Sample:
     count = max(len(output.token_ids), 1)
     return Sample(output.text.strip(), output.cumulative_logprob / count, count)
+
+
+def _held_to(form: str | None) -> Any:
+    """What holds a reply to a regular expression: xgrammar, or what vLLM falls back to."""
+    if form is None:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(regex=form)
 
 
 def _has_gpu() -> bool:

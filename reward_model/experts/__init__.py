@@ -11,6 +11,7 @@ from engine.config.expert import Asked, FromBenchmark, FromTable, Nobody, People
 from engine.errors import TriptychError
 from engine.records import Image
 from engine.sets.benchmark import NOTHING, Benchmark
+from generators.phantoms.bank import PROMPT_STYLES
 from reward_model.experts.benchmark import BenchmarkExpert, read_benchmark
 from reward_model.experts.expert import Exemplar, Expert
 from reward_model.experts.label_questions import labels_of
@@ -33,7 +34,8 @@ def open_expert(
     """
     match config.expert:
         case Simulated() as section:
-            return SimulatedExpert(section, list(config.generator.styles), config.seed, images)
+            own = [style for style in config.generator.styles if style in PROMPT_STYLES]
+            return SimulatedExpert(section, own or ["step"], config.seed, images)
         case FromBenchmark() as section:
             return BenchmarkExpert(section, read_benchmark(section, config.source), images)
         case FromTable() as section:
