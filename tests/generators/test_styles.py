@@ -114,8 +114,8 @@ def test_a_debates_row_passes_the_filters_and_contradicts_itself_in_no_step() ->
         (FIRST, FIRST, None, "second reading: it answers as the reading that it has to oppose"),
         (FIRST, "<answer>A</answer>", None, "second reading: it answers as the reading that it"),
         (FIRST, "<answer>above</answer>", None, "second reading: not one of the options"),
-        (FIRST, SECOND, "Both may be.", NONE),
-        (FIRST, SECOND, "<answer>left or right</answer>", "not one of the options"),
+        (FIRST, SECOND, "Both may be.", f"verdict: {NONE}"),
+        (FIRST, SECOND, "<answer>left or right</answer>", "verdict: not one of the options"),
         (
             FIRST.replace("dark", "</first> dark"),
             None,
