@@ -227,10 +227,19 @@ def _add_row(
 
 
 def _attributes(table: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Columns as attributes, but for ids that are relations and for what is empty."""
+    """Columns as attributes, but for ids that are relations, what is empty and what is private.
+
+    Private are reports and labels, and what a row's writer who was told of these may have quoted.
+    """
     named = {"id", "sequence", "derived_from", "comment", *_DERIVED[table], _AGENT.get(table)}
     if not row.get("is_synthetic", True):
         named.add("source")  # a file's name can be a patient's
+    if table == "images":
+        named |= {"report", "labels"}
+    if row.get("known"):
+        named.add("raw")
+        if row.get("problem"):
+            named |= {"question", "options", "answer", "rationale"}
     return {
         f"tri:{column}": value
         for column, value in row.items()

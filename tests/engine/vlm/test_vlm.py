@@ -218,8 +218,10 @@ def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
 
 
 LONG_BATCH = """
+import math
 import sys
 import numpy as np
+from engine.answers.forms import of_answer, of_question
 from engine.imaging.ingest import to_png
 from engine.config.backend import Vllm
 from engine.vlm.backends import open_vlm
@@ -238,6 +240,19 @@ assert [len(s) for s in samples] == [2, 1, 2, 2], samples
 assert "maximum" in samples[1][0].problem or "longer" in samples[1][0].problem, samples[1]
 assert not any(s.problem for k in (0, 2, 3) for s in samples[k])
 print("one row ends no batch")
+form, ask = of_answer(("left", "right"), False), "Describe the image."
+held = [Request(png, ask, n, form) for n in range(48)]
+held.append(Request(png, ask, 48, of_question("closed")))
+samples = vlm.generate([*held, batch[0]], Sampling(2, 2.0, 40, seed=5))
+said = {(s.text, round(s.logprob * s.tokens, 4)) for some in samples[:48] for s in some}
+assert {text for text, _ in said} <= {"<answer>left</answer>", "<answer>right</answer>"}, said
+assert all(s.text.startswith("<question>") for s in samples[48]), samples[48]
+assert not any(s.text.startswith("<") for s in samples[49]), samples[49]
+print("held to their form", said, samples[48:])
+# Of what the form leaves: the two texts, each cut into tokens so or so, share the probability.
+total = sum(math.exp(logprob) for _, logprob in said)
+assert 0.5 < total < 1.001, said
+print("of the constrained distribution")
 """
 
 
@@ -249,3 +264,5 @@ def test_vllm_draws_alike_and_refuses_single_rows() -> None:
     )
     assert "drawn alike" in done.stdout, done.stderr[-2000:]
     assert "one row ends no batch" in done.stdout, done.stderr[-2000:]
+    assert "held to their form" in done.stdout, done.stderr[-2000:]
+    assert "of the constrained distribution" in done.stdout, done.stdout + done.stderr[-2000:]
