@@ -138,7 +138,8 @@ TRIPLETS = """SELECT md5('t' || n) AS id, md5('i' || (hash(n) % {images})) AS im
     'The image shows a region of ' || (n % 7919) || ' with a bright margin' AS rationale,
     '<question>Is there a lesion of kind ' || (n % 977) || ' in the left lobe?</question><think>'
         || 'The image shows a region of ' || (n % 7919) || '</think><answer>yes</answer>' AS raw,
-    random() AS logprob, NULL::VARCHAR AS problem, []::VARCHAR[] AS derived_from
+    random() AS logprob, NULL::VARCHAR AS problem, []::VARCHAR[] AS derived_from,
+    []::VARCHAR[] AS known, 1::BIGINT AS tries
 FROM range({{low}}, {{high}}) r(n)"""
 
 JUDGEMENTS = """SELECT md5('j' || n) AS id, md5('t' || (n // 3)) AS triplet_id,

@@ -269,7 +269,7 @@ def as_version_1(root: Path) -> None:
     import pyarrow.parquet as pq
 
     new_tables = ("prompts", "runs", "datasets", "membership")
-    new_columns = ("step", "first_step", "by_step", "derived_from")
+    new_columns = ("step", "first_step", "by_step", "derived_from", "known", "tries")
     for folder in (root / "events").iterdir():
         for shard in folder.glob("*.parquet"):
             if shard.stem.rpartition("-")[0] in new_tables:

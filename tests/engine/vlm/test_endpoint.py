@@ -229,6 +229,17 @@ def test_a_server_that_ignores_n_is_asked_for_the_rest_with_other_seeds(serve: A
     assert len(ask(serve(lambda body, number: completion({"n": 9})), n=4)[0]) == 4
 
 
+def test_a_form_is_sent_in_the_field_that_vllms_server_has_for_it(serve: Any) -> None:
+    server = serve(completion)
+    vlm = EndpointVLM("m", server.url)
+    vlm.generate([Request(PNG, "Answer.", form="<answer>(yes|no)</answer>")], Sampling(1))
+    vlm.generate([Request(PNG, "Answer.")], Sampling(1))
+    held, free = server.bodies
+    assert held["structured_outputs"] == {"regex": "<answer>(yes|no)</answer>"}
+    assert "structured_outputs" not in free
+    assert held.keys() - free.keys() == {"structured_outputs"}
+
+
 def test_a_server_that_refuses_n_or_logprobs_is_asked_without(serve: Any) -> None:
     def strict(body: dict[str, Any], number: int) -> Any:
         if "logprobs" in body:

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from engine.knowledge import NOTHING, Known
-from generators import filters
+from engine.knowledge import NOTHING, Known, known_of
+from generators import filters, phantoms
 from generators.filters import leak
+from generators.phantoms import bank
+from reward_model.experts.simulated import write_rows
 from tests.generators.filters.rows import row
+from tests.generators.test_generators import image_of
 
 REPORT = (
     "FINDINGS: There is a large right pleural effusion with adjacent compressive atelectasis. The "
@@ -127,3 +130,13 @@ def test_a_leak_is_the_rows_problem_where_its_writer_was_told() -> None:
     assert filters.marked(bad).problem is None
     told = filters.marked(bad, known=KNOWN).problem
     assert told == "reasoning: it cites what only the writer was told"
+
+
+def test_no_row_of_an_expert_is_a_leak_though_its_writer_knew_the_truth() -> None:
+    for kind in bank.SUBJECTS:
+        for number in range(4):
+            image = image_of(phantoms.draw(kind, number, 64).truth, number)
+            known = known_of(image, ["truth"])
+            assert known.kinds == ("truth",)
+            for made, _ in write_rows(image, 6, ["direct", "step", "meta"], number, True):
+                assert leak.reason(made, known) is None, (made.question, made.rationale)
