@@ -24,7 +24,7 @@ from generators.replies import Reply, replies
 
 TURNS = ("first", "second", "verdict")
 NAMES = {"first": "first reading", "second": "second reading", "verdict": "verdict"}
-SEEDS = 2  # between the seeds of a debate's turns: a question's and an answer's are 0 and 1
+SEEDS = 2  # between the seeds of turns, which follow those of questions (0) and answers (1)
 _EXCHANGE = re.compile(r"<first>\n(.*?)\n</first>\n<second>\n(.*?)\n</second>\n(.*)", re.DOTALL)
 _MARK = re.compile(r"</?(?:first|second)>")
 
@@ -98,20 +98,23 @@ def debates(
         for one in asked
         for number in range(sampling.n)
     ]
-    retry = words if again else None
     for turn in range(len(TURNS)):
         open_ = [one for one in held if len(one.turns) == turn and not _ended(one)]
-        said = replies(
-            vlm,
-            [one.request(words) for one in open_],
-            replace(sampling, n=1, seed=sampling.seed + SEEDS * turn),
-            lambda place, text, open_=open_: open_[place].read(text),
-            retry,
-        )
-        for one, (reply,) in zip(open_, said):
-            one.turns.append(reply)
+        single = replace(sampling, n=1, seed=sampling.seed + 1 + SEEDS * turn)
+        _take_turn(vlm, open_, single, words, again)
     finished = [one.reply() for one in held]
     return [finished[low : low + sampling.n] for low in range(0, len(finished), sampling.n)]
+
+
+def _take_turn(
+    vlm: VLM, open_: Sequence[_Debate], sampling: Sampling, words: str, again: bool
+) -> None:
+    """One more turn of each debate."""
+    requests = [one.request(words) for one in open_]
+    retry = words if again else None
+    said = replies(vlm, requests, sampling, lambda at, text: open_[at].read(text), retry)
+    for one, (reply,) in zip(open_, said):
+        one.turns.append(reply)
 
 
 def _ended(one: _Debate) -> bool:

@@ -77,7 +77,7 @@ def test_a_debate_is_two_opposed_readings_and_a_verdict() -> None:
         ],
     ]
     assert [sampling for _, sampling in vlm.asked[2:]] == [
-        Sampling(1, 0.9, 33, seed) for seed in (1001, 1003, 1005)
+        Sampling(1, 0.9, 33, seed) for seed in (1002, 1004, 1006)
     ]
     assert [row.problem for row in rows] == [None, None]
     assert [row.answer for row in rows] == ["left", "left"]
