@@ -14,23 +14,32 @@ from functools import lru_cache
 from engine.knowledge import Known
 from engine.records import Triplet
 
-# What is cited. "What would you report?" cites nothing, nor does "as reported in the literature".
-_SOURCE = (
-    r"(?:\w+(?:['’]s)? ){0,2}?(?:reports?|labels?|annotations?|captions?|metadata|meta-data|"
-    r"ground[- ]truth|dicom (?:header|tag|attribute)s?|header|descriptions?|impression|"
-    r"findings section|(?:given|provided|supplied|accompanying|attached|private|known) "
-    r"(?:information|data|context|findings|knowledge|facts))"
+# Who tells of an image without being told speaks of no report. "What would you report?" is none.
+_WRITTEN = (
+    r"(?:reports?|annotations?|captions?|metadata|meta-data|ground[- ]truth|findings section|"
+    r"dicom (?:header|tag|attribute)s?)"
 )
+# What may also be in the image, or be meant otherwise: "the label R", "the impression of a mass".
+_OTHER = (
+    r"(?:labels?|headers?|descriptions?|impression|notes?|table|records?|instructions|"
+    r"(?:given|provided|supplied|known) (?:information|data|context|findings|knowledge|facts))"
+)
+_OF = r"(?:the|its|this|my|your|\w+['’]s) (?:\w+(?:['’]s)? ){0,2}?"
 _SAID = r"(?:stat|not|describ|mention|report|document|label|labell|annotat|list|record|confirm|giv)"
+_GIVEN = r"(?:given|provided|supplied|accompanying|attached|private)"
 _CITES = re.compile(
-    rf"\b(?:according to|as per|per|based on|from|in line with|consistent with|"
-    rf"{_SAID}(?:ed|en) (?:in|by|as per)|(?:written|said|read) in) (?:the|its|this) {_SOURCE}\b"
-    rf"|\b(?:the|its|this) {_SOURCE} (?:also |clearly |already )?(?:{_SAID}e?s|says?|reads?|"
-    r"tells?|specif\w+|(?:shows?|indicates?|implies) that)\b"
+    rf"\b{_OF}{_WRITTEN}\b"
+    rf"|\b(?:according to|as per|per|based on|from|in line with|consistent with|given|"
+    rf"{_SAID}(?:ed|en) (?:in|by|as per)|(?:written|said|read) in) {_OF}{_OTHER}\b"
+    rf"|\b{_OF}{_OTHER} (?:also |clearly |already )?(?:{_SAID}e?s?|says?|reads?|tells?|marks?|"
+    r"specif\w+|names?|calls?|suggests?|indicates?|implies|points? to|makes? clear|shows? that|"
+    r"(?:is|are|was|were)(?! (?:at|on|in|above|below|near|visible|seen|placed)\b))\b"
     r"|\bas (?:reported|labelled|labeled|annotated|documented)\b(?! in (?:the )?literature)"
+    r"|\b(?:reported|documented|annotated|known|labelled|labeled) (?:diagnosis|findings?|labels?)\b"
     r"|\b(?:i|we) (?:was|were|am|are|have been) (?:told|informed)\b"
-    r"|\b(?:given|provided|supplied|accompanying|attached|private) (?:report|labels?|annotations?|"
-    r"metadata|knowledge|information|facts)\b"
+    r"|\bthe (?:information|findings?|data|labels?|text|context) (?:given|provided|supplied)\b"
+    r"|\b(?:what|all that) (?:is|was) (?:known|given|told|provided)\b"
+    rf"|\b{_GIVEN} (?:report|labels?|annotations?|metadata|knowledge|information|facts)\b"
     r"|\bground[- ]truth\b|\bdicom (?:tag|header|attribute|metadata|data)s?\b"
     r"|\bfor (?:your|my) eyes (?:only|alone)\b",
     re.IGNORECASE,
