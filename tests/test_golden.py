@@ -240,7 +240,8 @@ def test_everything_that_has_a_golden_value_is_in_its_file(path: Path) -> None:
 def test_golden_prompts_hold_every_set_and_style() -> None:
     sets = {p.stem for p in (FOLDER.parent / "engine" / "prompts").glob("*.yaml")}
     assert sets == set(WORDS)
-    assert len(set(prompts().values())) == len(prompts()) == len(WORDS) * (3 + 2 * 3 + 3)
+    of_each, of_full = 3 + 2 * 3 + 3, len(bank.MODALITIES) + 1 + 3 + 2
+    assert len(set(prompts().values())) == len(prompts()) == len(WORDS) * of_each + of_full
 
 
 TIMED = {Run, Dataset, Membership, Withdrawal, Tombstone}  # of times, versions or whole files
