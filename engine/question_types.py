@@ -1,4 +1,6 @@
-"""What a question asks about, found from its words: one of OmniMedVQA's five types, or unknown.
+"""What a question is: its type by its words, its answer format by its options and its answer.
+
+The type is what it asks about: one of OmniMedVQA's five, or unknown.
 
 A generator is asked for a type and may ask about something else, so an export says both. The rules
 are those of the question bank (a test asks about all of its questions) and general ones for free
@@ -12,6 +14,8 @@ import re
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from engine.answers.spelling import normalise
 
 UNKNOWN = "unknown"
 
@@ -75,3 +79,17 @@ def found_types(questions: pa.Array) -> pa.Array:
     plain = pc.string_is_ascii(questions)
     others = [found_type(q) for q in questions.filter(pc.invert(plain)).to_pylist()]
     return pc.replace_with_mask(found, pc.invert(plain), pa.array(others, pa.string()))
+
+
+def found_format(options: tuple[str, ...], answer: str) -> str:
+    """closed (yes or no), choice (of options of any other kind) or open.
+
+    A question without options is closed where it is answered by yes or no.
+    """
+    said = set(map(normalise, options or (answer,)))
+    if said == YES_NO or (not options and said < YES_NO):
+        return "closed"
+    return "choice" if options else "open"
+
+
+YES_NO = {"yes", "no"}

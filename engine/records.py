@@ -114,12 +114,21 @@ class Task(Row):
     difficulty: str
     answer_format: str
     prompt_style: str
+    anatomy: str = ""  # empty: any
+    steps: int = 1  # of reasoning that the question asks for
 
     @classmethod
     def make(
-        cls, modality: str, question_type: str, difficulty: str, answer_format: str, style: str
+        cls,
+        modality: str,
+        question_type: str,
+        difficulty: str,
+        answer_format: str,
+        style: str,
+        anatomy: str = "",
+        steps: int = 1,
     ) -> Task:
-        parts = (modality, question_type, difficulty, answer_format, style)
+        parts = (modality, question_type, difficulty, answer_format, style, anatomy, steps)
         return cls(
             id=content_id("task", *parts),
             modality=modality,
@@ -127,6 +136,8 @@ class Task(Row):
             difficulty=difficulty,
             answer_format=answer_format,
             prompt_style=style,
+            anatomy=anatomy,
+            steps=steps,
         )
 
 
@@ -196,6 +207,21 @@ class Judgement(Row):
     relevance: float
     overall: float
     probability: float  # calibrated: that an expert would accept the row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found(Row):
+    """What a row that could be read turned out to be, whatever was asked for."""
+
+    table: ClassVar[str] = "found"
+    id: str
+    triplet_id: str
+    question_type: str  # by its words (`engine.question_types`); or unknown
+    answer_format: str  # by its options and the chosen answer: closed, choice or open
+    difficulty: str  # by the pass rate (`generators.found`); empty where it is not known
+    pass_rate: float | None  # share of the question's samples that give the chosen answer
+    samples: int  # of its question that could be read
+    steps: int  # of the program that composed it; 1 where none did
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,6 +489,7 @@ ROW_TYPES: tuple[type[Row], ...] = (  # what the ledger holds: all but pictures
     Assignment,
     Triplet,
     Judgement,
+    Found,
     Decision,
     Preference,
     Item,

@@ -1,17 +1,18 @@
-"""Tasks: what to ask of which image. The mix decides how often each kind is asked for."""
+"""Tasks: what to ask of which image, by quotas and the mix (`generators.quotas`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from engine.records import Task
-from generators.phantoms.bank import ANSWER_FORMATS, DIFFICULTIES, QUESTION_TYPES
+from generators.phantoms.bank import QUESTION_TYPES
+from generators.quotas import ANY, DEALT, Unfilled, Wanted, dealt, planned
 
-Shown = tuple[str, str]  # an image's id and modality
+Shown = tuple[str, str, str]  # an image's id, modality and anatomy
 Mix = dict[str, float]  # "modality/question type" -> weight
 
 
@@ -25,49 +26,55 @@ def uniform_mix(modalities: Iterable[str]) -> Mix:
     }
 
 
-def draw_tasks(
-    images: Iterable[Shown], mix: Mix, styles: Mapping[Any, float], number: int, seed: int
-) -> Iterator[tuple[str, Task]]:
-    """`number` pairs of an image's id (at most 32 letters of ASCII) and a task, by the ids' order.
+@dataclass(frozen=True)
+class Drawn:
+    """A plan: pairs of an image's id and a task, to be gone through once, and what it lacks."""
 
-    Cells are drawn by the mix's weights, images evenly within a modality. Of an image its id and
-    16 bytes are in memory.
+    pairs: Iterator[tuple[str, Task]]
+    number: int
+    unfilled: list[Unfilled]
+
+
+def draw_tasks(images: Iterable[Shown], mix: Mix, wanted: Wanted, seed: int) -> Drawn:
+    """Pairs of an image's id (at most 32 letters of ASCII) and a task, by the ids' order.
+
+    How many of which kind, `generators.quotas` says; of the images that a kind allows, all are
+    asked about evenly. The same images in any order give the same plan. Of an image its id and 16
+    bytes are in memory.
     """
     rng = np.random.default_rng(seed)
-    kinds: dict[str, int] = {}
-    rows = ((image_id, kinds.setdefault(modality, len(kinds))) for image_id, modality in images)
-    shown = np.fromiter(rows, [("id", "S32"), ("kind", "i2")])
+    numbers: dict[tuple[str, str], int] = {}
+    rows = (
+        (image_id, numbers.setdefault((modality, anatomy), len(numbers)))
+        for image_id, modality, anatomy in images
+    )
+    shown = np.fromiter(rows, [("id", "S32"), ("place", "i2")])
     shown.sort(order="id")
-    cells = [cell for cell in sorted(mix) if cell.partition("/")[0] in kinds and mix[cell]]
-    weights = np.array([mix[cell] for cell in cells])
-    names, shares = list(styles), np.array(list(styles.values()))
-    drawn = np.stack(
-        [
-            rng.choice(len(cells), number, p=weights / weights.sum()),
-            rng.choice(len(DIFFICULTIES), number),
-            rng.choice(len(ANSWER_FORMATS), number, p=[0.3, 0.6, 0.1]),
-            rng.choice(len(names), number, p=shares / shares.sum()),
-        ],
-        axis=1,
-    ).astype(np.int16)
-    kind_of_cell = np.array([kinds[cell.partition("/")[0]] for cell in cells])
-    image = np.empty(number, np.int32)
-    for modality in sorted(kinds):
-        mine = np.flatnonzero(kind_of_cell[drawn[:, 0]] == kinds[modality])
-        there = np.flatnonzero(shown["kind"] == kinds[modality])
-        turns = [rng.permutation(there) for _ in range(-(-len(mine) // len(there)))]
-        image[mine] = np.concatenate([np.empty(0, np.int32), *turns])[: len(mine)]
+    there = np.bincount(shown["place"], minlength=len(numbers)).tolist()
+    places = {place: there[number] for place, number in numbers.items()}
+    kinds, unfilled = planned(wanted, places, mix, QUESTION_TYPES, rng)
+    counts = [one.tasks for one in kinds]
+    kind = np.repeat(np.arange(len(kinds), dtype=np.int16), counts)
+    cell = np.repeat(np.array([one.cell for one in kinds], np.int16), counts)
+    values, codes = zip(*(dealt(axis, wanted, cell, rng) for axis in DEALT))
+    drawn = np.stack([kind, *codes], axis=1)
+    image = np.empty(len(drawn), np.int32)
+    for place in sorted({one.kind[:2] for one in kinds}):
+        mine = np.flatnonzero(np.array([one.kind[:2] == place for one in kinds])[kind])
+        allowed = [n for spot, n in numbers.items() if place in (spot, (spot[0], ANY))]
+        shows = np.flatnonzero(np.isin(shown["place"], allowed))
+        turns = [rng.permutation(shows) for _ in range(-(-len(mine) // len(shows)))]
+        image[mine] = np.concatenate(turns)[: len(mine)]
 
     @cache
-    def task(cell: int, difficulty: int, answer_format: int, style: int) -> Task:
-        modality, _, question_type = cells[cell].partition("/")
-        return Task.make(
-            modality,
-            question_type,
-            DIFFICULTIES[difficulty],
-            ANSWER_FORMATS[answer_format],
-            names[style],
-        )
+    def task(kind: int, *codes: int) -> Task:
+        modality, anatomy, question_type = kinds[kind].kind
+        difficulty, form, style, steps = (of[n] for of, n in zip(values, codes))
+        asked = (modality, question_type, str(difficulty), str(form), str(style))
+        return Task.make(*asked, anatomy, int(steps))
 
-    for place in np.argsort(image, kind="stable"):
-        yield shown["id"][image[place]].decode(), task(*drawn[place].tolist())
+    def pairs() -> Iterator[tuple[str, Task]]:
+        for place in np.argsort(image, kind="stable"):
+            yield shown["id"][image[place]].decode(), task(*drawn[place].tolist())
+
+    return Drawn(pairs(), len(drawn), unfilled)

@@ -6,6 +6,7 @@ from math import ceil
 
 from engine.records import Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
+from generators.quotas import wanted_of
 from generators.tasks import Shown, draw_tasks, uniform_mix
 from pipelines.context import Context
 from pipelines.proposals import read_shards, run_proposer, write_tasks
@@ -34,16 +35,19 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     _, images = expert_images(context, expert)
     compared = max(asked.pairs, len(images)) if expert.compares_generated else 0
     number = max(compared, ceil(SPARE * asked.verdicts.first))
-    pairs = _drawn(context, [(image.id, image.modality) for image in images], number, "compare")
+    some = [(image.id, image.modality, image.anatomy) for image in images]
+    pairs = _drawn(context, some, number, "compare")
     for split, share in held_out_shares(context, asked.verdicts.test).items():
         pairs += _drawn(context, list(shown(context, split)), ceil(SPARE * share), split)
     return pairs
 
 
 def _drawn(context: Context, images: list[Shown], number: int, what: str) -> list[tuple[str, Task]]:
+    """Tasks of all kinds evenly, whatever the quotas: experts and judge are to know them all."""
     draws = int(content_id(context.config.seed, what)[:8], 16)
-    mix = uniform_mix(modality for _, modality in images)
-    return list(draw_tasks(images, mix, context.config.generator.styles, number, draws))
+    mix = uniform_mix(modality for _, modality, _ in images)
+    wanted = wanted_of(number, context.config.generator.styles)
+    return list(draw_tasks(images, mix, wanted, draws).pairs)
 
 
 def compare(context: Context, stage: Stage) -> None:

@@ -10,14 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from engine.cluster import Rows
-from engine.records import Assignment, Image, Task, Triplet
+from engine.records import Assignment, Image, Row, Task, Triplet
 from engine.resume import Made, Worker
 from engine.shards import shard_paths
+from engine.sql import Scan
 from engine.workspace import Stage
 from generators.proposer import Proposing, make_proposer
+from pipelines.adherence import axes_of, not_read
 from pipelines.context import Context
 from pipelines.proposals import propose_all, proposing
 from pipelines.record import generator_of
+
+SAID = 8  # lines about cells without a row
 
 
 @dataclass(frozen=True)
@@ -123,4 +127,21 @@ def generate(context: Context, stage: Stage) -> None:
         "rows": rows,
         "unparsed": rows - sum(column.null_count for column in problems),
         "rows_per_second": round(rows / (time.time() - started), 1),
+        "cells_not_read": _not_read(context, stage, paths),
     }
+
+
+def _not_read(context: Context, stage: Stage, written: list[Path]) -> int:
+    """Say which cells of the plan have no row that could be read; how many they are."""
+    with Scan() as scan:
+        made: dict[type[Row], list[Path]] = {
+            kind: context.shards(kind, "plan", stage.round) for kind in (Assignment, Task)
+        }
+        for kind, shards in (made | {Triplet: written}).items():
+            scan.table(kind.table, kind, shards)
+        lines = not_read(scan, axes_of(context.config.generator.quotas))
+    for line in lines[:SAID]:
+        context.display.warn(f"round {stage.round}: {line}")
+    if len(lines) > SAID:
+        context.display.warn(f"round {stage.round}: and {len(lines) - SAID} more such cells")
+    return len(lines)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from engine.records import Assignment, Evaluation, Task, content_id
 from engine.workspace import Stage
 from generators import plan as planner
-from generators.tasks import draw_tasks, uniform_mix
+from generators.tasks import uniform_mix
 from pipelines.context import Context
-from pipelines.proposals import write_tasks
+from pipelines.proposals import round_of, write_tasks
 from pipelines.record import shown
 
 
@@ -18,7 +18,7 @@ def plan(context: Context, stage: Stage) -> None:
 
     Only validation questions are looked at; test images never steer the loop.
     """
-    mix = uniform_mix(modality for _, modality in shown(context, "train"))
+    mix = uniform_mix(modality for _, modality, _ in shown(context, "train"))
     if stage.round > 1:
         previous = [c for c in context.workspace.commits() if c["stage"] == "plan"]
         mix = previous[-1]["metrics"]["mix"]
@@ -28,17 +28,15 @@ def plan(context: Context, stage: Stage) -> None:
             if e.arm == "policy" and e.split == "val"
         ]
         mix = planner.next_mix(mix, answered)
-    generator = context.config.generator
-    seed = int(content_id(context.config.seed, "tasks", stage.round)[:8], 16)
-    drawn: dict[str, Task] = {}
+    drawn = round_of(context, mix, content_id(context.config.seed, "tasks", stage.round))
+    tasks: dict[str, Task] = {}
 
     def assignments() -> Iterator[Assignment]:
-        images = shown(context, "train")
-        pairs = draw_tasks(images, mix, generator.styles, generator.tasks, seed)
-        for place, (image_id, task) in enumerate(pairs):
-            drawn.setdefault(task.id, task)
+        for place, (image_id, task) in enumerate(drawn.pairs):
+            tasks.setdefault(task.id, task)
             yield Assignment.make(image_id, task.id, stage.round, place)
 
     stage.write_all(Assignment, assignments())
-    write_tasks(stage, generator, drawn.values())
-    stage.metrics = {"mix": mix}
+    write_tasks(stage, context.config.generator, tasks.values())
+    unfilled = [{"cell": one.cell, "tasks": one.tasks, "why": one.why} for one in drawn.unfilled]
+    stage.metrics = {"mix": mix, "tasks": drawn.number, "unfilled": unfilled}

@@ -54,6 +54,10 @@ class Display:
         """A line. Whatever is in it is text: no markup, no escape sequence."""
         self.console.print(verbatim(text, style), highlight=False)
 
+    def show(self, table: Table) -> None:
+        """A table."""
+        self.console.print(table)
+
     def done(self, text: str) -> None:
         """A line with a tick."""
         self.console.print(Text("✓ ", "green") + verbatim(text), highlight=False)

@@ -87,9 +87,9 @@ def check_reviewed(context: Context) -> None:
 
 
 def shown(context: Context, split: str) -> Iterator[Shown]:
-    """The ids of a split's images with their modalities, in order of id, a few at a time."""
+    """A split's images as ids, modalities and anatomies, in order of id, a few at a time."""
     with context.scan(Image) as scan:
-        query = "SELECT id, modality FROM images WHERE split = ? ORDER BY id"
+        query = "SELECT id, modality, anatomy FROM images WHERE split = ? ORDER BY id"
         yield from scan.values(query, [split])
 
 
@@ -167,7 +167,7 @@ def expert_images(context: Context, expert: Expert) -> tuple[list[Image], list[I
     asked = asked_of(context.config)
     first = list(islice(known_images(context, expert, "train"), asked.images))
     if expert.compares_generated:
-        others: Iterator[str] = (image_id for image_id, _ in shown(context, "train"))
+        others: Iterator[str] = (image_id for image_id, *_ in shown(context, "train"))
     else:
         others = known_images(context, expert, "train")
     taken = set(first)

@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 
 from engine.caveats import auc_in_words, of_selection
 from engine.reasons import KIND
-from engine.records import Decision, Image, Triplet, from_arrow
+from engine.records import Assignment, Decision, Found, Image, Row, Task, Triplet, from_arrow
 from engine.shards import shard_paths, write_shard
 from engine.sql import Scan
 from engine.workspace import Stage
 from generators.phantoms.oracle import truths
 from pipelines.across import across, guessable
+from pipelines.adherence import adherence_of, axes_of, lines_of, recorded
+from pipelines.adherence import table as cells_table
 from pipelines.context import Context
 from pipelines.guarantee import certificates_of, thresholds_of, told_of
 from pipelines.parts import Part
@@ -51,13 +53,17 @@ def select(context: Context, stage: Stage) -> None:
         least = thresholds_of(context, part, rows, certificates) if guarantee else share
         decided = decisions(rows, least, job.rules, job.round, job.trusted)
         write_shard(stage.folder, f"{Decision.table}-{name}", decided)
+        turned_out = pq.read_table(weighing.found[name])
+        write_shard(stage.folder, f"{Found.table}-{name}", turned_out)
     if not found:
         stage.write(Decision, [])
     stage.metrics = selection_metrics(context, stage, job.parts) | told
     by = "judge" if job.trusted else "agreement"
     stage.metrics |= {"by": by, "judge": auc_in_words(weighing.judge)}
     stage.metrics |= told_of(context, certificates, stage.round) if guarantee else {}
-    context.display.console.print(waterfall_table(stage.metrics["waterfall"], stage.round))
+    context.display.show(waterfall_table(stage.metrics["waterfall"], stage.round))
+    stage.metrics |= adherence_metrics(context, stage)
+    context.display.show(cells_table(stage.round, stage.metrics["cells"]))
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
 
@@ -93,6 +99,21 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
         | balance
         | _precision(context, stage, parts)
     )
+
+
+def adherence_metrics(context: Context, stage: Stage) -> dict[str, Any]:
+    """What was asked, generated and kept by cell, and the share of rows that are as asked."""
+    axes = axes_of(context.config.generator.quotas)
+    with Scan() as scan:
+        made: dict[type[Row], str] = {Assignment: "plan", Task: "plan", Triplet: "generate"}
+        for kind, name in made.items():
+            scan.table(kind.table, kind, context.shards(kind, name, stage.round))
+        for kind in (Found, Decision):
+            scan.table(kind.table, kind, shard_paths(stage.folder, kind.table))
+        return {
+            "adherence": adherence_of(scan),
+            "cells": recorded(axes, lines_of(scan, axes)),
+        }
 
 
 def _precision(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[str, float | None]:

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from engine.caveats import at_chance
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Select
-from engine.records import Decision, Judgement, Triplet, from_arrow
+from engine.records import Decision, Found, Judgement, Triplet, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.sql import Scan
 from engine.workspace import Stage
+from generators.found import found_of
 from pipelines.context import Context
 from pipelines.parts import Part, parts_of
 from pipelines.record import judge_metrics
@@ -49,17 +50,22 @@ class Selecting:
 
 
 def make_weigher(job: Selecting) -> Worker:
-    """A worker on parts {part}: what is decided of each row if the threshold allows it."""
+    """A worker on parts {part}: what is decided of each row if the threshold allows it.
+
+    And what each row was found to be, which hangs on the choice of its question.
+    """
 
     def work(shard: str, rows: Rows) -> Made:
         part = job.parts[rows[0]["part"]]
         triplets, judged = part.rows()
         how = (job.trusted, job.logprobs_known, job.reasoning)
         choices = choices_of(triplets, judged, job.rules, *how)
+        chosen = {key: choice.triplet.answer for key, choice in choices.items()}
         return {
+            Found: found_of(triplets, chosen),
             Weighed: weighed(
                 triplets, judged, choices, job.rules, job.round, job.seen(part), job.trusted
-            )
+            ),
         }
 
     return work
@@ -67,10 +73,11 @@ def make_weigher(job: Selecting) -> Worker:
 
 @dataclass(frozen=True)
 class Weighing:
-    """A round's rows weighed: a file of `Weighed` a part, the judge's metrics, and the rules."""
+    """A round's rows weighed, by part a file of `Weighed` and of `Found`; the judge's metrics."""
 
     job: Selecting
     files: dict[str, Path]
+    found: dict[str, Path]
     judge: dict[str, Any]
 
 
@@ -87,7 +94,7 @@ def weigh(context: Context, stage: Stage) -> Weighing:
         logprobs_known=_logprobs_known(context.shards(Triplet, "generate", stage.round)),
         reasoning=least_logit(context.config.select.reasoning, judge.get("reasoning")),
     )
-    to = Shards(stage.folder / "weighed", (Weighed,))
+    to = Shards(stage.folder / "weighed", (Weighed, Found))
     shards: dict[str, Rows] = {f"{n:05d}": [{"part": n}] for n in range(len(parts))}
     places = Places(actors=min(cores(), len(parts) or 1), here=True)
     make_shards(
@@ -98,7 +105,8 @@ def weigh(context: Context, stage: Stage) -> Weighing:
         places,
         lambda done, total: context.display.advance(done, total, "parts"),
     )
-    return Weighing(job, {name: to.path(Weighed, name) for name in shards}, judge)
+    files, found = ({name: to.path(kind, name) for name in shards} for kind in (Weighed, Found))
+    return Weighing(job, files, found, judge)
 
 
 def _kept_before(context: Context, stage: Stage) -> Path | None:

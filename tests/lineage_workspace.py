@@ -17,6 +17,7 @@ from engine.records import (
     Consumption,
     Decision,
     Evaluation,
+    Found,
     Image,
     Item,
     Judgement,
@@ -166,6 +167,19 @@ def make_judgement(triplet: Triplet, judge: Model) -> Judgement:
     )
 
 
+def make_found(triplet: Triplet) -> Found:
+    return Found(
+        id=content_id("found", triplet.id),
+        triplet_id=triplet.id,
+        question_type="disease",
+        answer_format="closed",
+        difficulty="medium",
+        pass_rate=0.5,
+        samples=4,
+        steps=1,
+    )
+
+
 def make_decision(triplet: Triplet, keep: bool, round: int) -> Decision:
     return Decision(
         id=content_id("decision", triplet.id, round),
@@ -244,7 +258,8 @@ def fill(workspace: Workspace, rounds: int = 2, seed: int = 0) -> None:
         decided = [make_decision(t, rng.random() < 0.6, r) for t in rows]
         commit(workspace, "generate", r, [*rows, PROMPT, TASK, run])
         commit(workspace, "judge", r, [*(make_judgement(t, judge) for t in rows), run])
-        commit(workspace, "select", r, [*decided, run], kept=sum(d.keep for d in decided))
+        found = [make_found(t) for t in rows]
+        commit(workspace, "select", r, [*found, *decided, run], kept=sum(d.keep for d in decided))
         kept += [t for t, d in zip(rows, decided) if d.keep]
         sft = make_model(f"sft{r}", "sft", base.id, r, 20)
         commit(workspace, "sft", r, [sft, *consumed(sft, seeds + kept), run])
@@ -268,7 +283,7 @@ def as_version_1(root: Path) -> None:
     """Turn a workspace into what version 1 wrote: fewer tables and columns, no hashes."""
     import pyarrow.parquet as pq
 
-    new_tables = ("prompts", "runs", "datasets", "membership")
+    new_tables = ("prompts", "found", "runs", "datasets", "membership")
     new_columns = ("step", "first_step", "by_step", "derived_from", "known", "tries")
     for folder in (root / "events").iterdir():
         for shard in folder.glob("*.parquet"):

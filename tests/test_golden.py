@@ -46,6 +46,7 @@ from engine.records import (
     content_id,
 )
 from engine.workspace import Workspace
+from generators.found import found_of
 from generators.phantoms import bank
 from generators.proposer import ProposerSettings, prompt_of, propose
 from pipelines.commands.review import _review
@@ -189,6 +190,7 @@ def ids() -> dict[str, str]:
         "items/preference": Item.make(first, other, "informative", 2, 0, 1).id,
         "verdicts": verdict_of(answer, item, first).id,
         "judgements": Silent().judge(rows[:1], {image.id: b"png"})[0].id,
+        "found": found_of(rows, {})[0].id,
         "decisions": decide(rows, choice, Select(), 1)[0].id,
         "evaluations": marked(
             first, "disease", image, policy, "sft", 1, "<answer>left</answer>"

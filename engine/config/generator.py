@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from engine.config.backend import Backend, Inference, Transformers
 from engine.config.filters import Filters
 from engine.config.knowledge import check_kinds
+from engine.config.quotas import Quotas
 from engine.config.section import Share, check_shares
 from engine.prompts import has, prompt_set
 from engine.prompts.files import name_of, words_from
@@ -33,6 +34,7 @@ class Generator(Inference):
         "phantoms), names of DICOM attributes that are kept; it reaches no question or training",
     )
     tasks: int = Field(600, ge=1, description="questions asked a round")
+    quotas: Quotas = Quotas()
     samples: int = Field(8, ge=1, description="answers sampled for each question")
     temperature: float = Field(1.0, gt=0, description="of answers")
     ask_temperature: float = Field(0.6, gt=0, description="of questions")
@@ -92,4 +94,19 @@ class Generator(Inference):
     def _a_form_is_held_by_an_engine(self) -> Generator:
         if self.structured and not self.backend.holds_forms:
             raise ValueError(f"structured needs backend vllm or endpoint, not {self.backend.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _cells_find_their_place(self) -> Generator:
+        asked = sum(cell.number(self.tasks) for cell in self.quotas.cells)
+        if asked > self.tasks:
+            raise ValueError(
+                f"the cells of quotas ask for {asked} of {self.tasks} tasks: raise tasks to {asked}"
+            )
+        for cell in self.quotas.cells:
+            if cell.style and cell.style not in self.styles:
+                raise ValueError(
+                    f"quotas has a cell of style {cell.style}, which is none of styles: name it "
+                    "there, with share 0 where cells alone ask for it"
+                )
         return self

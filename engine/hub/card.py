@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from engine.caveats import NOT_COVERED, of_selection, promised
+from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import (
     NOT_STATED,
     SELECTED,
@@ -42,7 +43,7 @@ def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
     """`card`, from a ledger that `selecting` holds."""
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
-    parts += [*_origin(ledger, counts), _use(counts)]
+    parts += [_asked(ledger), *_origin(ledger, counts), _use(counts)]
     front = _front_matter(workspace, name, counts["split"])
     return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
 
@@ -92,7 +93,10 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
     by_split = counts["split"]
     splits = {hub: by_split[ours] for ours, hub in SPLITS.items() if ours in by_split}
     blocks = [table(("split", "rows"), list(splits.items()))]
-    for column, title in (("modality", "modality"), ("question_type", "question type")):
+    for column, title in (
+        ("modality", "modality"),
+        ("asked_question_type", "question type asked for"),
+    ):
         blocks.append(table((title, "rows"), list(counts[column].items())))
     blocks.append(table(("origin", "rows"), list(counts["origin"].items())))
     blocks.append("Splits are made by patient or study: no group is in two of them.")
@@ -117,6 +121,21 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
             "Kept and rejected", *told, reasons_table if decided else "No decision yet.", rejects
         ),
     ]
+
+
+def _asked(ledger: Ledger) -> str:
+    """What the columns of what was asked and found mean, and how often the two agree."""
+    meanings = [(f"`{name}`", meaning) for name, meaning in ASKED_AND_FOUND.items()]
+    told = [(r, m["adherence"]["kept"]) for r, m in of_rounds(ledger) if "adherence" in m]
+    axes = list(dict.fromkeys(axis for _, shares in told for axis in shares))
+    rows = [
+        (r, *("not known" if shares.get(a) is None else f"{shares[a]:.0%}" for a in axes))
+        for r, shares in told
+    ]
+    words = "What was asked of the generator is no label of what it wrote: both are in each row."
+    head = ("round", *(axis.replace("_", " ") for axis in axes))
+    agreed = ["Kept rows that are as asked:", table(head, rows)] if rows else []
+    return section("Asked and found", words, table(("column", "meaning"), meanings), *agreed)
 
 
 def _origin(ledger: Ledger, counts: Counts) -> list[str]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from engine import VERSION
 from engine.caveats import NOT_COVERED, promised
+from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import NOT_STATED, SELECTED, counted, of_rounds, told_by_id
 from engine.lineage import links
 from engine.lineage.files import file_hash, listing_hash
@@ -45,10 +46,7 @@ _COLUMNS = {
     "rationale": "Why, in the generator's or the expert's words.",
     "modality": "Imaging modality.",
     "anatomy": "Body part.",
-    "question_type": "What was to be asked about.",
-    "question_type_found": "What the question's words ask about, by rule; or `unknown`.",
-    "difficulty": "Asked-for difficulty; `not stated` where nobody asked for one.",
-    "prompt_style": "How the generator was prompted.",
+    **ASKED_AND_FOUND,
     "reward": "The judge's weighted score, a logit; empty where no judge has seen the row.",
     "probability": "Calibrated estimate that an expert accepts the row.",
     "round": "Round of the loop that made the row; 0 for the expert's.",
@@ -282,7 +280,7 @@ def _rai(ledger: Ledger, counts: Counts) -> dict[str, Any]:
         "rai:machineAnnotationTools": tools,
         "rai:dataBiases": [
             f"Rows by modality: {_listed(counts['modality'])}.",
-            f"Rows by question type: {_listed(counts['question_type'])}.",
+            f"Rows by question type: {_listed(counts['asked_question_type'])}.",
             "Selection keeps what generator and judge are sure of, so hard questions are rarer "
             "than in what was asked.",
         ],

@@ -18,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.config.export import SHARD_MB
 from engine.errors import TriptychError
 from engine.hub.card import counted_card
+from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.croissant import write_croissant
 from engine.hub.selection import SELECTED, SPLITS, batches, selecting
 from engine.hub.sharding import write_split
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
-from engine.question_types import found_types
+from engine.question_types import found_format, found_types
 from engine.workspace import Workspace
 
 # `source` of a real image stays in the workspace: file names carry names of patients.
@@ -47,7 +49,15 @@ REJECTS = 100_000  # rows of a group
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 
 
-_TYPES = {"round": "int64", "reward": "float64", "probability": "float64", "is_synthetic": "bool"}
+_TYPES = {
+    "asked_steps": "int64",
+    "found_steps": "int64",
+    "pass_rate": "float64",
+    "round": "int64",
+    "reward": "float64",
+    "probability": "float64",
+    "is_synthetic": "bool",
+}
 
 
 _COLUMNS = [
@@ -59,10 +69,7 @@ _COLUMNS = [
     "rationale",
     "modality",
     "anatomy",
-    "question_type",
-    "question_type_found",
-    "difficulty",
-    "prompt_style",
+    *ASKED_AND_FOUND,
     "reward",
     "probability",
     "round",
@@ -176,8 +183,16 @@ def _write_rejects(ledger: Ledger, path: Path) -> int:
 
 
 def _found(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """With the question types that their words tell, beside those that were asked for."""
-    return rows.append_column("question_type_found", found_types(rows["question"]))
+    """With type and format of the rows of which no stage found them: those of experts."""
+    unknown = rows["found_question_type"].is_null()
+    some = rows.filter(unknown)
+    said = zip(some["options"].to_pylist(), some["answer"].to_pylist())
+    forms = pa.array([found_format(tuple(o), answer) for o, answer in said], pa.string())
+    told = {"found_question_type": found_types(some["question"]), "found_answer_format": forms}
+    for name, by_rule in told.items():
+        filled = pc.replace_with_mask(rows[name], unknown, by_rule)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
+    return rows
 
 
 def _swap(partial: Path, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Which rows leave the workspace, and how they are counted: for export, card and Croissant.
 
 What they are is found once for all questions: `selecting` keeps where their parts lie in the
-ledger, four numbers a row, and `SELECTED` puts them together.
+ledger, five numbers a row, and `SELECTED` puts them together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOT_STATED = "not stated"
 COUNTED = (
     "split",
     "modality",
-    "question_type",
+    "asked_question_type",
     "origin",
     "is_synthetic",
     "round",
@@ -54,25 +54,35 @@ WITH withdrawn AS ({WITHDRAWN}), latest AS (
 ), pictures AS (
     SELECT id, rowid AS place FROM images
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
+), told AS (
+    SELECT triplet_id, rowid AS place FROM found
+    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
 ), wanted AS (
     SELECT id, rowid AS place FROM tasks
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
 )
-SELECT t.place AS triplet, i.place AS image, k.place AS task, j.place AS judgement
+SELECT t.place AS triplet, i.place AS image, k.place AS task, j.place AS judgement,
+    f.place AS found
 FROM written t JOIN pictures i ON i.id = t.image_id LEFT JOIN wanted k ON k.id = t.task_id
 LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
+LEFT JOIN told f ON f.triplet_id = t.id
 WHERE coalesce(d.keep, t.generator_id = 'expert')
     AND t.image_id NOT IN (SELECT id FROM withdrawn)
 """
 SELECTED = """
 SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy,
-    k.question_type, k.difficulty, k.prompt_style, j.overall AS reward, j.probability, t.round,
+    k.question_type AS asked_question_type, f.question_type AS found_question_type,
+    k.answer_format AS asked_answer_format, f.answer_format AS found_answer_format,
+    k.difficulty AS asked_difficulty, nullif(f.difficulty, '') AS found_difficulty, f.pass_rate,
+    k.steps AS asked_steps, f.steps AS found_steps, k.anatomy AS asked_anatomy,
+    k.prompt_style AS asked_style, j.overall AS reward, j.probability, t.round,
     i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
     CASE WHEN i.is_synthetic THEN i.source END AS source,
     CASE WHEN t.generator_id IN ('expert', 'composed') THEN t.generator_id ELSE 'generated' END
     AS origin, i.split, t.program
 FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet JOIN images i ON i.rowid = p.image
 LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN judgements j ON j.rowid = p.judgement
+LEFT JOIN found f ON f.rowid = p.found
 """
 
 

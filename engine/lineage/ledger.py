@@ -53,6 +53,7 @@ INDEXED = (
     ("images", "id"),
     ("triplets", "id"),
     ("judgements", "triplet_id"),
+    ("found", "triplet_id"),
     ("decisions", "triplet_id"),
     ("preferences", "chosen_id"),
     ("preferences", "rejected_id"),

@@ -29,6 +29,7 @@ _DERIVED = {
     "tasks": {},
     "triplets": {"image_id": "images", "task_id": "tasks"},
     "judgements": {"triplet_id": "triplets"},
+    "found": {"triplet_id": "triplets"},
     "decisions": {"triplet_id": "triplets"},
     "items": {"image_id": "images", "triplet_id": "triplets", "other_id": "triplets"},
     "verdicts": {"item_id": "items", "image_id": "images", "triplet_id": "triplets"},
@@ -50,7 +51,7 @@ _AGENT = {
     "evaluations": "model_id",
 }
 # What explains a row though nothing of it is named in the row: rows that name it.
-_ABOUT = {"triplets": ("judgements", "decisions", "verdicts")}
+_ABOUT = {"triplets": ("judgements", "found", "decisions", "verdicts")}
 
 Key = tuple[str, str]  # table, id
 

@@ -1,9 +1,9 @@
 """What follows when an image, or all images of a patient or study, are withdrawn, or a reader.
 
 Tier 1 is what derives from them: their triplets (and triplets whose words were taken from these),
-with judgements, decisions, items, verdicts, preferences and evaluations; the checkpoints that saw
-such a triplet at or after its first use; and the models that descend from these. Of a reader it is
-what they said, and the rows that came of it (`engine.lineage.opinions`).
+with judgements, what was found of them, decisions, items, verdicts, preferences and evaluations;
+the checkpoints that saw such a triplet at or after its first use; and the models that descend from
+these. Of a reader it is what they said, and the rows that came of it (`engine.lineage.opinions`).
 
 Tier 2 is what they influenced. It is followed through stages, because a stage's rows are not
 independent: the threshold of a selection comes from all judgements of its round.
@@ -16,7 +16,8 @@ independent: the threshold of a selection comes from all judgements of its round
 - exports that were made after such decisions.
 
 Which questions a round asks for follows how often its policy was right on validation images, and
-which rows experts are asked about follows the judge: these influences are not followed.
+which rows experts are asked about follows the judge, as does which answer a row's difficulty was
+found by: these influences are not followed.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Reach:
     target: str
     kind: str  # what the target is: image, patient, group or reader
     images: list[str]
-    ids: dict[str, list[str]]  # tier 1's rows by table, but for judgements and decisions
+    ids: dict[str, list[str]]  # tier 1's rows by table, but for those that go with a triplet
     rows: dict[str, int]  # tier 1: how many of each table
     derived_models: list[dict[str, Any]] = field(default_factory=list)
     influenced_models: list[dict[str, Any]] = field(default_factory=list)
@@ -139,7 +140,7 @@ def resolve(ledger: Ledger, target: str, group: bool = False) -> tuple[str, str,
 def derived_rows(
     ledger: Ledger, images: list[str], triplets: list[str] | None = None
 ) -> dict[str, list[str]]:
-    """Tier 1 of images, or of triplets: ids by table, but for judgements and decisions."""
+    """Tier 1 of images, or of triplets: ids by table, but for those that go with a triplet."""
 
     def ids(query: str, *parameters: Any) -> list[str]:
         return [row["id"] for row in ledger.sql(query, list(parameters))]
@@ -174,7 +175,7 @@ def derived_rows(
 def _counts(ledger: Ledger, rows: dict[str, list[str]]) -> dict[str, int]:
     """Tier 1's rows by table, those included that go with a triplet."""
     counts = {table: len(ids) for table, ids in rows.items()}
-    for table in ("judgements", "decisions"):
+    for table in ("judgements", "found", "decisions"):
         found = ledger.sql(
             "WITH gone AS (SELECT unnest($1) AS id) SELECT count(*) AS n FROM gone "
             f"JOIN index_{table}_triplet_id ON key = hash(id)",

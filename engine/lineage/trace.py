@@ -241,6 +241,7 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "generator": _named(models, generator_id),
         "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
         "judgements": _judgements(ledger, row_id, models),
+        "found": next(iter(ledger.find("found", "triplet_id", [row_id])[-1:]), None),
         "decisions": _decisions(ledger, row_id),
         "verdicts": _verdicts(ledger, row_id),
         "datasets": _exports(ledger, row_id),

@@ -128,7 +128,7 @@ def _tasks(workspace: Workspace) -> Iterator[Problem]:
     """A task's id is the hash of its fields."""
     for shard, task in _read(workspace, Task):
         fields = (task.modality, task.question_type, task.difficulty, task.answer_format)
-        if Task.make(*fields, task.prompt_style).id != task.id:
+        if Task.make(*fields, task.prompt_style, task.anatomy, task.steps).id != task.id:
             yield _problem("a task's id is not of its fields", shard.parent.name, task.id)
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from rich.panel import Panel
 
 from engine.answers.parsing import render_completion
 from engine.caveats import at_chance, auc_in_words
 from engine.errors import TriptychError
-from engine.records import Judgement, Model, Triplet
+from engine.records import Judgement, Model, Triplet, content_id
 from generators.proposer import make_proposer
-from generators.tasks import draw_tasks, uniform_mix
+from generators.tasks import uniform_mix
 from pipelines.context import Context
 from pipelines.progress import verbatim
-from pipelines.proposals import proposing
+from pipelines.proposals import proposing, round_of
 from pipelines.record import check_reviewed, generator_of, shown
 from reward_model.process import least_logit
 from reward_model.scoring import Judge
@@ -77,12 +78,13 @@ def _how(judge: Model | None, metrics: dict[str, Any]) -> str:
 
 
 def _proposed(context: Context, number: int) -> list[Triplet]:
-    section = context.config.generator
-    images = list(shown(context, "train"))
-    if not images:
+    modalities = [modality for _, modality, _ in shown(context, "train")]
+    if not modalities:
         raise TriptychError("no image is in the training split: give source.split a share for it")
-    mix = uniform_mix(modality for _, modality in images)
-    pairs = draw_tasks(images, mix, section.styles, number, context.config.seed)
+    seed = context.config.seed
+    drawn = round_of(context, uniform_mix(modalities), content_id(seed, "preview"))
+    some = set(np.random.default_rng(seed).permutation(drawn.number)[:number].tolist())
+    pairs = [pair for place, pair in enumerate(drawn.pairs) if place in some]
     propose = make_proposer(proposing(context, generator_of(context), 0))
     rows = propose("preview", [{"image_id": i, "task": t.to_dict()} for i, t in pairs])
     return list(rows[Triplet])

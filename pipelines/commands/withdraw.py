@@ -119,6 +119,7 @@ def rules_of(reached: Reach) -> list[Rule]:
         ("pictures", "id", images),
         ("triplets", "id", triplets),
         ("judgements", "triplet_id", triplets),
+        ("found", "triplet_id", triplets),
         ("decisions", "triplet_id", triplets),
         ("items", "id", reached.ids["items"]),
         ("verdicts", "id", reached.ids["verdicts"]),

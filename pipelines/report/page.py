@@ -24,6 +24,8 @@ from engine.pixels import Pixels
 from engine.reasons import KIND
 from engine.statistics import cluster_bootstrap, wilson
 from engine.workspace import Workspace
+from generators.quotas import Unfilled
+from pipelines.adherence import NUMBERS, cells_of, name_of, of_record
 from pipelines.heard import heard_in
 from pipelines.progress import judge_auc, rolled_back
 from pipelines.report.figures import (
@@ -88,6 +90,7 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
+        "quotas": quotas(commits),
         "agreement": _agreement(ledger),
         "agreement_head": HEAD,
         "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),
@@ -103,6 +106,32 @@ def _agreement(ledger: Ledger) -> list[tuple[str, list[tuple[str, ...]]]]:
     """How far readers agree in the record, as lines of a table, by what they were asked."""
     heard = heard_in(ledger)
     return [(one.of, lines_of(one)) for one in agreements(heard.answers, heard.patients, _SEED)]
+
+
+def quotas(commits: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was asked, generated, kept and found in the last round that was decided on.
+
+    Adherence is of all rounds, and what could not be asked too; None before any selection.
+    """
+    selects = {c["round"]: c["metrics"] for c in commits if c["stage"] == "select"}
+    selects = {r: m for r, m in sorted(selects.items()) if "cells" in m}
+    if not selects:
+        return None
+    last = max(selects)
+    shown, rest = of_record(selects[last]["cells"])
+    plans = {c["round"]: c["metrics"] for c in commits if c["stage"] == "plan"}
+    return {
+        "round": last,
+        "axes": " · ".join(a.replace("_", " ") for a in selects[last]["cells"]["axes"]),
+        "head": NUMBERS,
+        "lines": [(name_of(line), *cells_of(line)) for line in [*shown, *([rest] if rest else [])]],
+        "adherence": {r: m["adherence"] for r, m in selects.items()},
+        "unfilled": [
+            f"Round {r}: {Unfilled(**one)}"
+            for r, m in sorted(plans.items())
+            for one in m.get("unfilled", ())
+        ],
+    }
 
 
 def caveats(commits: list[dict[str, Any]]) -> list[str]:

@@ -242,11 +242,11 @@ def test_the_types_of_many_questions_are_those_of_each() -> None:
 def test_an_export_says_the_type_asked_for_and_the_type_found(exported: Path) -> None:
     rows = [r for f in (exported / "data").glob("*.parquet") for r in pq.read_table(f).to_pylist()]
     assert rows
-    assert {(r["question"], r["question_type_found"]) for r in rows} == {
+    assert {(r["question"], r["found_question_type"]) for r in rows} == {
         ("Is there a <tumor>?", "disease"),
         ("Which finding is shown?", "disease"),
     }
-    assert {r["question_type"] for r in rows} > {"disease"}
+    assert {r["asked_question_type"] for r in rows} > {"disease"}
 
 
 def test_only_rows_without_a_problem_are_judged(

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.matching import is_correct, is_valid
-from engine.records import Evaluation, Image, Triplet
+from engine.records import Evaluation, Image, Task, Triplet
 from generators.phantoms import KINDS, bank, composer, draw, oracle, reporter, to_display
 from generators.phantoms.base import MIN_CNR, SIZES, Phantom, Truth, count_components
 from generators.phantoms.oracle import is_true, reasons_truly
 from generators.plan import FLOOR, next_mix
-from generators.tasks import draw_tasks, uniform_mix
+from generators.quotas import wanted_of
+from generators.tasks import Mix, Shown, draw_tasks, uniform_mix
 from reward_model.experts.simulated import write_rows
 
 SEEDS = range(6)
@@ -358,31 +359,40 @@ def test_without_answers_the_mix_stays() -> None:
 
 
 MODALITIES = ["MR", "CT", "MR", "CT", "MR", "MR"]
-IMAGES = [(f"{number:032x}", modality) for number, modality in enumerate(MODALITIES)]
+IMAGES = [(f"{number:032x}", modality, "") for number, modality in enumerate(MODALITIES)]
 STYLES = {"direct": 0.5, "meta": 0.5}
+
+
+def tasks_of(
+    number: int, seed: int, mix: Mix | None = None, images: list[Shown] = IMAGES
+) -> list[tuple[str, Task]]:
+    drawn = draw_tasks(images, mix or uniform_mix(MODALITIES), wanted_of(number, STYLES), seed)
+    assert drawn.unfilled == []
+    return list(drawn.pairs)
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.permutations(IMAGES))
 def test_the_same_seed_draws_the_same_tasks_in_any_order_of_images(
-    number: int, seed: int, images: list[tuple[str, str]]
+    number: int, seed: int, images: list[Shown]
 ) -> None:
-    drawn = list(draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, number, seed))
-    assert list(draw_tasks(images, uniform_mix(MODALITIES), STYLES, number, seed)) == drawn
+    drawn = tasks_of(number, seed)
+    assert tasks_of(number, seed, images=images) == drawn
     assert [image for image, _ in drawn] == sorted(image for image, _ in drawn)
     assert len(drawn) == number
-    assert all(dict(IMAGES)[image] == task.modality for image, task in drawn)
+    modality_of = {image: modality for image, modality, _ in IMAGES}
+    assert all(modality_of[image] == task.modality for image, task in drawn)
     assert {task.prompt_style for _, task in drawn} <= set(STYLES)
 
 
 def test_no_image_is_asked_about_twice_before_all_of_its_modality_were() -> None:
-    drawn = list(draw_tasks(IMAGES, uniform_mix(MODALITIES), STYLES, 200, 1))
+    drawn = tasks_of(200, 1)
     for modality in ("MR", "CT"):
         asked = [image for image, task in drawn if task.modality == modality]
-        counts = [asked.count(image) for image, shown in IMAGES if shown == modality]
+        counts = [asked.count(image) for image, shown, _ in IMAGES if shown == modality]
         assert max(counts) - min(counts) <= 1
 
 
 def test_a_cell_of_no_weight_is_not_asked() -> None:
     mix = uniform_mix(MODALITIES) | {"MR/disease": 0.0}
-    drawn = draw_tasks(IMAGES, mix, STYLES, 300, 2)
+    drawn = tasks_of(300, 2, mix)
     assert "MR/disease" not in {f"{t.modality}/{t.question_type}" for _, t in drawn}

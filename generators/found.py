@@ -1,0 +1,84 @@
+"""What rows turned out to be, whatever was asked for: type, answer format, difficulty, steps.
+
+Type and format are told by a row's own words (`engine.question_types`). Difficulty is told by the
+pass rate, the share of a question's samples that give the chosen answer: how hard a question is for
+the model that answers it, which no asking settles. Samples that cannot be read do not count: how a
+reply is written is no difficulty of its question.
+
+| pass rate | difficulty |
+| --- | --- |
+| from `EASY` | easy |
+| from `MEDIUM` to `EASY` | medium |
+| below `MEDIUM` | hard |
+
+Of fewer than `FEWEST` samples it is not known: the chosen answer is one of them, so that two would
+never find a question hard.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from engine.answers.matching import is_correct
+from engine.question_types import found_format, found_type
+from engine.records import Found, Triplet, content_id
+
+EASY = 0.75
+MEDIUM = 0.5
+FEWEST = 3
+NOT_KNOWN = ""
+AXES = ("question_type", "answer_format", "difficulty", "steps")  # that are found
+
+
+def difficulty_of(pass_rate: float | None, samples: int) -> str:
+    """easy, medium or hard; empty where the pass rate is not known or of too few samples."""
+    if pass_rate is None or samples < FEWEST:
+        return NOT_KNOWN
+    return "easy" if pass_rate >= EASY else "medium" if pass_rate >= MEDIUM else "hard"
+
+
+def pass_rate(samples: Iterable[Triplet], chosen: str) -> float:
+    """The share in [0, 1] of a question's samples, which could be read, that give an answer."""
+    right = [is_correct(row.answer, chosen, row.options) for row in samples]
+    return sum(right) / len(right)
+
+
+def found_of(
+    rows: Iterable[Triplet], chosen: Mapping[str, str], steps: Mapping[str, int] | None = None
+) -> list[Found]:
+    """What each row that could be read turned out to be, those of a question together.
+
+    `chosen` has the chosen answer, and `steps` the number of steps of what composed it, by the key
+    of the question. Where none is chosen the difficulty is not known; what no program composed is
+    of one step.
+    """
+    asked: dict[str, list[Triplet]] = defaultdict(list)
+    for row in rows:
+        if row.problem is None:
+            asked[row.question_key].append(row)
+    composed = steps or {}
+    return [
+        found
+        for key, samples in asked.items()
+        for found in _of_question(samples, chosen.get(key), composed.get(key, 1))
+    ]
+
+
+def _of_question(samples: list[Triplet], chosen: str | None, steps: int) -> list[Found]:
+    first, rate = samples[0], None
+    if chosen is not None:
+        rate = round(pass_rate(samples, chosen), 4)
+    return [
+        Found(
+            id=content_id("found", row.id),
+            triplet_id=row.id,
+            question_type=found_type(first.question),
+            answer_format=found_format(first.options, chosen or first.answer),
+            difficulty=difficulty_of(rate, len(samples)),
+            pass_rate=rate,
+            samples=len(samples),
+            steps=steps,
+        )
+        for row in samples
+    ]
