@@ -53,7 +53,7 @@ written AS (
 )
 SELECT {axes}, sum(asked)::BIGINT AS asked, coalesce(mode(problem ORDER BY problem), '')
 FROM planned p JOIN wanted ON wanted.id = p.task_id LEFT JOIN written USING (task_id)
-GROUP BY {axes} HAVING NOT coalesce(bool_or(readable), false) ORDER BY asked DESC, ALL
+GROUP BY {axes} HAVING NOT coalesce(bool_or(readable), false) ORDER BY asked DESC, {axes}
 """
 _BY_AXIS = f"""
 SELECT {", ".join(f"avg((f.{a} = k.{a})::INT) FILTER (f.{a}::VARCHAR <> '')" for a in FOUND)},
