@@ -26,6 +26,7 @@ from engine.records import (
     content_id,
 )
 from engine.workspace import Workspace
+from generators.found import found_of
 from reward_model.verdicts import Answer, verdict_of
 from tests.pictures import pictures_of, shown
 
@@ -239,7 +240,8 @@ def run_round(
         "precision_before": 0.5,
         "precision_after": 0.7,
     }
-    commit(workspace, "select", r, metrics, decisions)
+    chosen = {t.question_key: t.answer for t in kept}
+    commit(workspace, "select", r, metrics, decisions, found_of(rows, chosen))
     sft = make_model(f"sft{r}", "policy", "sft", r, parent.id)
     policy = make_model(f"grpo{r}", "policy", "grpo", r, sft.id)
     commit(workspace, "sft", r, {"loss": 1 / r, "steps": 50}, [sft], consume(sft, kept))
