@@ -32,7 +32,8 @@ def adherence(workspace: Workspace, round: int) -> dict[str, dict[str, float | N
         scan.register("triplets", to_arrow(Triplet, rows))
         scan.register("decisions", to_arrow(Decision, decisions))
         scan.register("tasks", to_arrow(Task, workspace.read(Task, "plan", round)))
-        scan.register("found", to_arrow(Found, found_of(rows, chosen)))
+        told = workspace.read(Found, "select", round) or found_of(rows, chosen)
+        scan.register("found", to_arrow(Found, told))
         return adherence_of(scan)
 
 
