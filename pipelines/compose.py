@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.config.compose import Compose
 from engine.errors import TriptychError
-from engine.records import Decision, Image, Task, Triplet, Verdict, content_id
+from engine.records import Decision, Found, Image, Task, Triplet, Verdict, content_id
 from engine.sql import Scan
 from engine.workspace import Stage
 from generators.compose.balance import Balance
@@ -28,6 +28,7 @@ from generators.compose.measures import measured
 from generators.compose.program import Fact
 from generators.compose.rows import row_of
 from generators.filters import reason as filtered
+from generators.found import found_of
 from pipelines.context import Context
 from pipelines.record import SOME, precision
 from reward_model.experts.expert import EXPERT
@@ -94,6 +95,8 @@ def compose(context: Context, stage: Stage) -> None:
     stage.write_all(Triplet, rows)
     stage.write_all(Decision, decisions)
     stage.write(Task, tasks.values())
+    steps = {row.question_key: tasks[row.task_id].steps for row in rows}
+    stage.write_all(Found, found_of(rows, {}, steps))
     stage.metrics = {
         "composed": len(rows),
         "images": looked_at,

@@ -30,6 +30,7 @@ def row_of(
         DIFFICULTY[made.steps],
         "closed" if made.closed else "choice",
         STYLE,
+        steps=made.steps,
     )
     raw = render_question(made.question, made.options)
     raw += render_completion(made.rationale, made.answer)

@@ -266,6 +266,9 @@ def test_the_export_names_where_composed_rows_are_from(
     assert composed.keys() == {row.id for row in rows}
     assert all(Program.from_json(r["program"]).answer == r["answer"] for r in composed.values())
     assert {r["program"] for r in found if r["origin"] == "generated"} == {None}
+    steps = {r["asked_steps"] for r in composed.values()}
+    assert steps > {2}
+    assert all(r["found_steps"] == r["asked_steps"] for r in composed.values())
     assert "composed" in (tmp_path / "out/README.md").read_text()
 
 
