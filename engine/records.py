@@ -195,6 +195,33 @@ class Triplet(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verification(Row):
+    """What was measured of a question (image, question, options) before it was judged.
+
+    Answers are keys as `engine.answers.matching.compared` has them. What was not measured is empty.
+    """
+
+    table: ClassVar[str] = "verifications"
+    id: str
+    question_id: str  # the `question_key` of its triplets
+    image_id: str
+    triplet_id: str  # of the answer that most samples give the surest: the row that was read
+    round: int
+    answer: str  # of that row: the verified answer
+    samples: int  # triplets of the question that parsed
+    agreeing: int  # of these, those that give the verified answer
+    answers: str  # JSON: samples by answer
+    other_id: str = ""  # the image of another patient that was shown in its place
+    blind_id: str = ""  # the model that answered with the image and without it
+    blind: str = ""  # JSON: by what was shown replies by answer, and how many could not be read
+    margin: float | None = None  # share right with the image less the best share without, -1 to 1
+    verifier_id: str = ""  # the model that answered the rubric
+    rubric_id: str = ""  # the hash of the rubric's words
+    rubric: str = ""  # JSON: replies by item, and by answer replies, score and what failed
+    score: float | None = None  # of the verified answer by the rubric, 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement(Row):
     """A judge's opinion: three criteria and their weighted sum (logits), and a probability."""
 
@@ -333,7 +360,7 @@ class Model(Row):
 
     table: ClassVar[str] = "models"
     id: str  # hash of its files, else of what it is known by
-    role: str  # base, generator, judge, sft or policy
+    role: str  # base, generator, solver, verifier, judge, sft or policy
     stage: str
     round: int
     parent_id: str | None
@@ -488,6 +515,7 @@ ROW_TYPES: tuple[type[Row], ...] = (  # what the ledger holds: all but pictures
     Task,
     Assignment,
     Triplet,
+    Verification,
     Judgement,
     Found,
     Decision,

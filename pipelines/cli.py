@@ -22,8 +22,8 @@ app = typer.Typer(
     help="A synthetic medical VQA data engine: image, question, answer, and where each came from.",
     no_args_is_help=True,
     epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, consult, "
-    "collect, reward; then each round plan, generate, judge, consult, collect, select, compose, "
-    "sft, grpo, evaluate, refine.",
+    "collect, reward; then each round plan, generate, verify (where it is switched on), judge, "
+    "consult, collect, select, compose, sft, grpo, evaluate, refine.",
     pretty_exceptions_enable=False,
 )
 # The panels of `triptych --help`, in the order of the commands below.
@@ -214,6 +214,7 @@ def _add_stage(name: str, panel: str, help: str) -> None:
 for _name, _panel, _help in (
     ("plan", DATA, "Decide what the next round asks for."),
     ("generate", DATA, "Generate a round's triplets."),
+    ("verify", DATA, "Measure a round's questions: votes, answers without the image, a rubric."),
     ("judge", DATA, "Score a round's triplets."),
     ("select", DATA, "Keep or reject each triplet, with the reason."),
     ("compose", DATA, "Compose questions of several steps from what is known of images."),

@@ -105,7 +105,7 @@ class Context:
 
         A Hub id stands for the commit that the record has of it, once it has one.
         """
-        if role == "generator" and not self.config.generator.backend.weights_known:
+        if role in self._served():
             return outside_model(role, named, endpoint=True)
         if not Path(named).is_dir():
             models = self.workspace.read(Model)
@@ -113,6 +113,17 @@ class Context:
             for model in sorted(known, key=lambda m: m.role != role)[:1]:
                 return replace(model, role=role, stage=role)
         return outside_model(role, named)
+
+    def _served(self) -> set[str]:
+        """The roles of which a server answers, whose weights nobody knows."""
+        writer, rubric, blind = (
+            self.config.generator.backend,
+            self.config.verify.rubric,
+            self.config.verify.blind,
+        )
+        backends = {"generator": writer, "solver": (blind and blind.backend) or writer}
+        backends |= {"verifier": rubric.backend} if rubric else {}
+        return {role for role, backend in backends.items() if not backend.weights_known}
 
     def path_of(self, model: Model) -> str:
         """Where a model's weights are: in the workspace, or a folder or Hub id outside.
@@ -134,7 +145,13 @@ class Context:
         Paths of folders are as configured, so that the record names no machine.
         """
         config, base = self.config, self.base()
-        named = {"generator": config.generator.model, "judge": config.reward.model}
+        rubric, blind = config.verify.rubric, config.verify.blind
+        named = {
+            "generator": config.generator.model,
+            "solver": blind.model if blind else None,
+            "verifier": rubric.model if rubric else None,
+            "judge": config.reward.model,
+        }
         return [
             replace(base, path=config.model) if base.known_by == "files" else base,
             # A judge that starts from "generator" starts from the tuned one, which a stage makes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import deciding
+from engine.config import Config, deciding
 from pipelines import (
     collect,
     compare,
@@ -23,6 +23,7 @@ from pipelines import (
     select,
     sft,
     tune,
+    verify,
 )
 from pipelines.commands import export
 from pipelines.context import Body, Context, run_stage
@@ -60,10 +61,11 @@ ONCE = {
 ROUND = {
     "plan": Arrow(plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
     "generate": Arrow(generate.generate, ("max_pixels", "generator"), same=("plan",)),
+    "verify": Arrow(verify.verify, ("max_pixels", "generator", "verify"), same=("generate",)),
     "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
-    "consult": Arrow(consult.consult, ("expert", "select"), same=("judge",)),
+    "consult": Arrow(consult.consult, ("expert", "select"), same=("verify", "judge")),
     "collect": Arrow(collect.collect, ("expert",), same=("consult",)),
-    "select": Arrow(select.select, ("select",), same=("judge", "collect")),
+    "select": Arrow(select.select, ("select",), same=("verify", "judge", "collect")),
     "compose": Arrow(compose.compose, ("compose", "generator"), same=("select",)),
     "sft": Arrow(sft.sft, ("model", "max_pixels", "sft", "grpo"), same=("compose",)),
     "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
@@ -72,12 +74,19 @@ ROUND = {
 }
 
 
+def stages_of(config: Config) -> dict[str, Arrow]:
+    """A round's stages, in order; `verify` is one where something is measured in it."""
+    return {name: arrow for name, arrow in ROUND.items() if name != "verify" or config.verify.on}
+
+
 def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:
     """Run one stage, or skip it where it is done."""
     arrow = (ROUND if round else ONCE)[name]
     config = deciding(context.config.recorded())
     settings = {section: config[section] for section in arrow.sections}
-    return run_stage(context, name, round, arrow.body, arrow.needs(round), settings)
+    there = {*ONCE, *stages_of(context.config)}
+    needs = [need for need in arrow.needs(round) if need[0] in there]
+    return run_stage(context, name, round, arrow.body, needs, settings)
 
 
 def next_round(context: Context, name: str) -> int:
@@ -92,7 +101,7 @@ def run(context: Context) -> None:
     for name in ONCE:
         step(context, name)
     for round in range(1, context.config.rounds + 1):
-        for name in ROUND:
+        for name in stages_of(context.config):
             step(context, name, round)
     export.export(context.workspace, context.display)
     export.report(context.workspace, context.display)

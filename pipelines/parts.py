@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from engine.records import Judgement, Triplet, from_arrow
+from engine.records import Judgement, Triplet, Verification, from_arrow
 from pipelines.context import Context
 
 PART = 50_000  # rows, about
@@ -21,12 +22,22 @@ class Part:
     last: str
     triplets: tuple[Path, ...]
     judgements: tuple[Path, ...]
+    verifications: tuple[Path, ...] = ()
 
     def rows(self) -> tuple[list[Triplet], dict[str, Judgement]]:
         """The part's triplets, in order of their ids, and the judgements of them by their ids."""
         triplets = [t for path in self.triplets for t in from_arrow(Triplet, pq.read_table(path))]
         judged = [j for path in self.judgements for j in from_arrow(Judgement, pq.read_table(path))]
         return sorted(triplets, key=lambda t: t.id), {j.triplet_id: j for j in judged}
+
+    def verified(self) -> dict[str, Verification]:
+        """What was measured of the part's questions, by `question_key`.
+
+        A question that two shards asked has two, of which that of more samples stands.
+        """
+        tables = map(pq.read_table, self.verifications)
+        found = [v for table in tables for v in from_arrow(Verification, table)]
+        return {v.question_id: v for v in sorted(found, key=lambda v: (v.samples, v.id))}
 
 
 def parts_of(context: Context, round: int, size: int = PART) -> list[Part]:
@@ -38,29 +49,43 @@ def parts_of(context: Context, round: int, size: int = PART) -> list[Part]:
     spans = sorted(
         span for path in context.shards(Triplet, "generate", round) if (span := _span(path))
     )
-    judged = {
-        _number(path): path
-        for path in context.shards(Judgement, "judge", round)
-        if pq.read_metadata(path).num_rows
-    }
-    strange = judged.keys() - {_number(span[2]) for span in spans}
+    judged = _filled(context.shards(Judgement, "judge", round))
+    verified = _filled(context.shards(Verification, "verify", round))
+    strange = (judged.keys() | verified.keys()) - {_number(span[2]) for span in spans}
     parts: list[Part] = []
     rows = 0
     for first, last, path, count in spans:
-        mine = (judged[_number(path)],) if _number(path) in judged else ()
+        number = _number(path)
+        mine = Part(first, last, (path,), _one(judged, number), _one(verified, number))
         if parts and (rows < size or first <= parts[-1].last or strange):
-            before = parts.pop()
-            first, last = before.first, max(last, before.last)
-            triplets, judgements = (*before.triplets, path), (*before.judgements, *mine)
-            parts.append(Part(first, last, triplets, judgements))
+            parts.append(_joined(parts.pop(), mine))
             rows += count
         else:
-            parts.append(Part(first, last, (path,), mine))
+            parts.append(mine)
             rows = count
     if strange and parts:  # whoever judged did not go by the shards of the triplets
-        whole = parts.pop()
-        parts = [Part(whole.first, whole.last, whole.triplets, tuple(judged.values()))]
+        said, found = tuple(judged.values()), tuple(verified.values())
+        parts = [replace(parts[0], judgements=said, verifications=found)]
     return parts
+
+
+def _filled(paths: Iterable[Path]) -> dict[str, Path]:
+    """By number the shards that have rows."""
+    return {_number(path): path for path in paths if pq.read_metadata(path).num_rows}
+
+
+def _one(shards: dict[str, Path], number: str) -> tuple[Path, ...]:
+    return (shards[number],) if number in shards else ()
+
+
+def _joined(before: Part, part: Part) -> Part:
+    return Part(
+        before.first,
+        max(before.last, part.last),
+        before.triplets + part.triplets,
+        before.judgements + part.judgements,
+        before.verifications + part.verifications,
+    )
 
 
 def _number(path: Path) -> str:

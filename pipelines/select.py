@@ -10,7 +10,7 @@ that, rows are looked at beside benchmarks, copies of their pictures and each ot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from engine.records import Assignment, Decision, Found, Image, Row, Task, Triple
 from engine.shards import shard_paths, write_shard
 from engine.sql import Scan
 from engine.workspace import Stage
+from generators.filters import MEASURED
 from generators.phantoms.oracle import truths
 from pipelines.across import across, guessable
 from pipelines.adherence import adherence_of, axes_of, lines_of, recorded
@@ -96,6 +97,7 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
             "reasons": counts,
             "waterfall": steps,
         }
+        | _refused(counts, parts)
         | balance
         | _precision(context, stage, parts)
     )
@@ -114,6 +116,19 @@ def adherence_metrics(context: Context, stage: Stage) -> dict[str, Any]:
             "adherence": adherence_of(scan),
             "cells": recorded(axes, lines_of(scan, axes)),
         }
+
+
+def _refused(reasons: Mapping[str, int], parts: Sequence[Part]) -> dict[str, Any]:
+    """By filter how many rows it refused by what was measured; nothing where nothing was."""
+    if not any(part.verifications for part in parts):
+        return {}
+    filters = [check.__module__.rpartition(".")[2].replace("_", "-") for check in MEASURED]
+    return {
+        "refused": {
+            name: sum(n for reason, n in reasons.items() if reason.startswith(f"{name}: "))
+            for name in filters
+        }
+    }
 
 
 def _precision(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[str, float | None]:

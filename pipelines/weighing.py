@@ -6,7 +6,7 @@ chooses from. Rows of one image are compared with each other, in parts by image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from engine.caveats import at_chance
 from engine.cluster import Places, Rows, cores
-from engine.config.select import Select
-from engine.records import Decision, Found, Judgement, Triplet, from_arrow
+from engine.config.select import Select, Verified
+from engine.records import Decision, Found, Judgement, Triplet, Verification, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.sql import Scan
 from engine.workspace import Stage
+from generators.filters import refused
 from generators.found import found_of
 from pipelines.context import Context
 from pipelines.parts import Part, parts_of
@@ -61,14 +62,35 @@ def make_weigher(job: Selecting) -> Worker:
         how = (job.trusted, job.logprobs_known, job.reasoning)
         choices = choices_of(triplets, judged, job.rules, *how)
         chosen = {key: choice.triplet.answer for key, choice in choices.items()}
+        out = refusals(triplets, part.verified(), job.rules.verified)
+        of_round = (job.rules, job.round, job.seen(part), job.trusted, out)
         return {
             Found: found_of(triplets, chosen),
-            Weighed: weighed(
-                triplets, judged, choices, job.rules, job.round, job.seen(part), job.trusted
-            ),
+            Weighed: weighed(triplets, judged, choices, *of_round),
         }
 
     return work
+
+
+def refusals(
+    triplets: Iterable[Triplet], verified: Mapping[str, Verification], held_to: Verified
+) -> dict[str, str]:
+    """By id the rows that parsed and that a filter refuses by what was measured, with the reason.
+
+    Rows of one question with one answer have one reason, so it is worked out once.
+    """
+    known: dict[tuple[str, str], str | None] = {}
+    out: dict[str, str] = {}
+    for row in triplets if verified else ():
+        key = row.question_key
+        if row.problem is not None or key not in verified:
+            continue
+        given = (key, row.answer)
+        if given not in known:
+            known[given] = refused(row, verified[key], held_to)
+        if why := known[given]:
+            out[row.id] = why
+    return out
 
 
 @dataclass(frozen=True)

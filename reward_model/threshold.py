@@ -12,7 +12,10 @@
    the score that keeps the configured share, or where a guarantee is set the certified one of the
    row's group (`reward_model.certificate`), and never below the calibrated floor.
 5. Exact duplicates (same image, question and answer) of an earlier round are out.
-6. A number that is not finite is no number: its row is out, with that as the reason.
+6. A row is out that stage `verify` found at fault (`generators.filters.refused`): its question is
+   answered as well without the image, a verifier does not pass it, or too few samples agree. Where
+   that row is the choice, its question is out.
+7. A number that is not finite is no number: its row is out, with that as the reason.
 
 Where the judge is at chance (`engine.caveats`) it has no say: the answer on which samples agree and
 of which the generator is confident stays, and is as sure as its share of that. Of its reasoning too
@@ -27,14 +30,15 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.answers.matching import resolve
-from engine.answers.spelling import normalise, normalise_question
+from engine.answers.matching import compared
+from engine.answers.spelling import normalise_question
 from engine.config.select import Select
 from engine.records import (
     Decision,
@@ -58,9 +62,11 @@ BELOW, FLOOR = "below the threshold", "below the probability floor"
 UNCERTIFIED = "no threshold is certified"
 DUPLICATE = "exact duplicate"
 OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE, *FLAWS)  # what is said of a question's choice alone
-LATER = ("reasoning", "near_duplicates", "contamination", "balance")  # in ids where not as always
+# In ids where not as always.
+LATER = ("reasoning", "verified", "near_duplicates", "contamination", "balance")
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Duplicate = tuple[str, str, str]  # image, question and answer as they are compared
 
 
@@ -95,7 +101,7 @@ class Weighed(Row):
 
 def answer_key(triplet: Triplet) -> str:
     """What makes two answers to one question the same."""
-    return normalise(resolve(triplet.answer, triplet.options) or triplet.answer)
+    return compared(triplet.answer, triplet.options)
 
 
 def unusable(triplet: Triplet, opinion: Judgement | None, trusted: bool) -> str | None:
@@ -228,12 +234,14 @@ def weighed(
     round: int,
     seen: Collection[Duplicate] = (),
     trusted: bool = True,
+    refused: Mapping[str, str] = NOTHING,
 ) -> list[Weighed]:
     """What is decided of each triplet, in order, where its question is above the threshold.
 
     `triplets` are all of their images, `choices` those of their questions, and `seen` what was kept
-    of the images before. The threshold changes no more than whether a choice is above it: surer
-    questions come first, so that no duplicate of a row that it keeps out is kept.
+    of the images before. `refused` are by id rows that are out by what was measured of their
+    question, with the reason. The threshold changes no more than whether a choice is above it:
+    surer questions come first, so that no duplicate of a row that it keeps out is kept.
     """
     rules_id = _rules_id(rules, trusted)
     known = set(seen)
@@ -241,6 +249,9 @@ def weighed(
     choice_of = {i: choices[key] for i, key in keys.items() if key in choices}
     reasons: dict[str, str] = {}
     for triplet in sorted(triplets, key=lambda t: _rank(t, choice_of.get(t.id))):
+        if triplet.problem is None and triplet.id in refused:
+            reasons[triplet.id] = refused[triplet.id]
+            continue
         no_number = unusable(triplet, judged.get(triplet.id), trusted)
         reasons[triplet.id] = (
             _reason(triplet, choice_of.get(triplet.id), rules, known, trusted)

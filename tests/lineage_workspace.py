@@ -29,6 +29,8 @@ from engine.records import (
     Task,
     Triplet,
     Verdict,
+    Verification,
+    canonical,
     content_id,
 )
 from engine.workspace import Workspace
@@ -154,6 +156,27 @@ def make_verdict(item: Item, reader: str, verdict: str = "accept", **more: Any) 
     )
 
 
+def make_verification(triplet: Triplet, solver: Model, other: str = "") -> Verification:
+    """What was measured of a triplet's question, whose answer is verified."""
+    shown = {"image": 1, "none": 0} | ({"other": 0} if other else {})
+    answers = {k: {"answers": {triplet.answer: n}, "unreadable": 1 - n} for k, n in shown.items()}
+    return Verification(
+        id=content_id("verification", triplet.id, solver.id),
+        question_id=triplet.question_key,
+        image_id=triplet.image_id,
+        triplet_id=triplet.id,
+        round=triplet.round,
+        answer=triplet.answer,
+        samples=2,
+        agreeing=1,
+        answers=canonical({"no": 1, "yes": 1}),
+        other_id=other,
+        blind_id=solver.id,
+        blind=canonical(answers),
+        margin=1.0,
+    )
+
+
 def make_judgement(triplet: Triplet, judge: Model) -> Judgement:
     return Judgement(
         id=content_id("judgement", triplet.id, judge.id),
@@ -256,7 +279,8 @@ def fill(workspace: Workspace, rounds: int = 2, seed: int = 0) -> None:
     for r in range(1, rounds + 1):
         rows = [make_triplet(i, writer.id, n, r) for i in train for n in (0, 1)]
         decided = [make_decision(t, rng.random() < 0.6, r) for t in rows]
-        commit(workspace, "generate", r, [*rows, PROMPT, TASK, run])
+        verified = [make_verification(t, writer) for t in rows if t.sample == 0]
+        commit(workspace, "generate", r, [*rows, *verified, PROMPT, TASK, run])
         commit(workspace, "judge", r, [*(make_judgement(t, judge) for t in rows), run])
         found = [make_found(t) for t in rows]
         commit(workspace, "select", r, [*found, *decided, run], kept=sum(d.keep for d in decided))

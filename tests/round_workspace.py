@@ -28,6 +28,7 @@ from engine.records import (
 from engine.workspace import Workspace
 from generators.found import found_of
 from reward_model.verdicts import Answer, verdict_of
+from tests.lineage_workspace import make_verification
 from tests.pictures import pictures_of, shown
 
 MODALITIES = ("CT", "MR", "X-ray", "ultrasound")
@@ -231,6 +232,10 @@ def run_round(
     ]
     scores = rng.normal(0.3 * r, 1, len(rows))
     commit(workspace, "generate", r, {"rows": len(rows), "unparsed": 3}, rows)
+    verified = [make_verification(t, parent) for t in rows if t.sample == 0]
+    margins = [0] * 10 + [len(verified) // 2] + [0] * 9 + [len(verified) // 2]
+    measured = {"questions": len(verified), "pass_rate": 0.7, "margin": 0.5, "margins": margins}
+    commit(workspace, "verify", r, measured | {"answered_blind": 0.5}, verified)
     commit(workspace, "judge", r, {}, [judge(t, judger.id, s) for t, s in zip(rows, scores)])
     decisions = [decide(t, bool(s > 0), float(s), r) for t, s in zip(rows, scores)]
     kept = [t for t, s in zip(rows, scores) if s > 0]

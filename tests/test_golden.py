@@ -49,6 +49,7 @@ from engine.workspace import Workspace
 from generators.found import found_of
 from generators.phantoms import bank
 from generators.proposer import ProposerSettings, prompt_of, propose
+from generators.verification.votes import counted, questions_of
 from pipelines.commands.review import _review
 from pipelines.commands.withdraw import withdraw
 from pipelines.evaluation.examination import marked
@@ -189,6 +190,7 @@ def ids() -> dict[str, str]:
         "items/verdict": item.id,
         "items/preference": Item.make(first, other, "informative", 2, 0, 1).id,
         "verdicts": verdict_of(answer, item, first).id,
+        "verifications": counted(questions_of(rows), 1)[0].id,
         "judgements": Silent().judge(rows[:1], {image.id: b"png"})[0].id,
         "found": found_of(rows, {})[0].id,
         "decisions": decide(rows, choice, Select(), 1)[0].id,

@@ -66,6 +66,11 @@ def _by_letter(answer: str, options: tuple[str, ...]) -> str | None:
     return None if own or elsewhere else options[place]
 
 
+def compared(answer: str, options: tuple[str, ...]) -> str:
+    """An answer as it is compared with others to the same question: equal where they say one."""
+    return normalise(resolve(answer, options) or answer)
+
+
 def is_valid(answer: str, options: tuple[str, ...]) -> bool:
     """Whether an answer is one at all: not empty, and one of the options where there are any."""
     return resolve(answer, options) is not None if options else says_something(answer)

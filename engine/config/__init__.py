@@ -24,6 +24,7 @@ from engine.config.section import Section
 from engine.config.select import Select
 from engine.config.source import Source
 from engine.config.training import Grpo, Sft
+from engine.config.verify import Verify
 from engine.errors import TriptychError
 
 MAX_PIXELS = 1280 * 28 * 28  # of a picture as a model is shown it
@@ -48,6 +49,7 @@ class Config(Section):
     source: Source = Source()
     expert: Expert = Simulated()
     generator: Generator = Generator()
+    verify: Verify = Verify()
     reward: Reward = Reward()
     select: Select = Select()
     compose: Compose = Compose()
@@ -95,6 +97,20 @@ class Config(Section):
                 f"select.guarantee is made from verdicts on rows drawn at random, and expert.kind "
                 f"{self.expert.kind} is asked for none: set expert.verdicts.random, of kind "
                 "people, table or simulated"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_verifier_is_not_the_writer(self) -> Config:
+        rubric, writer = self.verify.rubric, self.generator.model or self.model
+        if rubric and rubric.model == writer:
+            raise ValueError(
+                f"verify.rubric.model {rubric.model} is the generator's own: name another model, "
+                "since a writer passes its own faults"
+            )
+        if self.select.verified.self_consistency and not self.verify.on:
+            raise ValueError(
+                "select.verified.self_consistency needs what is measured: set verify.pass_rate=true"
             )
         return self
 

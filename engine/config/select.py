@@ -39,6 +39,23 @@ class Contamination(Section):
     )
 
 
+class Verified(Section):
+    """What a row must reach of what was measured of its question; what was not is not asked for."""
+
+    rubric: float = Field(
+        0.95, ge=0, le=1, description="score by the rubric, at least, beside all essentials"
+    )
+    margin: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share right with the image above the best share without, more than this",
+    )
+    self_consistency: float = Field(
+        0.0, ge=0, le=1, description="share of the question's samples that agree, at least"
+    )
+
+
 class Select(Section):
     """Which rows teach."""
 
@@ -63,6 +80,7 @@ class Select(Section):
         description="how far above chance the best constant guess at place or value may be, by "
         "the lower end of its interval; null: any",
     )
+    verified: Verified = Verified()
     guarantee: Guarantee | None = Field(
         None, description="in the place of `keep`: the most rows of which that can be promised"
     )

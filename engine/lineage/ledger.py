@@ -34,7 +34,7 @@ from engine.lineage import links
 from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
-VERSION = "7"  # of the tables here: a file of another version is made again
+VERSION = "8"  # of the tables here: a file of another version is made again
 MEMORY = "1GB"  # what does not fit is spilled to disk
 FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
@@ -52,6 +52,7 @@ _SQL_TYPE = {
 INDEXED = (
     ("images", "id"),
     ("triplets", "id"),
+    ("verifications", "question_id"),
     ("judgements", "triplet_id"),
     ("found", "triplet_id"),
     ("decisions", "triplet_id"),
@@ -74,6 +75,7 @@ CREATE TABLE uses (sequence BIGINT, row_table VARCHAR, source BIGINT, maker VARC
 
 _MAKER = {  # what names the model that wrote a row; others have a stage's rules, or an expert
     "triplets": "generator_id",
+    "verifications": "blind_id",
     "judgements": "judge_id",
     "evaluations": "model_id",
     "decisions": "NULL",

@@ -28,6 +28,13 @@ _DERIVED = {
     "images": {},
     "tasks": {},
     "triplets": {"image_id": "images", "task_id": "tasks"},
+    "verifications": {
+        "image_id": "images",
+        "triplet_id": "triplets",
+        "other_id": "images",
+        "blind_id": "models",
+        "verifier_id": "models",
+    },
     "judgements": {"triplet_id": "triplets"},
     "found": {"triplet_id": "triplets"},
     "decisions": {"triplet_id": "triplets"},
@@ -51,7 +58,7 @@ _AGENT = {
     "evaluations": "model_id",
 }
 # What explains a row though nothing of it is named in the row: rows that name it.
-_ABOUT = {"triplets": ("judgements", "found", "decisions", "verdicts")}
+_ABOUT = {"triplets": ("verifications", "judgements", "found", "decisions", "verdicts")}
 
 Key = tuple[str, str]  # table, id
 

@@ -1,16 +1,17 @@
 """What follows when an image, or all images of a patient or study, are withdrawn, or a reader.
 
 Tier 1 is what derives from them: their triplets (and triplets whose words were taken from these),
-with judgements, what was found of them, decisions, items, verdicts, preferences and evaluations;
-the checkpoints that saw such a triplet at or after its first use; and the models that descend from
+with verifications, judgements, what was found of them, decisions, items, verdicts, preferences and
+evaluations; the checkpoints that saw such a triplet at or after its first use; and the models that
+descend from
 these. Of a reader it is what they said, and the rows that came of it (`engine.lineage.opinions`).
 
 Tier 2 is what they influenced. It is followed through stages, because a stage's rows are not
 independent: the threshold of a selection comes from all judgements of its round.
 
 - a judge that learned from a preference or verdict of tier 1, or was calibrated or compared by one;
-- what a model of either tier wrote or judged, and the decisions, preferences and verdicts of a
-  round made after such a judge judged in it;
+- what a model of either tier wrote, verified or judged, and the decisions, preferences and
+  verdicts of a round made after such a model verified or judged in it;
 - the decisions of a round whose threshold was certified after one of its random verdicts;
 - a model that saw any of these in training, was rewarded by such a judge, or descends from one;
 - exports that were made after such decisions.
@@ -34,6 +35,7 @@ from engine.lineage.opinions import Stages
 
 Use = tuple[int, str, int | None, str | None, int]  # sequence, table, source, maker, first step
 FOLLOWED = ("decisions", "preferences", "verdicts")  # what follows a judge within a round
+JUDGED = ("verifications", "judgements")  # what they follow
 START = -1  # the sequence of a model that no stage of the workspace made
 
 
@@ -161,10 +163,17 @@ def derived_rows(
         images,
         triplets,
     )
+    verifications = ids(
+        "SELECT DISTINCT id FROM verifications WHERE image_id IN (SELECT unnest($1)) "
+        "OR other_id IN (SELECT unnest($1)) OR triplet_id IN (SELECT unnest($2)) ORDER BY id",
+        images,
+        triplets,
+    )
     items, verdicts = opinions.asked_and_said(ledger, images, triplets)
     return {
         "images": images,
         "triplets": triplets,
+        "verifications": verifications,
         "preferences": preferences,
         "items": items,
         "verdicts": verdicts,
@@ -303,7 +312,7 @@ def _judged_stages(
     """Stages whose rows of FOLLOWED came after a tainted judge judged in their round."""
     judged: dict[int, int] = {}
     for row in makers:
-        if row["row_table"] == "judgements" and row["maker"] in tainted:
+        if row["row_table"] in JUDGED and row["maker"] in tainted:
             number = rounds[row["sequence"]]
             judged[number] = min(judged.get(number, row["sequence"]), row["sequence"])
     return {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.caveats import promised
 from engine.errors import TriptychError, printable
 from engine.lineage.ledger import INDEXED, Ledger
+from engine.records import content_id
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -92,7 +93,8 @@ def _stage(ledger: Ledger, sequence: int) -> dict[str, Any]:
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """JSON text as values, without what the reader of a trace has no use for."""
-    for column in ("rendering", "truth", "metrics", "files", "program"):
+    opened = ("rendering", "truth", "metrics", "files", "program", "answers", "blind", "rubric")
+    for column in opened:
         if row.get(column):
             row[column] = json.loads(row[column])
     return {k: v for k, v in row.items() if k != "sequence" and v not in (None, [])}
@@ -106,6 +108,20 @@ def _named(models: dict[str, dict[str, Any]], model_id: str) -> dict[str, Any]:
 def _model(ledger: Ledger, model_id: str | None) -> dict[str, Any]:
     """A model's row, or what it is called where it has none (an expert, an outside endpoint)."""
     return _one(ledger, "models", model_id) or {"id": model_id}
+
+
+def _verifications(
+    ledger: Ledger, row: dict[str, Any], models: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What was measured of a triplet's question, with the models that answered."""
+    question = content_id(row["image_id"], row["question"], row["options"])
+    rows = {r["id"]: r for r in reversed(ledger.find("verifications", "question_id", [question]))}
+    told = []
+    for found in map(_opened, reversed(rows.values())):
+        named = {key: found.pop(f"{key}_id", None) for key in ("blind", "verifier")}
+        asked = {f"{key}_model": _named(models, name) for key, name in named.items() if name}
+        told.append({k: v for k, v in found.items() if v != ""} | asked)
+    return told
 
 
 def _judgements(
@@ -230,6 +246,7 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is told of a triplet, from its row of each stage that committed it."""
     models, row_id = _all_models(ledger), rows[0]["id"]
     row = _staged(ledger, rows[0])
+    verified = _verifications(ledger, rows[0], models)
     image_id, task_id, generator_id = (
         row.pop(column, None) for column in ("image_id", "task_id", "generator_id")
     )
@@ -240,6 +257,7 @@ def _told(ledger: Ledger, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "task": _one(ledger, "tasks", task_id) or {"id": task_id},
         "generator": _named(models, generator_id),
         "prompt": _one(ledger, "prompts", row.get("prompt_hash")),
+        "verifications": verified,
         "judgements": _judgements(ledger, row_id, models),
         "found": next(iter(ledger.find("found", "triplet_id", [row_id])[-1:]), None),
         "decisions": _decisions(ledger, row_id),

@@ -118,6 +118,7 @@ def rules_of(reached: Reach) -> list[Rule]:
         ("images", "id", images),
         ("pictures", "id", images),
         ("triplets", "id", triplets),
+        ("verifications", "id", reached.ids["verifications"]),
         ("judgements", "triplet_id", triplets),
         ("found", "triplet_id", triplets),
         ("decisions", "triplet_id", triplets),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -129,6 +130,18 @@ def lines_figure(name: str, series: dict[str, dict[int, float]], low: float = 0.
     _rounds(axes, sorted({r for points in series.values() for r in points}))
     _legend(axes)
     return _svg(figure, name)
+
+
+def margins_figure(counts: Sequence[int]) -> str:
+    """A histogram of margins: `counts` are of tenths from -1 to 1."""
+    figure, axes = _canvas()
+    places = [round(-1 + n / 10, 1) for n in range(len(counts))]
+    colours = [PALETTE[3] if place <= 0 else PALETTE[2] for place in places]
+    axes.bar(places, counts, width=0.08, color=colours)
+    axes.set_xlabel("share right with the image, less the best share without")
+    axes.set_ylabel("questions")
+    axes.set_xlim(-1.1, 1.1)
+    return _svg(figure, "margins")
 
 
 def bars_figure(name: str, counts: dict[str, int]) -> str:

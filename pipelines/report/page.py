@@ -33,6 +33,7 @@ from pipelines.report.figures import (
     bars_figure,
     heatmap_figure,
     lines_figure,
+    margins_figure,
     waterfall_figure,
 )
 from reward_model.agreement import HEAD, agreements, lines_of
@@ -267,6 +268,7 @@ def _figures(
             note = "How many rows each reason took, in the order in which a row is looked at."
             drawn.append((f"From generated to kept, round {round}", note,
                           waterfall_figure(f"waterfall-{round}", steps)))  # fmt: skip
+    drawn += _seeing(commits)
     reasons = ledger.sql(
         f"SELECT {KIND} AS why, count(*) AS n FROM decisions WHERE NOT keep GROUP BY ALL"
     )
@@ -274,6 +276,24 @@ def _figures(
         bars = bars_figure("reasons", {r["why"]: r["n"] for r in reasons})
         drawn.append(("Why rows were rejected", "Decisions of all rounds.", bars))
     return [{"title": title, "note": note, "svg": svg} for title, note, svg in drawn]
+
+
+def _seeing(commits: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """What was verified of questions, by round, and the margins of the last round that has any."""
+    found = {c["round"]: c["metrics"] for c in commits if c["stage"] == "verify"}
+    names = {
+        "pass_rate": "samples that agree",
+        "answered_blind": "answered blind",
+        "essentials_passed": "pass the rubric's essentials",
+    }
+    drawn = []
+    if series := _series(found, names):
+        note = "Of a round's questions, before anything is judged: means and shares."
+        drawn.append(("What was verified", note, lines_figure("verified", series)))
+    if margins := [m["margins"] for _, m in sorted(found.items()) if m.get("margins")]:
+        note = "Questions of the last round; at 0 and below the image was not needed."
+        drawn.append(("What seeing is worth", note, margins_figure(margins[-1])))
+    return drawn
 
 
 def _cells(ledger: Ledger, round: int, arm: str, split: str) -> list[dict[str, Any]]:

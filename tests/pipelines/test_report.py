@@ -24,7 +24,7 @@ from tests.round_workspace import ingest, make_images
 
 def test_the_report_is_one_file_that_fetches_nothing(full: Workspace, tmp_path: Path) -> None:
     html = write_report(full, tmp_path).read_text()
-    assert html.count("<svg ") == 6
+    assert html.count("<svg ") == 8
     assert html.count("<article") == 18
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)
     assert "&lt;tumor&gt;" in html

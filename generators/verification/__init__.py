@@ -1,0 +1,1 @@
+"""What models say of a question before it is judged: the figures that `generators.filters` read."""
