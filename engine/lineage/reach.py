@@ -3,8 +3,8 @@
 Tier 1 is what derives from them: their triplets (and triplets whose words were taken from these),
 with verifications, judgements, what was found of them, decisions, items, verdicts, preferences and
 evaluations; the checkpoints that saw such a triplet at or after its first use; and the models that
-descend from
-these. Of a reader it is what they said, and the rows that came of it (`engine.lineage.opinions`).
+descend from these. Of a reader it is what they said, and the rows that came of it
+(`engine.lineage.opinions`).
 
 Tier 2 is what they influenced. It is followed through stages, because a stage's rows are not
 independent: the threshold of a selection comes from all judgements of its round.
