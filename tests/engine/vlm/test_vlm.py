@@ -253,6 +253,9 @@ print("held to their form", said, samples[48:])
 total = sum(math.exp(logprob) for _, logprob in said)
 assert 0.5 < total < 1.001, said
 print("of the constrained distribution")
+(blind,), (seeing,) = vlm.generate([Request(None, batch[0].text), batch[0]], Sampling(1, 0.0, 4))
+assert not (blind.problem or seeing.problem) and blind.logprob != seeing.logprob
+print("one may be without an image")
 """
 
 
@@ -266,3 +269,4 @@ def test_vllm_draws_alike_and_refuses_single_rows() -> None:
     assert "one row ends no batch" in done.stdout, done.stderr[-2000:]
     assert "held to their form" in done.stdout, done.stderr[-2000:]
     assert "of the constrained distribution" in done.stdout, done.stdout + done.stderr[-2000:]
+    assert "one may be without an image" in done.stdout, done.stderr[-2000:]
