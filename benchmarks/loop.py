@@ -64,7 +64,7 @@ from pipelines.context import Context, opened
 from pipelines.examine import examine
 from pipelines.grpo import mixed_rows
 from pipelines.judge_training import fit_judge, taught
-from pipelines.loop import ONCE, ROUND, step
+from pipelines.loop import ONCE, stages_of, step
 from pipelines.record import fresh_triplets, held_out, kept_triplets
 
 FULL = (
@@ -238,7 +238,7 @@ def run_round(
 ) -> dict[str, Any]:
     """One round of the loop: its figures, and its own models among the arms."""
     metrics = {}
-    for name in ROUND:
+    for name in stages_of(context.config):
         pieces.check()
         metrics[name] = step(context, name, number)["metrics"]
     grpo, trained = context.config.grpo, metrics["grpo"]

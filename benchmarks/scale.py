@@ -230,7 +230,7 @@ def run_size(number: int, folder: Path) -> dict[str, list[float]]:
         for name in loop.ONCE:
             if name != "ingest" or number <= REAL:
                 timed(name, partial(loop.step, context, name))
-        for name in loop.ROUND:
+        for name in loop.stages_of(context.config):
             timed(
                 f"{name}, round 1" if name in loop.ONCE else name,
                 partial(loop.step, context, name, 1),

@@ -49,8 +49,10 @@ SMALL = [
     "reward.expert_pairs=8",
     "cluster.threads=1",
 ]
-# And of the demo: verdicts in every stream, and a promise that a few of them can make.
+# And of the demo: verdicts in every stream, and a promise that a few of them can make; votes, so
+# that every stage is in the loop.
 ASKED = [
+    "verify.pass_rate=true",
     "expert.verdicts={first: 10, random: 14, informative: 8, test: 6}",
     "select.guarantee={precision: 0.2, confidence: 0.5}",
 ]
