@@ -26,6 +26,7 @@ from reward_model.threshold import (
 )
 
 FORM = "form: "
+FIRST = (FORM, "self-consistency: ", "blind: ", "rubric: ")  # what a filter says
 _ORDER = (
     UNSURE, UNJUDGED, *BEATEN, FLOOR, *FLAWS, DUPLICATE, CONTAMINATED, NEAR, BELOW, UNCERTIFIED,
     UNBALANCED, *KEEPS,
@@ -51,8 +52,9 @@ def waterfall(scan: Scan) -> list[dict[str, Any]]:
 
 
 def _place(step: str) -> int:
-    if step.startswith(FORM):
-        return -1
+    for place, start in enumerate(FIRST):
+        if step.startswith(start):
+            return place - len(FIRST)
     return _ORDER.index(step) if step in _ORDER else len(_ORDER)
 
 
