@@ -81,6 +81,8 @@ class Image(Row):
     patient: str = ""  # keyed hash of the patient, else of the study or file
     labels: str | None = None  # JSON: the columns of the table beside the images that were named
     report: str | None = None  # its free text, de-identified
+    twin_of: str = ""  # the image that it was drawn again from, one thing changed
+    drawn: str | None = None  # JSON: what was changed of a twin; the layout of an image on demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

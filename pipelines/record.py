@@ -30,14 +30,15 @@ from reward_model.experts.expert import EXPERT, Exemplar, Expert
 
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
-    """Rows that select kept and compose made in rounds 1 to `rounds`, in the order written."""
+    """What select kept, compose made and was drawn with its image, in rounds 1 to `rounds`."""
     return list(each_kept(context, rounds))
 
 
 def each_kept(context: Context, rounds: int) -> Iterator[Triplet]:
     """As `kept_triplets`, a few at a time."""
     with context.scan(Decision) as scan:
-        written = [p for s in ("generate", "compose") for p in context.shards(Triplet, s)]
+        stages = ("plan", "generate", "compose")
+        written = [path for s in stages for path in context.shards(Triplet, s)]
         scan.table("triplets", Triplet, written)
         query = (
             "SELECT * FROM triplets WHERE id IN "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from engine.config import Config
@@ -17,6 +18,7 @@ from engine.sets.benchmark import Benchmark
 from engine.sets.published import check_published
 from generators.phantoms import KINDS
 from generators.phantoms.dicom import write_cohort
+from generators.phantoms.twin_cohort import write_twins
 from pipelines.progress import Display
 from reward_model.experts import benchmark_of
 from reward_model.losses import check_loss
@@ -107,9 +109,12 @@ def draw_phantoms(config: Config, folder: Path, display: Display) -> dict[str, s
     seed, difficulty = config.seed, source.difficulty
     folder.mkdir(parents=True, exist_ok=True)
     drawn = _drawn_before(folder)
-    done = write_cohort(folder, dict(counts), source.size, seed, difficulty, masks, drawn)
+    how = (source.size, seed, difficulty)
+    done = write_cohort(folder, dict(counts), *how, masks, drawn)
+    twins = {kind: min(source.twins, count) for kind, count in counts}
+    total += sum(twins.values())
     with (folder / DRAWN).open("a", encoding="utf-8") as sums:
-        for number, path in enumerate(done, 1):
+        for number, path in enumerate(chain(done, write_twins(folder, twins, *how, drawn)), 1):
             name = path.relative_to(folder).as_posix()
             if name not in drawn:
                 drawn[name] = file_hash(path)

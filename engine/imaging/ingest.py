@@ -33,7 +33,7 @@ from engine.records import Image, Picture, Refusal, Row, canonical, content_id, 
 
 SEARCHED = ("no printed text found", "no printed text found, by RapidOCR neither")
 MIN_SIDE, MAX_ASPECT = 16, 20.0
-TRUTH = ".truth.json"  # the sidecar of a phantom
+TRUTH, MADE = ".truth.json", ".drawn.json"  # what lies beside a phantom
 MAX_TRUTH_BYTES = 1 << 20
 
 
@@ -80,8 +80,9 @@ def belongs(path: Path, relative: str, rules: Rules) -> str:
     """What a file is that belongs to the images, as their table or a phantom's truth; "" for any
     other. Its name decides nothing as long as it can be an image."""
     name = str(path)  # os.path's functions hold where Path's raise: in a closed folder
-    if name.endswith(TRUTH) and os.path.isfile(name.removesuffix(TRUTH)):
-        return "the truth of a phantom"
+    for end, what in ((TRUTH, "the truth of a phantom"), (MADE, "what a phantom was drawn from")):
+        if name.endswith(end) and os.path.isfile(name.removesuffix(end)):
+            return what
     return rules.beside.get(relative, "")
 
 
@@ -194,6 +195,7 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     height, width = item.pixels.shape[:2]
     modality, anatomy = _what(item, entry)
     drawn = relative in rules.drawn and rules.drawn[relative] == file_hash(path)
+    made = _beside(path, MADE) if drawn else None
     searched = "not searched for printed text" if rules.public else SEARCHED[ocr.installed()]
     return Image(
         id=pixels_id(item.pixels),
@@ -207,7 +209,9 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
         rendering=canonical(item.rendering | {"facts": item.facts}),
         deidentification=f"{PROFILE}; {searched}",
         is_synthetic=drawn,
-        truth=_truth(path) if drawn else None,
+        truth=_beside(path, TRUTH) if drawn else None,
+        drawn=made,
+        twin_of=json.loads(made).get("twin_of", "") if made else "",
         patient=_patient(item, relative, rules, entry),
         labels=entry.labels,
         report=entry.report,
@@ -290,13 +294,13 @@ def _what(item: Rendered, entry: Entry) -> tuple[str, str]:
     )
 
 
-def _truth(path: Path) -> str | None:
-    """The sidecar of a phantom as canonical JSON, None where there is none that can be read."""
-    sidecar = path.with_name(f"{path.name}{TRUTH}")
+def _beside(path: Path, end: str) -> str | None:
+    """A sidecar of a phantom as canonical JSON, None where there is none that can be read."""
+    sidecar = path.with_name(f"{path.name}{end}")
     try:
         if sidecar.stat().st_size > MAX_TRUTH_BYTES:
             return None
-        truth = json.loads(sidecar.read_text("utf-8"))
+        told = json.loads(sidecar.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return canonical(truth) if isinstance(truth, dict) else None
+    return canonical(told) if isinstance(told, dict) else None

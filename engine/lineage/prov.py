@@ -25,7 +25,7 @@ PREFIX = {"tri": "urn:triptych:", "xsd": "http://www.w3.org/2001/XMLSchema#"}
 
 # Of each table: which columns name what a row was derived from, and who it is attributed to.
 _DERIVED = {
-    "images": {},
+    "images": {"twin_of": "images"},
     "tasks": {},
     "triplets": {"image_id": "images", "task_id": "tasks"},
     "verifications": {

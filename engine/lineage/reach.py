@@ -135,7 +135,11 @@ def resolve(ledger: Ledger, target: str, group: bool = False) -> tuple[str, str,
         raise TriptychError(
             f"{target!r} could be several images, patients or groups: give more characters"
         )
-    query = f"SELECT DISTINCT id FROM images WHERE {_IMAGES[kind]} ORDER BY id"
+    query = (  # a twin goes with its original, from whose recipe it was drawn
+        f"WITH named AS (SELECT id FROM images WHERE {_IMAGES[kind]}) "
+        "SELECT DISTINCT id FROM images WHERE id IN (FROM named) OR twin_of IN (FROM named) "
+        "ORDER BY id"
+    )
     return kind, name, [row["id"] for row in ledger.sql(query, [name])]
 
 

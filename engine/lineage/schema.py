@@ -15,7 +15,7 @@ from engine.records import ROW_TYPES, Row, schema_of
 # PROV-DM section 2: entities are things, activities made or used them, agents answer for them;
 # a relation ties two of these.
 PROV: dict[str, str] = {
-    "images": "entity",
+    "images": "entity, wasDerivedFrom the image that it is the twin of",
     "prompts": "entity (a plan)",
     "tasks": "entity (a plan)",
     "assignments": "entity (a plan), of a task and an image",
@@ -57,8 +57,11 @@ class Reference:
 
 
 # Who writes without weights.
-NOT_MODELS = "'expert', 'composed', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
+NOT_MODELS = (
+    "'expert', 'drawn', 'composed', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
+)
 REFERENCES: tuple[Reference, ...] = (
+    Reference("images", "twin_of", ("images",), "twin_of = ''"),
     Reference("assignments", "image_id", ("images",)),
     Reference("assignments", "task_id", ("tasks",)),
     Reference("triplets", "image_id", ("images",)),

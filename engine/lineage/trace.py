@@ -93,8 +93,8 @@ def _stage(ledger: Ledger, sequence: int) -> dict[str, Any]:
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
     """JSON text as values, without what the reader of a trace has no use for."""
-    opened = ("rendering", "truth", "metrics", "files", "program", "answers", "blind", "rubric")
-    for column in opened:
+    opened = ("rendering", "truth", "drawn", "metrics", "files", "program")
+    for column in (*opened, "answers", "blind", "rubric"):
         if row.get(column):
             row[column] = json.loads(row[column])
     return {k: v for k, v in row.items() if k != "sequence" and v not in (None, [])}
@@ -285,7 +285,9 @@ def _image(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "FROM evaluations WHERE image_id = ? GROUP BY ALL ORDER BY round, arm",
         [row_id],
     )
+    twins = ledger.sql("SELECT DISTINCT id, drawn FROM images WHERE twin_of = ? ORDER BY id", [row_id])
     return (_one(ledger, "images", row_id) or {}) | {
+        "twins": [_opened(twin) for twin in twins],
         "triplets": triplets,
         "used_by": list(trained.values()),
         "evaluations": asked,

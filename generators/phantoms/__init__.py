@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import Phantom
 from generators.phantoms.kinds import KINDS
 
 
 def draw(
-    kind: str, seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    kind: str,
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one phantom of `size` x `size` pixels, the same for the same arguments.
 
     `difficulty` in [0, 1] lowers the finding's contrast and raises the noise; `finding` None draws
-    one at random. Raises KeyError for an unknown kind.
+    one at random, and so does what is not `asked`. Raises KeyError for an unknown kind, CannotDraw
+    where lesions of what is asked have no room.
     """
-    return KINDS[kind].draw(seed, size, difficulty, finding)
+    return KINDS[kind].draw(seed, size, difficulty, finding, asked)
 
 
 def to_display(phantom: Phantom) -> np.ndarray:

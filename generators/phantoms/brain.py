@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw
 from generators.phantoms.base import DIAMETER
 from generators.phantoms.canvas import ANGLES, capsule, cover, waves
 
@@ -259,12 +260,17 @@ class Lesion:
         return np.sqrt(x * x + y * y) - border
 
 
-def draw_extent(rng: np.random.Generator, plaque: bool = False) -> tuple[str, str, int]:
+def draw_extent(
+    rng: np.random.Generator, plaque: bool = False, asked: Asked = NOTHING
+) -> tuple[str, str, int]:
     """Side, size class and count: all allowed pairs of size and count are equally likely."""
-    side = "left" if rng.random() < 0.5 else "right"
+    side = "left" if asked.left_or(rng.random() < 0.5) else "right"
     pairs = [(size, count) for size, counts in COUNTS.items() for count in counts]
-    size, count = pairs[rng.integers(len(pairs))]
-    return (side, "small", int(rng.integers(1, 5))) if plaque else (side, size, count)
+    drawn = pairs[rng.integers(len(pairs))]
+    if plaque:
+        pairs = [("small", count) for count in range(1, 5)]
+        drawn = pairs[rng.integers(len(pairs))]
+    return side, *asked.extent(drawn, pairs)
 
 
 def place(
@@ -282,7 +288,7 @@ def place(
                 placed.append(lesion)
                 if len(placed) == count:
                     return placed
-    raise RuntimeError(f"no room for {count} {size} {finding} in this head")
+    raise CannotDraw(f"no room for {count} {size} {finding} in this head")
 
 
 def _candidate(

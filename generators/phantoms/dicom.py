@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,48 @@ from generators.phantoms.segmentation import write_segmentation
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 
+TRUTH, MADE = ".truth.json", ".drawn.json"  # what lies beside a file
 DATE, TIME = "20000101", "120000"
 
 
 CT_INTERCEPT = -1024
 
 
-def write_dicom(phantom: Phantom, path: Path, patient: str, uid_seed: str | int) -> None:
+def write_dicom(
+    phantom: Phantom,
+    path: Path,
+    patient: str,
+    uid_seed: str | int,
+    made: Mapping[str, Any] | None = None,
+    original: Phantom | None = None,
+) -> None:
     """Write the phantom and its truth, each whole or not at all.
 
     `patient` is the fake patient's number ("0001"); `uid_seed` keeps the UIDs of two cohorts apart.
-    The truth goes first, so a DICOM file that exists has one.
+    The truth goes first, so a DICOM file that exists has one. `made` is what it was drawn from,
+    where that is more than its number (a layout, a change), written as `<file>.drawn.json`; of a
+    twin the `original` is named in its header.
     """
     dataset = to_dataset(phantom, patient, uid_seed)
-    truth = json.dumps(phantom.truth.to_dict(), sort_keys=True, indent=1).encode()
-    _write_whole(path.with_name(f"{path.name}.truth.json"), truth)
+    if original is not None:
+        _add_original(dataset, to_dataset(original, patient, uid_seed))
+    for end, told in ((TRUTH, phantom.truth.to_dict()), (MADE, made)):
+        if told is not None:
+            data = json.dumps(told, sort_keys=True, indent=1).encode()
+            _write_whole(path.with_name(path.name + end), data)
     partial = path.with_name(f".{path.name}.partial")
     dataset.save_as(partial, enforce_file_format=True)
     partial.replace(path)
+
+
+def _add_original(ds: Dataset, original: Dataset) -> None:
+    """Whose twin it is: derivation image module (C.7.6.1.1.3), in the same series."""
+    ds.InstanceNumber = 2
+    ds.DerivationDescription += "; the same as its source image but for what its truth says"
+    source = Dataset()
+    source.ReferencedSOPClassUID = original.SOPClassUID
+    source.ReferencedSOPInstanceUID = original.SOPInstanceUID
+    ds.SourceImageSequence = [source]
 
 
 def _write_whole(path: Path, data: bytes) -> None:
@@ -243,7 +267,7 @@ def write_cohort(
 
 
 def redraw(folder: Path, name: str, size: int, seed: int, difficulty: float) -> Path:
-    """Write the phantom of a cohort that is called `name` (kind/NNNN.dcm) below `folder`."""
+    """Write the phantom of a cohort that is called `name` below `folder`: kind/NNNN.dcm."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     kind, number = path.parent.name, int(path.stem)

@@ -13,13 +13,15 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
-from generators.phantoms.base import Phantom, Truth, count_components, diameter_mm, until_visible
+from generators.phantoms.asked import NOTHING, Asked
+from generators.phantoms.base import SIZES, Phantom, Truth, count_components, diameter_mm, until_visible
 from generators.phantoms.canvas import capsule, cover, grid, oval, paint, texture
 from generators.phantoms.kind import Attribute
 
 FIELD_MM = 390.0
 SIZE_AND_COUNT = (("small", 1), ("small", 2), ("small", 3), ("medium", 1), ("medium", 2),
                   ("large", 1))  # fmt: skip
+ONE_OF_A_SIZE = tuple((size, 1) for size in SIZES)
 AIR, FAT, MUSCLE, MARROW, CORTEX = -1000.0, -100.0, 55.0, 230.0, 850.0
 
 CONTRAST = Attribute(
@@ -63,7 +65,7 @@ class Body:
         return box, replace(self, u=self.u[box], v=self.v[box], depth=self.depth[box])
 
 
-def draw_body(rng: np.random.Generator, size: int) -> Body:
+def draw_body(rng: np.random.Generator, size: int, asked: Asked = NOTHING) -> Body:
     """A body's outline, its size and obesity at random."""
     x, y = grid(size)
     turn = float(np.deg2rad(rng.uniform(-4, 4)))
@@ -73,7 +75,8 @@ def draw_body(rng: np.random.Generator, size: int) -> Body:
     u, v = c * dx + s * dy, c * dy - s * dx
     half = (float(rng.uniform(0.415, 0.455)), float(rng.uniform(0.315, 0.35)))
     fat = float(rng.uniform(0.014, 0.034))
-    enhanced = bool(rng.random() < 0.5)
+    drawn = "enhanced" if rng.random() < 0.5 else "unenhanced"
+    enhanced = asked.told("contrast", drawn) == "enhanced"
     bent = 1 + 0.016 * texture(rng, size, 5)
     return Body(u, v, half, fat, enhanced, -shell(u, v, half) * bent, size, middle)
 

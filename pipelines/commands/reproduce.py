@@ -33,6 +33,7 @@ from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
 from generators.compose.rows import again
 from pipelines.context import Context, config_of
+from pipelines.drawing import DRAWN
 from pipelines.record import expert_of, images_of
 from pipelines.source import rules_of
 from reward_model.experts.expert import EXPERT
@@ -72,11 +73,12 @@ def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
     config = config_of(workspace.root)
     rules = rules_of(config, workspace.root)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(config.source.path or scratch)
-        if config.source.path is None:
-            _draw(config, folder, before.source)
+        folder = Path(scratch if before.is_synthetic else config.source.path or scratch)
+        if before.is_synthetic:
+            _draw(config, folder, before)
+            rules = replace(rules, keep_paths=True, public=True)
         path = _found(folder, before.source, rules)
-        if config.source.path is None:
+        if before.is_synthetic:
             rules = replace(rules, drawn={before.source: file_hash(path)})
         with Decoder() as decoder:
             decoded = decoder.decode(path, rules.frames, rules.key)
@@ -101,11 +103,20 @@ def _bare(image: Image) -> dict[str, Any]:
     return {k: v for k, v in image.to_dict().items() if k not in ("group", "split")}
 
 
-def _draw(config: Config, folder: Path, source: str) -> None:
-    """Draw the one phantom that a file name of a cohort stands for."""
+def _draw(config: Config, folder: Path, image: Image) -> None:
+    """Draw the one phantom of an image: of a layout, a twin, or of its place in a cohort."""
     from generators.phantoms.dicom import redraw
+    from generators.phantoms.drawer import PhantomDrawer
+    from generators.phantoms.twin_cohort import write_twin
+    from pipelines.drawing import drawn_again
 
-    redraw(folder, source, config.source.size, config.seed, config.source.difficulty)
+    how = (config.source.size, config.seed, config.source.difficulty)
+    if image.twin_of:
+        write_twin(folder / image.source, *how)
+    elif image.drawn:
+        drawn_again(image, PhantomDrawer(), folder)
+    else:
+        redraw(folder, image.source, *how)
 
 
 # Datasets
@@ -167,6 +178,10 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
     elif before.derived_from:
         raise TriptychError(
             f"triplet {row_id} was made by {commit['stage']} from other rows: reproduce these"
+        )
+    elif before.generator_id == DRAWN:
+        raise TriptychError(
+            f"triplet {row_id} was planned with the image {before.image_id}: reproduce this"
         )
     elif before.generator_id == EXPERT:
         made = _expert_rows(context, before, as_asked=commit["stage"] == "seed")

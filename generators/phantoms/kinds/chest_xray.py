@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw
 from generators.phantoms.base import (
     DIAMETER,
     MIN_CNR,
@@ -21,7 +22,7 @@ from generators.phantoms.base import (
     contrast_to_noise,
     count_components,
 )
-from generators.phantoms.kind import EACH, Kind
+from generators.phantoms.kind import EACH, Kind, Spill
 
 TOLD = dict.fromkeys(("nodule", "effusion", "pneumothorax"), EACH)
 FINDINGS = ("none", *TOLD)
@@ -297,17 +298,21 @@ def _place(
                 discs.append((sign * u, y, radius))
             if len(discs) == count:
                 return tuple(discs)
-    raise RuntimeError(f"no room for {count} {size} nodules")
+    raise CannotDraw(f"no room for {count} {size} nodules")
 
 
-def _placement(rng: np.random.Generator, an: Anatomy, finding: str | None) -> Placement:
+def _placement(
+    rng: np.random.Generator, an: Anatomy, finding: str | None, asked: Asked
+) -> Placement:
     drawn = FINDINGS[rng.integers(len(FINDINGS))]
     finding = drawn if finding is None else finding
-    sign = float(rng.choice([-1.0, 1.0]))
+    sign = 1.0 if asked.left_or(rng.choice([-1.0, 1.0]) > 0) else -1.0
     side = "right" if sign < 0 else "left"
-    size, count = SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))]
+    extent, possible = SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))], SIZE_AND_COUNT
     if finding != "nodule":
-        size = str(rng.choice(list(LUNG_SHARE)))
+        possible = tuple((share, 1) for share in LUNG_SHARE)
+        extent = possible[rng.choice(len(possible))]
+    size, count = asked.extent(extent, possible)
     discs = _place(rng, an, sign, size, count) if finding == "nodule" else ()
     return Placement(finding, side, size, discs, rng.uniform(*LUNG_SHARE[size]))
 
@@ -391,7 +396,11 @@ def _truth(placed: Placement, an: Anatomy, mask: np.ndarray, cnr: float) -> Trut
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one chest radiograph; the same arguments give the same image.
 
@@ -403,7 +412,7 @@ def draw(
     body, lesion, grain = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     an = _anatomy(body)
     scene = _scene(body, an, size)
-    placed = _placement(lesion, an, finding)
+    placed = _placement(lesion, an, finding, asked)
     noise = grain.standard_normal((size, size), dtype=np.float32)
     sigma = 0.018 + 0.014 * difficulty
     twin = _expose(scene.attenuation, noise, sigma)
@@ -420,4 +429,18 @@ def draw(
     return Phantom(pixels, mask, truth, FIELD_MM / size, WINDOW, seed, difficulty)
 
 
-KIND = Kind(name="X-ray", modality="X-ray", anatomy="chest", dicom="DX", draw=draw, findings=TOLD)
+KIND = Kind(
+    name="X-ray",
+    modality="X-ray",
+    anatomy="chest",
+    dicom="DX",
+    draw=draw,
+    findings=TOLD,
+    spill=Spill(
+        0.15,
+        wider={"pneumothorax": 0.3},
+        levels=24,
+        why="scatter, and wide-area contrast that is compressed; a lung that has drawn back is "
+        "denser as a whole",
+    ),
+)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generators.phantoms.base import SIZES, Phantom, count_components
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw
+from generators.phantoms.base import Phantom, count_components
 from generators.phantoms.canvas import (
     blob,
     capsule,
@@ -27,6 +28,7 @@ from generators.phantoms.kind import EACH, Kind
 from generators.phantoms.torso import (
     CONTRAST,
     FAT,
+    ONE_OF_A_SIZE,
     SIZE_AND_COUNT,
     Body,
     Scan,
@@ -73,7 +75,11 @@ class Abdomen:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one axial slice; equal arguments give equal pixels, (size, size) int16 HU.
 
@@ -84,7 +90,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    abdomen = _abdomen(of_anatomy, size)
+    abdomen = _abdomen(of_anatomy, size, asked)
     window = WINDOWS[of_anatomy.integers(len(WINDOWS))]
     sigma = float(of_noise.uniform(7, 10) + 8 * difficulty)
     grain = noise(of_noise, abdomen.body, sigma)
@@ -92,12 +98,13 @@ def draw(
     scan = Scan("abdomen", seed, difficulty, abdomen.image, grain, sigma, window, told)
     if finding == "none":
         return scan.without()
-    side: str | None = "left" if of_finding.random() < 0.5 else "right"
-    extent, count = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
+    side: str | None = "left" if asked.left_or(of_finding.random() < 0.5) else "right"
+    drawn = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
     if finding == "hydronephrosis":
-        extent = SIZES[of_finding.integers(3)]
+        extent, _ = asked.extent(ONE_OF_A_SIZE[of_finding.integers(3)], ONE_OF_A_SIZE)
         share, mask = _dilate(abdomen, abdomen.kidneys[str(side)], extent)
     else:
+        extent, count = asked.extent(drawn, SIZE_AND_COUNT)
         within = None if finding == "liver metastasis" else abdomen.kidneys[str(side)]
         share, mask = _lesions(of_finding, abdomen, within, finding, extent, count)
     side = None if finding == "liver metastasis" else side
@@ -123,8 +130,8 @@ def _fill(
         paint(image, np.clip(2 * share - 1, 0, 1) ** 6 * 0.7, 22.0 + 14 * faint + 5 * rough)
 
 
-def _abdomen(rng: np.random.Generator, size: int) -> Abdomen:
-    body = draw_body(rng, size)
+def _abdomen(rng: np.random.Generator, size: int, asked: Asked) -> Abdomen:
+    body = draw_body(rng, size, asked)
     u, v = body.u, body.v
     image = paint_wall(rng, body, 55.0)
     half = (body.half[0] - body.fat - 0.040, body.half[1] - body.fat - 0.036)
@@ -372,7 +379,7 @@ def _lesions(
             share = np.maximum(share, cover(distance, max(soft, body.pixel)))
         if len(room) and count_components(mask) == count:
             return share, mask
-    raise RuntimeError(f"no room for {count} {extent} {finding}")
+    raise CannotDraw(f"no room for {count} {extent} {finding}")
 
 
 def _dilate(abdomen: Abdomen, kidney: Kidney, extent: str) -> tuple[np.ndarray, np.ndarray]:

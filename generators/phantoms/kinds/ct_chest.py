@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from generators.phantoms.base import SIZES, Phantom, count_components
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw
+from generators.phantoms.base import Phantom, count_components
 from generators.phantoms.canvas import (
     blob,
     capsule,
@@ -30,6 +31,7 @@ from generators.phantoms.torso import (
     AIR,
     CONTRAST,
     FAT,
+    ONE_OF_A_SIZE,
     SIZE_AND_COUNT,
     Body,
     Scan,
@@ -61,7 +63,11 @@ class Chest:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one axial slice; equal arguments give equal pixels, (size, size) int16 HU.
 
@@ -72,7 +78,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    chest = _chest(of_anatomy, size)
+    chest = _chest(of_anatomy, size, asked)
     window = WINDOWS[of_anatomy.integers(len(WINDOWS))]
     sigma = float(of_noise.uniform(14, 20) + 16 * difficulty)
     grain = noise(of_noise, chest.body, sigma)
@@ -80,15 +86,16 @@ def draw(
     scan = Scan("chest", seed, difficulty, chest.image, grain, sigma, window, told)
     if finding == "none":
         return scan.without()
-    side = "left" if of_finding.random() < 0.5 else "right"
-    extent, count = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
+    side = "left" if asked.left_or(of_finding.random() < 0.5) else "right"
+    drawn = SIZE_AND_COUNT[of_finding.integers(len(SIZE_AND_COUNT))]
     margin = {}
     if finding == "nodule":
-        spiculated = bool(of_finding.random() < 0.5)
-        margin = {"margin": "spiculated" if spiculated else "smooth"}
-        share, mask = _nodules(of_finding, chest, side, extent, count, spiculated)
+        edge = asked.told("margin", "spiculated" if of_finding.random() < 0.5 else "smooth")
+        margin = {"margin": edge}
+        extent, count = asked.extent(drawn, SIZE_AND_COUNT)
+        share, mask = _nodules(of_finding, chest, side, extent, count, edge == "spiculated")
     else:
-        extent = SIZES[of_finding.integers(3)]
+        extent, _ = asked.extent(ONE_OF_A_SIZE[of_finding.integers(3)], ONE_OF_A_SIZE)
         share, mask = _region(of_finding, chest, finding, side, extent)
     value = _values(of_finding, chest, finding, share)
 
@@ -100,8 +107,8 @@ def draw(
     return scan.having(finding, side, extent, mask, fill, **margin)
 
 
-def _chest(rng: np.random.Generator, size: int) -> Chest:
-    body = draw_body(rng, size)
+def _chest(rng: np.random.Generator, size: int, asked: Asked) -> Chest:
+    body = draw_body(rng, size, asked)
     u, v, a = body.u, body.v, np.abs(body.u)
     image = paint_wall(rng, body, 55.0)
     half = (body.half[0] - body.fat - 0.052, body.half[1] - body.fat - 0.045)
@@ -267,7 +274,7 @@ def _nodules(
         clear = cover(chest.lung, body.pixel)
         if len(room) and count_components(mask) == count and (mask & (clear < 0.5)).sum() == 0:
             return share * clear, mask
-    raise RuntimeError(f"no room for {count} {extent} nodules in this chest")
+    raise CannotDraw(f"no room for {count} {extent} nodules in this chest")
 
 
 def _region(

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import MIN_CNR, Phantom, Truth, contrast_to_noise, count_components
 from generators.phantoms.brain import (
     FIELD_OF_VIEW_MM,
@@ -34,7 +35,11 @@ HU = {
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one axial slice.
 
@@ -56,7 +61,7 @@ def draw(
         truth = Truth("CT", "head", "none")
         return Phantom(twin, np.zeros(twin.shape, bool), truth, spacing, WINDOW, seed, difficulty)
 
-    side, extent, count = draw_extent(of_finding)
+    side, extent, count = draw_extent(of_finding, asked=asked)
     texture = waves(of_finding, size, 8, 6, 16)
     while True:
         lesions = place(of_finding, anatomy.shape, finding, side, extent, count)

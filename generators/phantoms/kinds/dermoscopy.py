@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import SIZES, Phantom, Truth, diameter_mm, until_visible
 from generators.phantoms.canvas import (
     blob,
@@ -27,7 +28,7 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
-from generators.phantoms.kind import Attribute, Kind
+from generators.phantoms.kind import Attribute, Kind, Spill
 
 TOLD = dict.fromkeys(
     ("nevus", "melanoma", "seborrheic keratosis", "basal cell carcinoma"), ("size",)
@@ -90,7 +91,11 @@ class Skin:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one lesion; equal arguments give equal pixels, (size, size, 3) uint8 RGB.
 
@@ -100,7 +105,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    skin = _skin(of_anatomy, size)
+    skin = _skin(of_anatomy, size, asked)
     sigma = float(of_noise.uniform(1.8, 3.2) + 3.0 * difficulty)
     grain = of_noise.standard_normal((size, size, 1), np.float32) * np.float32(sigma)
     twin = _stored(skin, skin.image, grain)
@@ -109,8 +114,9 @@ def draw(
         truth = Truth("dermoscopy", "skin", "none", attributes=told)
         mask = np.zeros((size, size), bool)
         return Phantom(twin, mask, truth, FIELD_MM / size, None, seed, difficulty)
-    extent = SIZES[of_finding.integers(3)]
-    layers, mask, more = _lesion(of_finding, finding, extent, size)
+    possible = tuple((extent, 1) for extent in SIZES)
+    extent, _ = asked.extent(possible[of_finding.integers(3)], possible)
+    layers, mask, more = _lesion(of_finding, finding, extent, size, asked)
 
     def render(effective: float) -> np.ndarray:
         ill = skin.image.copy()
@@ -133,7 +139,7 @@ def _stored(skin: Skin, image: np.ndarray, grain: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(shown, 0, 255)).astype(np.uint8)
 
 
-def _skin(rng: np.random.Generator, size: int) -> Skin:
+def _skin(rng: np.random.Generator, size: int, asked: Asked) -> Skin:
     """Tone from fair to brown, a mottled flush, fine lines, hairs or none, a dark rim or none."""
     x, y = grid(size)
     tone = float(rng.beta(1.3, 2.0))
@@ -145,7 +151,7 @@ def _skin(rng: np.random.Generator, size: int) -> Skin:
     turn = float(rng.uniform(0, np.pi))
     lines = _lattice(rng, size, 34, turn)
     image *= (1 + 0.016 * lines + 0.016 * texture(rng, size, 90))[..., None]
-    hairy = bool(rng.random() < 0.5)
+    hairy = asked.told("hair", "yes" if rng.random() < 0.5 else "no") == "yes"
     hair = _hairs(rng, size) if hairy else np.zeros((size, size), np.float32)
     fall = 1.03 - float(rng.uniform(0.15, 0.6)) * (x * x + y * y)
     if rng.random() < 0.35:
@@ -183,12 +189,13 @@ def _lattice(rng: np.random.Generator, size: int, cells: float, turn: float) -> 
 
 
 def _lesion(
-    rng: np.random.Generator, finding: str, extent: str, size: int
+    rng: np.random.Generator, finding: str, extent: str, size: int, asked: Asked
 ) -> tuple[Layers, np.ndarray, dict[str, str]]:
     """The layers of pigment in painting order, the lesion's mask, and what is told of it."""
     x, y = grid(size)
     radius = float(rng.uniform(*DIAMETER[extent])) / 2
-    irregular = bool(rng.random() < IRREGULAR[finding])
+    edge = asked.told("border", "irregular" if rng.random() < IRREGULAR[finding] else "regular")
+    irregular = edge == "irregular"
     shift = 0.42 - min(radius, 0.30) if extent != "large" else 0.05
     centre = (float(rng.uniform(-0.25 * shift, 0.25 * shift)),
               float(rng.uniform(-0.25 * shift, 0.25 * shift)))  # fmt: skip
@@ -201,7 +208,7 @@ def _lesion(
     mask = largest(distance < 0)
     near = ndimage.binary_dilation(mask, iterations=max(2, size // 64))
     inside = cover(distance + sharp / 2, sharp) * near  # without crumbs beside the lesion
-    structure = str(rng.choice(STRUCTURES[finding]))
+    structure = asked.told("structure", str(rng.choice(STRUCTURES[finding])))
     paint_one = {
         "nevus": _melanocytic,
         "melanoma": _melanocytic,
@@ -211,7 +218,7 @@ def _lesion(
     layers, patches = paint_one(rng, Form(finding, structure, centre, radius, distance, inside))
     number = _count_colours(patches, mask)
     told = {
-        "border": "irregular" if irregular else "regular",
+        "border": edge,
         "colours": str(number),
         "structure": structure,
         "malignancy": "malignant" if finding in MALIGNANT else "benign",
@@ -359,6 +366,10 @@ KIND = Kind(
     dicom="DMS",
     draw=draw,
     findings=TOLD,
+    spill=Spill(
+        wider={"melanoma": 0.2, "seborrheic keratosis": 0.2},
+        why="streaks that run out at the border, a ragged edge",
+    ),
     attributes={
         "malignancy": Attribute(
             "grading",

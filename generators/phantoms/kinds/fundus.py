@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import Phantom, Truth, count_components, until_visible
 from generators.phantoms.canvas import (
     blob,
@@ -54,7 +55,11 @@ class Eye:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one photograph; equal arguments give equal pixels, (size, size, 3) uint8 RGB.
 
@@ -64,7 +69,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    eye = _eye(of_anatomy, size)
+    eye = _eye(of_anatomy, size, asked)
     sigma = float(of_noise.uniform(0.8, 1.2) * NOISE * (0.7 + difficulty))
     grain = of_noise.standard_normal((size, size, 3), np.float32) * np.float32(255 * sigma)
     grain[:, 1:] = 0.6 * grain[:, 1:] + 0.4 * grain[:, :-1]
@@ -75,7 +80,7 @@ def draw(
         told |= _cup_told(eye.cup, eye.rim)
         truth = Truth("fundus", "eye", "none", attributes=told)
         return Phantom(twin, mask, truth, FIELD_MM / size, None, seed, difficulty)
-    layers, mask, more = _finding(of_finding, eye, finding)
+    layers, mask, more = _finding(of_finding, eye, finding, asked)
     cup = layers[0][0] if finding == "glaucoma" else None
     told |= _cup_told(eye.cup if cup is None else 0.5 - cup, eye.rim) | more
 
@@ -104,9 +109,9 @@ def _cup_told(cup: np.ndarray, rim: np.ndarray) -> dict[str, str]:
     return {"cup_disc": f"{nearest:.1f}", "cup_disc_ratio": f"{ratio:.2f}"}
 
 
-def _eye(rng: np.random.Generator, size: int) -> Eye:
+def _eye(rng: np.random.Generator, size: int, asked: Asked) -> Eye:
     x, y = grid(size)
-    side = "right" if rng.random() < 0.5 else "left"
+    side = asked.told("eye", "right" if rng.random() < 0.5 else "left")
     nasal = 1.0 if side == "right" else -1.0  # the disc lies on the nose's side of the fovea
     fovea = (float(-nasal * rng.uniform(0.02, 0.08)), float(rng.uniform(-0.03, 0.03)))
     disc = (
@@ -119,7 +124,7 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     tilt = float(rng.uniform(-0.2, 0.2))
     axes = (float(rng.uniform(0.050, 0.058)), float(rng.uniform(0.058, 0.066)))
     rim = oval(x, y, disc, axes, tilt)
-    low = CUPS["healthy"][rng.integers(2)] + float(rng.uniform(-0.03, 0.03))
+    low = _cup(rng, "healthy", asked)
     inner = (disc[0] + nasal * -0.004, disc[1])
     cup = oval(x, y, inner, (axes[0] * low, axes[1] * low), tilt)
     pallor = np.array([1.0, 0.92, 0.70], np.float32) * float(rng.uniform(0.94, 1.0))
@@ -133,6 +138,13 @@ def _eye(rng: np.random.Generator, size: int) -> Eye:
     light = float(rng.uniform(0.84, 1.2)) - float(rng.uniform(0.9, 1.6)) * (x * x + y * y)
     image *= (light * (1 + 0.05 * texture(rng, size, 3)))[..., None]
     return Eye(image.astype(np.float32), disc, fovea, rim, cup, field, vessels, side, pallor)
+
+
+def _cup(rng: np.random.Generator, of: str, asked: Asked) -> float:
+    """A cup-to-disc ratio: as asked where it is one of healthy discs, or of glaucoma."""
+    drawn = CUPS[of][rng.integers(2)]
+    wanted = float(asked.told("cup_disc", str(drawn)))
+    return (wanted if wanted in CUPS[of] else drawn) + float(rng.uniform(-0.03, 0.03))
 
 
 def _background(
@@ -241,14 +253,14 @@ Layers = list[tuple[np.ndarray, np.ndarray]]  # coverage and colour
 
 
 def _finding(
-    rng: np.random.Generator, eye: Eye, finding: str
+    rng: np.random.Generator, eye: Eye, finding: str, asked: Asked
 ) -> tuple[Layers, np.ndarray, dict[str, str]]:
     """What to paint, the mask of it, and what is told of it."""
     if finding == "glaucoma":
-        return _glaucoma(rng, eye)
+        return _glaucoma(rng, eye, asked)
     if finding == "vein occlusion":
-        return _occlusion(rng, eye)
-    grade = str(rng.choice(list(LESIONS)))
+        return _occlusion(rng, eye, asked)
+    grade = asked.told("severity", str(rng.choice(list(LESIONS))))
     if finding == "diabetic retinopathy":
         layers, mask = _retinopathy(rng, eye, int(rng.integers(*LESIONS[grade])))
     else:
@@ -325,10 +337,12 @@ def _drusen(rng: np.random.Generator, eye: Eye, number: int) -> tuple[Layers, np
     return [(0.35 * halo, colour), (0.6 * core, colour)], core > 0.5
 
 
-def _occlusion(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, dict[str, str]]:
+def _occlusion(
+    rng: np.random.Generator, eye: Eye, asked: Asked
+) -> tuple[Layers, np.ndarray, dict[str, str]]:
     """Flame-shaped haemorrhages along the nerve fibres of the upper or lower temporal quarter."""
     size = eye.rim.shape[0]
-    rise = "superior" if rng.random() < 0.5 else "inferior"
+    rise = asked.told("quadrant", "superior" if rng.random() < 0.5 else "inferior")
     up = -1.0 if rise == "superior" else 1.0
     temporal = np.sign(eye.fovea[0] - eye.disc[0])
     number = int(rng.integers(70, 120))
@@ -349,9 +363,11 @@ def _occlusion(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, 
     return layers, blood > 0.5, {"quadrant": rise}
 
 
-def _glaucoma(rng: np.random.Generator, eye: Eye) -> tuple[Layers, np.ndarray, dict[str, str]]:
+def _glaucoma(
+    rng: np.random.Generator, eye: Eye, asked: Asked
+) -> tuple[Layers, np.ndarray, dict[str, str]]:
     """A cup that takes up most of the disc, pale, the vessels bent over its edge."""
-    ratio = CUPS["glaucoma"][rng.integers(2)] + float(rng.uniform(-0.03, 0.03))
+    ratio = _cup(rng, "glaucoma", asked)
     size = eye.rim.shape[0]
     x, y = grid(size)
     rows = np.nonzero((eye.rim < 0).any(1))[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import Phantom, Truth, count_components, until_visible
 from generators.phantoms.canvas import (
     ANGLES,
@@ -24,7 +25,7 @@ from generators.phantoms.canvas import (
     streams,
     texture,
 )
-from generators.phantoms.kind import Attribute, Kind, severity
+from generators.phantoms.kind import Attribute, Kind, Spill, severity
 
 TOLD = dict.fromkeys(("adenocarcinoma", "adenoma", "colitis"), ())
 FINDINGS = ("none", *TOLD)
@@ -80,7 +81,11 @@ class Field:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one field; equal arguments give equal pixels, (size, size, 3) uint8 RGB.
 
@@ -102,8 +107,8 @@ def draw(
         truth = Truth("histology", "colon", "none", attributes=_told(seen))
         mask = np.zeros((size, size), bool)
         return Phantom(twin, mask, truth, spacing, None, seed, difficulty)
-    grade = str(of_finding.choice(GRADES[finding]))
-    region, mask = _region(of_finding, size)
+    grade = _grade(finding, str(of_finding.choice(GRADES[finding])), asked)
+    region, mask = _region(of_finding, size, asked)
     ill = _magnified(_diseased(of_finding, healthy, finding, grade, region))
     share = float(mask.mean())
     told = _told(ill) | _graded(finding, grade)
@@ -116,6 +121,13 @@ def draw(
     truth = Truth("histology", "colon", finding, None, count_components(mask), None, None, cnr,
                   told)  # fmt: skip
     return Phantom(pixels, mask, truth, spacing, None, seed, difficulty)
+
+
+def _grade(finding: str, drawn: str, asked: Asked) -> str:
+    """The grade that is asked for in the words in which it is told."""
+    told = {value: grade for grade in GRADES[finding] for value in _graded(finding, grade).values()}
+    (name,) = _graded(finding, drawn)
+    return told.get(asked.told(name, ""), drawn)
 
 
 def _graded(finding: str, grade: str) -> dict[str, str]:
@@ -179,11 +191,14 @@ def _scatter(rng: np.random.Generator, number: int, glands: list[Gland]) -> Nucl
     return np.stack([x, y, long, wide, rng.uniform(0, 3.14, len(x)), rng.uniform(0.7, 1.1, len(x))])
 
 
-def _region(rng: np.random.Generator, size: int) -> tuple[tuple[float, ...], np.ndarray]:
+def _region(
+    rng: np.random.Generator, size: int, asked: Asked
+) -> tuple[tuple[float, ...], np.ndarray]:
     """A straight-ish front across the field, or all of it: (normal angle, offset) and mask."""
     x, y = grid(size)
     turn = float(rng.uniform(0, 2 * np.pi))
-    offset = float(rng.uniform(-0.06, 0.04)) if rng.random() < 0.5 else -2.0
+    focal = asked.told("extent", "focal" if rng.random() < 0.5 else "diffuse") == "focal"
+    offset = float(rng.uniform(-0.06, 0.04)) if focal else -2.0
     wave = (float(rng.uniform(0.01, 0.03)), float(rng.uniform(6, 11)), float(rng.uniform(0, 6.28)))
     front = (turn, offset, *wave)
     return front, largest(_inside(front, x / ZOOM, y / ZOOM))
@@ -437,6 +452,7 @@ KIND = Kind(
     dicom="GM",
     draw=draw,
     findings=TOLD,
+    spill=Spill(0.2, why="a crypt that is changed reaches over the front by its radius"),
     attributes={
         "severity": severity("colitis"),
         "differentiation": Attribute(

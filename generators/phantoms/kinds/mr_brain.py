@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import MIN_CNR, Phantom, Truth, contrast_to_noise, count_components
 from generators.phantoms.brain import (
     FIELD_OF_VIEW_MM,
@@ -57,7 +58,11 @@ def signal(sequence: str, tissue: tuple[float, float, float]) -> float:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one axial slice, its sequence at random.
 
@@ -69,7 +74,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    sequence = SEQUENCES[of_anatomy.integers(len(SEQUENCES))]
+    sequence = asked.told("sequence", SEQUENCES[of_anatomy.integers(len(SEQUENCES))])
     anatomy = draw_anatomy(of_anatomy, size)
     scale = WHITE_LEVEL / signal(sequence, TISSUE["white"])
     levels = {name: scale * signal(sequence, tissue) for name, tissue in TISSUE.items()}
@@ -83,7 +88,7 @@ def draw(
         truth = Truth("MR", "brain", "none", attributes={"sequence": sequence})
         return Phantom(twin, np.zeros(twin.shape, bool), truth, spacing, window, seed, difficulty)
 
-    side, extent, count = draw_extent(of_finding, plaque=finding == "plaque")
+    side, extent, count = draw_extent(of_finding, finding == "plaque", asked)
     while True:
         lesions = place(of_finding, anatomy.shape, finding, side, extent, count)
         mask = np.zeros((size, size), bool)

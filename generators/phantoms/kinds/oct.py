@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from generators.phantoms.asked import NOTHING, Asked
 from generators.phantoms.base import SIZES, Phantom, Truth, count_components, until_visible
 from generators.phantoms.canvas import cover, grid, largest, oval, streams, texture
-from generators.phantoms.kind import Attribute, Kind
+from generators.phantoms.kind import Attribute, Kind, Spill
 
 TOLD = {
     **dict.fromkeys(("macular edema", "subretinal fluid", "drusen"), ("count", "size")),
@@ -56,7 +57,11 @@ class Retina:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one B-scan; equal arguments give equal pixels, (size, size) uint8.
 
@@ -66,7 +71,7 @@ def draw(
     of_anatomy, of_finding, of_noise = streams(seed)
     chosen = FINDINGS[of_finding.integers(len(FINDINGS))]
     finding = chosen if finding is None else finding
-    retina = _retina(of_anatomy, size)
+    retina = _retina(of_anatomy, size, asked)
     looks = float(of_noise.uniform(3.4, 4.6) - 1.6 * difficulty)  # averaged scans
     grain = _speckle(of_noise, size, looks)
     floor = (0.03 + 0.02 * difficulty) * of_noise.standard_exponential((size, size), np.float32)
@@ -76,8 +81,9 @@ def draw(
         told = _told(retina, retina.edges, size)
         truth = Truth("OCT", "eye", "none", attributes=told)
         return Phantom(twin, np.zeros(twin.shape, bool), truth, spacing, None, seed, difficulty)
-    extent = SIZES[of_finding.integers(3)]
-    edges, shapes, count = _plan(of_finding, retina, finding, extent, size)
+    drawn = SIZES[of_finding.integers(3)]
+    extent = asked.size or drawn
+    edges, shapes, count = _plan(of_finding, retina, finding, extent, size, asked)
     mask = shapes[0] if finding != "drusen" else _between(edges, retina.edges, size)
     mask = _kept(mask, count)
 
@@ -97,7 +103,7 @@ def draw(
     return Phantom(pixels, mask, truth, spacing, None, seed, difficulty)
 
 
-def _retina(rng: np.random.Generator, size: int) -> Retina:
+def _retina(rng: np.random.Generator, size: int, asked: Asked) -> Retina:
     x = grid(size)[0][0].astype(np.float64)
     centre = float(rng.uniform(-0.12, 0.12))
     base = float(rng.uniform(0.48, 0.60)) + float(rng.uniform(-0.12, 0.12)) * x
@@ -122,7 +128,8 @@ def _retina(rng: np.random.Generator, size: int) -> Retina:
                 -(((x - at) / rng.uniform(0.005, 0.012)) ** 2)
             )
     hyaloid = None
-    if rng.random() < 0.5:
+    detached = rng.random() < 0.5
+    if asked.told("vitreous", "detached" if detached else "attached") == "detached":
         hyaloid = edges[0] - float(rng.uniform(0.05, 0.14)) - 0.35 * (x - centre) ** 2
         hyaloid = hyaloid + 0.006 * texture(rng, size, 4, 7)[0]
     choroid = _choroid(rng, size)
@@ -221,7 +228,7 @@ CYST = {"small": (0.013, 0.016), "medium": (0.024, 0.029), "large": (0.042, 0.05
 
 
 def _plan(
-    rng: np.random.Generator, retina: Retina, finding: str, extent: str, size: int
+    rng: np.random.Generator, retina: Retina, finding: str, extent: str, size: int, asked: Asked
 ) -> tuple[np.ndarray, Shapes, int]:
     """Displaced boundaries, masks and coverages of what is added, and the number of lesions."""
     x = grid(size)[0][0].astype(np.float64)
@@ -231,7 +238,7 @@ def _plan(
     if finding == "epiretinal membrane":
         return _membrane(rng, retina, size)
     if finding == "macular edema":
-        return _edema(rng, retina, extent, size)
+        return _edema(rng, retina, extent, size, asked)
     high = max(float(rng.uniform(*HEIGHTS[finding][extent])), LEAST_PX / size)
     if finding == "subretinal fluid":
         wide = float(rng.uniform(0.12, 0.16)) + 0.6 * high
@@ -242,7 +249,7 @@ def _plan(
         soft = max(0.003, 1.2 / size)
         share = cover(roof[None, :] - y, soft) * cover(y - retina.edges[10][None, :], soft)
         return edges, [largest(mask), np.asarray(share, np.float32)], 1
-    count = int(rng.integers(1, 5 if extent == "small" else 4 if extent == "medium" else 3))
+    count = _count(rng, extent, asked)
     wide = high * float(rng.uniform(0.9, 1.2))
     spots = _apart(rng, count, 2.6 * wide + GAP, 0.38)
     lift = sum(high * rng.uniform(0.92, 1.08) * np.exp(-(((x - s) / wide) ** 4)) for s in spots)
@@ -253,6 +260,13 @@ def _plan(
     return edges, [np.zeros(1), np.asarray(share, np.float32)], count
 
 
+def _count(rng: np.random.Generator, extent: str, asked: Asked) -> int:
+    """How many lesions of a size: the larger, the fewer have room."""
+    most = {"small": 4, "medium": 3, "large": 2}[extent]
+    drawn = int(rng.integers(1, most + 1))
+    return asked.extent((extent, drawn), [(extent, n) for n in range(1, most + 1)])[1]
+
+
 def _apart(rng: np.random.Generator, count: int, gap: float, reach: float) -> list[float]:
     """`count` places across the scan, at least `gap` from each other."""
     free = max(2 * reach - gap * (count - 1), 0.02)
@@ -261,11 +275,11 @@ def _apart(rng: np.random.Generator, count: int, gap: float, reach: float) -> li
 
 
 def _edema(
-    rng: np.random.Generator, retina: Retina, extent: str, size: int
+    rng: np.random.Generator, retina: Retina, extent: str, size: int, asked: Asked
 ) -> tuple[np.ndarray, Shapes, int]:
     """Cysts of the inner and outer nuclear layers that swell the retina around them."""
     x = grid(size)[0][0].astype(np.float64)
-    count = int(rng.integers(1, 5 if extent == "small" else 4 if extent == "medium" else 3))
+    count = _count(rng, extent, asked)
     radius = max(float(rng.uniform(*CYST[extent])), LEAST_PX / size)
     spots = _apart(rng, count, 1.5 * radius + 0.024, 0.02 + 0.8 * radius * count)
     spots = [retina.centre + s for s in spots]
@@ -324,6 +338,12 @@ KIND = Kind(
     dicom="OPT",
     draw=draw,
     findings=TOLD,
+    spill=Spill(
+        wider={"macular edema": 0.5, "subretinal fluid": 0.2},
+        columns="all",
+        levels=32,
+        why="layers above a swelling are lifted, beside it by less than a pixel",
+    ),
     attributes={
         "thickness": Attribute(
             "grading", ("How thick is the central retina?",), ("thin", "normal", "thickened")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw
 from generators.phantoms.base import (
     DIAMETER,
     MIN_CNR,
@@ -20,7 +21,7 @@ from generators.phantoms.base import (
     contrast_to_noise,
     count_components,
 )
-from generators.phantoms.kind import EACH, Kind
+from generators.phantoms.kind import EACH, Kind, Spill
 
 TOLD = dict.fromkeys(("cyst", "solid mass"), EACH)
 FINDINGS = ("none", *TOLD)
@@ -141,14 +142,14 @@ def _place(
                 found.append(new)
             if len(found) == count:
                 return tuple(found)
-    raise RuntimeError(f"no room for {count} {size} lesions")
+    raise CannotDraw(f"no room for {count} {size} lesions")
 
 
-def _placement(rng: np.random.Generator, finding: str | None) -> Placement:
+def _placement(rng: np.random.Generator, finding: str | None, asked: Asked) -> Placement:
     drawn = FINDINGS[rng.integers(len(FINDINGS))]
     finding = drawn if finding is None else finding
-    sign = float(rng.choice([-1.0, 1.0]))
-    size, count = SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))]
+    sign = -1.0 if asked.left_or(rng.choice([-1.0, 1.0]) < 0) else 1.0
+    size, count = asked.extent(SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))], SIZE_AND_COUNT)
     lesions = () if finding == "none" else _place(rng, finding, size, count, sign)
     return Placement(finding, "left" if sign < 0 else "right", size, lesions)
 
@@ -229,7 +230,11 @@ def _truth(placed: Placement, mask: np.ndarray, cnr: float) -> Truth:
 
 
 def draw(
-    seed: int, size: int = 256, difficulty: float = 0.3, finding: str | None = None
+    seed: int,
+    size: int = 256,
+    difficulty: float = 0.3,
+    finding: str | None = None,
+    asked: Asked = NOTHING,
 ) -> Phantom:
     """Draw one breast scan; the same arguments give the same image.
 
@@ -240,7 +245,7 @@ def draw(
     """
     body, lesion, grain = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     tissue = _tissue(body, size)
-    placed = _placement(lesion, finding)
+    placed = _placement(lesion, finding, asked)
     scatter = grain.standard_normal((2, size, size), dtype=np.float32)
     floor = (3e-4 + 9e-4 * difficulty) * grain.standard_exponential((size, size), dtype=np.float32)
     twin = _scan(tissue, scatter, floor)
@@ -264,4 +269,5 @@ KIND = Kind(
     dicom="US",
     draw=draw,
     findings=TOLD,
+    spill=Spill(columns="below", why="enhancement or shadow behind it"),
 )
