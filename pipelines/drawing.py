@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import batched
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +67,27 @@ def draw_cells(
             for place, (cell, number) in enumerate(wanted):
                 studio = _Studio(context, stage.round, folder, decoder, drawer or PhantomDrawer())
                 try:
-                    for count in range(number):
-                        yield studio.make(cell, f"r{stage.round}-{place:03d}-{count:04d}")
-                        context.display.advance(count + 1, number, "images on demand")
+                    for done in range(number):
+                        yield studio.make(cell, f"r{stage.round}-{place:03d}-{done:04d}")
+                        context.display.advance(done + 1, number, "images on demand")
                     reasons.append(None)
                 except CannotDraw as error:
                     reasons.append(str(error))
 
     tasks: dict[str, Task] = {}
     shown: Counter[str] = Counter()
-    for number, some in enumerate(batched(each(), SHARD)):
+    made = each()
+    for number in count():
+        some = list(islice(made, SHARD))
+        if not some:
+            break
         shard = f"{DRAWN}-{number:03d}"
-        stage.write(Picture, [made.picture for made in some], shard)
-        stage.write(Image, [made.image for made in some], shard)
-        stage.write(Triplet, [made.row for made in some], shard)
-        stage.write(Decision, [_decision(made.row) for made in some], shard)
-        tasks |= {made.task.id: made.task for made in some}
-        shown.update(made.image.modality for made in some)
+        stage.write(Picture, [one.picture for one in some], shard)
+        stage.write(Image, [one.image for one in some], shard)
+        stage.write(Triplet, [one.row for one in some], shard)
+        stage.write(Decision, [_decision(one.row) for one in some], shard)
+        tasks |= {one.task.id: one.task for one in some}
+        shown.update(one.image.modality for one in some)
     if tasks:
         stage.write(Task, tasks.values(), DRAWN)
     stage.metrics |= {"drawn": dict(sorted(shown.items()))}

@@ -178,6 +178,15 @@ def expert_images(context: Context, expert: Expert) -> tuple[list[Image], list[I
     return rows, [images[image_id] for image_id in rest] or rows
 
 
+def twins_of(context: Context) -> list[tuple[Image, Image]]:
+    """Training images with their twins: (original, twin), in order of the twins' ids."""
+    with context.scan(Image) as scan:
+        query = "SELECT * FROM images WHERE split = 'train' AND twin_of <> '' ORDER BY id"
+        twins = scan.rows(Image, query)
+    originals = images_of(context, [twin.twin_of for twin in twins])
+    return [(originals[t.twin_of], t) for t in twins if t.twin_of in originals]
+
+
 def held_out_shares(context: Context, number: int) -> dict[str, int]:
     """How many of `number` questions on held-out images are of which split: of those that there
     are, VALIDATION_SHARE on validation for one on test."""

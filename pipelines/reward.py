@@ -11,13 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.caveats import of_judge
-from engine.records import Model, Triplet
+from engine.records import Model, Preference, Task, Triplet, unique
 from engine.statistics import auc
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.judge_training import add_judge, fit_judge, stand_ins, taught
+from pipelines.record import twins_of
 from reward_model.blind import blind_scores
 from reward_model.examples import FACTUALITY, Example
+from reward_model.twins import twin_preferences
 
 
 def backbone(context: Context) -> Model:
@@ -30,13 +32,20 @@ def backbone(context: Context) -> Model:
 
 def reward(context: Context, stage: Stage) -> None:
     """The first judge, from its backbone."""
-    start, told = backbone(context), taught(context)
+    start = backbone(context)
+    number, seed = context.config.reward.twins, context.config.seed
+    made, pairs, tasks = twin_preferences(twins_of(context) if number else [], number, seed)
+    if number:
+        stage.write(Task, unique(tasks))
+        stage.write(Triplet, unique(made))
+        stage.write(Preference, unique(pairs))
+    told = taught(context, unique(pairs), made)
     result = fit_judge(context, stage, start, told, context.config.reward.epochs)
     metrics = result.to_dict() | {
         "logprob_auc": logprob_auc(told.frozen),
         "blind_auc": blind_auc(told.learned, told.frozen),
     }
-    stage.metrics = metrics | told.counts()
+    stage.metrics = metrics | told.counts() | ({"twins": len(pairs)} if number else {})
     for line in [*of_judge(metrics), *stand_ins(metrics)]:
         context.display.warn(line)
     add_judge(context, stage, start, metrics, told)

@@ -91,6 +91,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _twins_are_drawn(self) -> Config:
+        drawn = self.source.twins if self.source.path is None else 0
+        for key, wanted in (
+            ("expert", getattr(self.expert, "twins", 0)),
+            ("reward", self.reward.twins),
+        ):
+            if wanted and not drawn:
+                raise ValueError(
+                    f"{key}.twins asks images and their twins, and none are drawn: set "
+                    "source.twins, which needs source.path null"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_promise_needs_verdicts(self) -> Config:
         if self.select.guarantee and not self.expert.verdicts.random:
             raise ValueError(

@@ -63,6 +63,12 @@ class Simulated(Writing):
     kind: Literal["simulated"] = "simulated"
     verdicts: Verdicts = NOT_ASKED
     error_rate: float = Field(0.05, ge=0, lt=0.5, description="of opinions that are wrong")
+    twins: int = Field(
+        0,
+        ge=0,
+        description="questions to an image and to its twin (source.twins) that answer differently, "
+        "each two rows to imitate",
+    )
 
 
 class FromBenchmark(Writing):

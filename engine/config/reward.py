@@ -21,6 +21,11 @@ class Reward(Optimiser):
     criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(
         default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
     )
+    twins: int = Field(
+        0,
+        ge=0,
+        description="pairs by rule: the answer true of an image before its twin's (source.twins)",
+    )
     refine_epochs: float = Field(1, gt=0, description="over all pairs so far, in refinement")
     refine_pairs: int = Field(200, ge=0, description="newly judged pairs a round")
     expert_pairs: int = Field(100, ge=0, description="of these, shown to the expert")

@@ -198,8 +198,12 @@ def _listed(triplet: Triplet) -> dict[str, Any]:
 
 def _expert_rows(context: Context, before: Triplet, as_asked: bool) -> list[Triplet]:
     """What the expert wrote about a row's image, at least up to the row; `as_asked` for a seed."""
+    from pipelines.seed import rows_of_twins
     from reward_model.experts import asked_of
+    from reward_model.twins import FIRST
 
+    if before.sample >= FIRST:
+        return [row for row, _ in rows_of_twins(context)]
     image = images_of(context, [before.image_id])[before.image_id]
     number = max(before.sample + 1, asked_of(context.config).rows_per_image)
     return [row for row, _ in expert_of(context).rows(image, number, as_asked)]
