@@ -81,7 +81,7 @@ def draw_cells(
         some = list(islice(made, SHARD))
         if not some:
             break
-        shard = f"{DRAWN}-{number:03d}"
+        shard = f"{DRAWN}{number:03d}"
         stage.write(Picture, [one.picture for one in some], shard)
         stage.write(Image, [one.image for one in some], shard)
         stage.write(Triplet, [one.row for one in some], shard)

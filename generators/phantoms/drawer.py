@@ -15,7 +15,7 @@ import numpy as np
 from generators.layout import NO_FINDING, Drawn, Layout
 from generators.phantoms import draw, to_display
 from generators.phantoms.asked import Asked, CannotDraw
-from generators.phantoms.bank import ATTRIBUTES, FINDINGS, SHOWN, SUBJECTS
+from generators.phantoms.bank import ATTRIBUTES, FINDINGS, SHOWN, SIDES, SUBJECTS
 from generators.phantoms.base import GENERATOR, VERSION, Phantom, Truth
 from generators.phantoms.dicom import write_dicom
 from generators.phantoms.kinds import KINDS
@@ -93,6 +93,8 @@ def refusal(layout: Layout) -> str | None:
     for what in LESION:
         if getattr(layout, what) is not None and what not in told:
             return f"a {what} is not told of it"
+    if layout.side not in (None, *SIDES):
+        return f"side cannot be {layout.side}, only {', '.join(SIDES)}"
     for name, value in layout.attributes.items():
         known = ATTRIBUTES[name].allowed(finding) if name in SHOWN.get(kind, ()) else ()
         if value not in known:
