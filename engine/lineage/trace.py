@@ -285,7 +285,9 @@ def _image(ledger: Ledger, row_id: str) -> dict[str, Any]:
         "FROM evaluations WHERE image_id = ? GROUP BY ALL ORDER BY round, arm",
         [row_id],
     )
-    twins = ledger.sql("SELECT DISTINCT id, drawn FROM images WHERE twin_of = ? ORDER BY id", [row_id])
+    twins = ledger.sql(
+        "SELECT DISTINCT id, drawn FROM images WHERE twin_of = ? ORDER BY id", [row_id]
+    )
     return (_one(ledger, "images", row_id) or {}) | {
         "twins": [_opened(twin) for twin in twins],
         "triplets": triplets,

@@ -76,9 +76,7 @@ def kind_of(layout: Layout) -> str:
         if (kind.modality, kind.anatomy) == (layout.modality, layout.anatomy):
             return kind.name
     known = ", ".join(f"{kind.modality} {kind.anatomy}" for kind in KINDS.values())
-    raise CannotDraw(
-        f"no phantom is drawn of {layout.modality} {layout.anatomy}, only of {known}"
-    )
+    raise CannotDraw(f"no phantom is drawn of {layout.modality} {layout.anatomy}, only of {known}")
 
 
 def refusal(layout: Layout) -> str | None:

@@ -1,4 +1,4 @@
-"""A cell of the quotas laid out: an image to draw with a question to it and the answer, in one plan.
+"""A cell of the quotas laid out: an image to draw, a question to it and the answer, in one plan.
 
 The layout is drawn at random from what can be told of a kind; the question bank asks about it as if
 it were a truth (`composer.compose`), and only what the question needs stays in the layout, so that

@@ -14,7 +14,14 @@ import numpy as np
 from scipy import fft
 
 from generators.phantoms.asked import NOTHING, Asked
-from generators.phantoms.base import SIZES, Phantom, Truth, count_components, diameter_mm, until_visible
+from generators.phantoms.base import (
+    SIZES,
+    Phantom,
+    Truth,
+    count_components,
+    diameter_mm,
+    until_visible,
+)
 from generators.phantoms.canvas import capsule, cover, grid, oval, paint, texture
 from generators.phantoms.kind import Attribute
 

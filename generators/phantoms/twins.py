@@ -214,9 +214,7 @@ def _paired(
     return Paired(kind, question, tuple(options), answers)
 
 
-def looked(
-    first: Sequence[str], second: Sequence[str], options: Sequence[str] = ()
-) -> float:
+def looked(first: Sequence[str], second: Sequence[str], options: Sequence[str] = ()) -> float:
     """How far answers to one question differ between an image and its twin, from 0 to 1.
 
     `first` and `second` are a model's answers on either, one or more samples each, of a question
@@ -224,11 +222,13 @@ def looked(
     of answers, without bias: the share of pairs across the images that differ, less the mean share
     of pairs within one that do (Szekely and Rizzo's energy distance of categories). Who answers
     both alike has about 0, also by chance and also below it; who always tells them apart has 1.
-    Right and wrong do not count: who looks may still be mistaken. Raises ValueError without answers.
+    Right and wrong do not count: who looks may still be mistaken. Raises ValueError without any.
     """
     if not first or not second:
         raise ValueError("looked: give at least one answer on either image")
-    one, two = ([normalise(resolve(a, tuple(options)) or a) for a in some] for some in (first, second))
+    one, two = (
+        [normalise(resolve(a, tuple(options)) or a) for a in some] for some in (first, second)
+    )
     across = sum(a != b for a in one for b in two) / (len(one) * len(two))
     return across - (_apart(one) + _apart(two)) / 2
 

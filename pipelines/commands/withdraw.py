@@ -132,7 +132,9 @@ def rules_of(reached: Reach) -> list[Rule]:
 def files_of(taken: list[Image]) -> list[str]:
     """Files of the workspace, relative to it, that hold the images or name their sources."""
     sources = {i.source for i in taken}
-    drawn = [f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json", ".drawn.json")]
+    drawn = [
+        f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json", ".drawn.json")
+    ]
     drawn += [f"segmentations/{s}" for s in sorted(sources)]
     exports = [f".{FOLDER}.partial", f".{FOLDER}.old"]  # of an export that was cut short
     return [*drawn, *exports, "report", "quarantine", "ingest-report.csv"]

@@ -14,7 +14,7 @@ from generators.layout import Drawer, Layout
 from generators.phantoms import KINDS, bank
 from generators.phantoms.asked import CannotDraw
 from generators.phantoms.base import count_components
-from generators.phantoms.drawer import PhantomDrawer, refusal, unlike
+from generators.phantoms.drawer import DrawnPhantom, PhantomDrawer, refusal, unlike
 from generators.phantoms.oracle import answer_of
 from generators.phantoms.planner import Cell, lay_out
 
@@ -38,15 +38,23 @@ def layouts_of(kind: str, finding: str) -> Iterator[Layout]:
             yield Layout(**shown, attributes={name: value})
 
 
+def drawn_or_refused(layout: Layout, seed: int, side: int) -> DrawnPhantom | None:
+    """The image, or None where it was refused in one line that names the layout."""
+    drawn, reason = None, ""
+    try:
+        drawn = PhantomDrawer().draw(layout, seed, side)
+    except CannotDraw as error:
+        reason = str(error)
+    assert drawn or (reason.startswith(f"{layout}: ") and "\n" not in reason)
+    return drawn
+
+
 @pytest.mark.parametrize(("kind", "finding"), CASES)
 def test_a_layout_is_honoured_or_refused(kind: str, finding: str) -> None:
     shown, side = 0, 48 if kind == "histology" else SIZE  # where many seeds are looked at
     for seed, layout in enumerate(layouts_of(kind, finding)):
-        try:
-            drawn = PhantomDrawer().draw(layout, seed, side)
-        except CannotDraw as error:
-            assert "\n" not in str(error)
-            assert str(error).startswith(f"{layout}: ")
+        drawn = drawn_or_refused(layout, seed, side)
+        if drawn is None:
             continue
         shown += 1
         truth, mask = drawn.phantom.truth, drawn.mask
@@ -189,9 +197,7 @@ def test_what_a_cell_leaves_free_is_chosen() -> None:
     plans = [lay_out(Cell(), np.random.default_rng(seed)) for seed in range(30)]
     assert len({plan.cell.modality for plan in plans}) > 4
     assert {plan.cell.question_type for plan in plans} == set(bank.QUESTION_TYPES)
-    assert all(
-        getattr(plan.cell, axis) for plan in plans for axis in Cell.__dataclass_fields__
-    )
+    assert all(getattr(plan.cell, axis) for plan in plans for axis in Cell.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ import numpy as np
 from generators.phantoms.base import Phantom, Truth
 from generators.phantoms.kind import Attribute, Kind
 
-def draw(seed, size=256, difficulty=0.3, finding=None):
+def draw(seed, size=256, difficulty=0.3, finding=None, asked=None):
     rng = np.random.default_rng(seed)
     finding = finding or ("none", "herniation")[rng.integers(2)]
     pixels = rng.integers(400, 600, (size, size)).astype(np.uint16)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from generators.phantoms import KINDS, draw, to_display
+from generators.phantoms.__main__ import TWINS, twins
 from generators.phantoms.asked import Asked, CannotDraw
 from generators.phantoms.base import MIN_CNR, Truth, count_components
 from generators.phantoms.oracle import answer_of
@@ -137,13 +138,18 @@ def test_one_lesion_more_leaves_the_others_where_they_are() -> None:
 
 def test_what_cannot_change_is_refused_with_its_reason() -> None:
     recipe = Recipe("MR", 1, SIZE, 0.3, "plaque")
-    with pytest.raises(CannotDraw, match="MR: size to large: .* large lesions are not drawn"):
+    with pytest.raises(CannotDraw, match=r"MR: size to large: .* large lesions are not drawn"):
         twin_of(recipe, Change("size", "large"))
     with pytest.raises(CannotDraw, match="side to up is no change that can be made"):
         twin_of(recipe, Change("side", "up"))
     with pytest.raises(CannotDraw, match="none: side to left is no change"):
         twin_of(replace(recipe, finding="none"), Change("side", "left"))
     assert all("\n" not in reason for kind in ("CT", "OCT") for reason in twins_of(kind)[1])
+
+
+def test_the_picture_of_twins_can_be_drawn() -> None:
+    assert set(TWINS) == set(KINDS)
+    assert twins(0.2).size == (1230, 296)
 
 
 # Questions to both

@@ -117,7 +117,9 @@ def test_the_record_is_whole_and_an_image_can_be_made_again(
     assert told["equal"], told
 
 
-def test_the_same_seed_draws_the_same(made: tuple[Context, list[str | None]], tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same(
+    made: tuple[Context, list[str | None]], tmp_path: Path
+) -> None:
     again, _ = drawn_in(tmp_path / "w", "source.phantoms={ultrasound: 5}")
     assert again.rows(Triplet, "plan") == made[0].rows(Triplet, "plan")
     assert again.rows(Image, "plan") == made[0].rows(Image, "plan")

@@ -1,9 +1,10 @@
-"""Twins in the loop: drawn, ingested, asked about in pairs, compared by rule, withdrawn together."""
+"""Twins in the loop: drawn, ingested, asked in pairs, compared by rule, withdrawn together."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,18 +13,20 @@ from engine.errors import TriptychError
 from engine.lineage.opening import writing
 from engine.lineage.reach import reach
 from engine.lineage.trace import trace
+from engine.lineage.verify import verify
 from engine.pixels import Pixels
 from engine.records import Image, Preference, Task, Triplet
 from engine.workspace import Workspace
 from generators.phantoms.oracle import is_true
-from pipelines import ingest, seed
+from pipelines import ingest, reward, seed
 from pipelines.commands.reproduce import reproduce
 from pipelines.context import Context, run_stage
-from pipelines.judge_training import taught
+from pipelines.judge_training import Taught, taught
 from pipelines.record import twins_of
 from reward_model.patient_sets import is_frozen
 from reward_model.twins import RULE, paired_rows, twin_preferences
 
+FIGURES = {"auc": 0.5, "gate": {"sets": ["gate"]}, "sets": ["report"]}
 SETTINGS = [
     "source.phantoms={MR: 8, dermoscopy: 6}", "source.twins=5", "source.size=64",
     "source.split={train: 0.6, val: 0.2, test: 0.2}", "expert.twins=9", "expert.images=4",
@@ -130,6 +133,29 @@ def test_the_judge_learns_from_them(context: Context) -> None:
     assert told.frozen == []
     assert all(e.targets == {"factuality": 1.0} for e in told.learned)
     assert isinstance(told.opinions[0], Preference)
+
+
+def test_stage_reward_makes_them_and_hands_them_to_the_training(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for the training and its model; what is recorded is the stage's own."""
+    seen: list[Taught] = []
+    result = SimpleNamespace(to_dict=lambda: dict(FIGURES))
+    monkeypatch.setattr(reward, "backbone", lambda context: None)
+    monkeypatch.setattr(reward, "fit_judge", lambda *told: seen.append(told[3]) or result)
+    monkeypatch.setattr(reward, "add_judge", lambda *told: None)
+    root = context.workspace.root
+    config = build({}, [*SETTINGS, "reward.twins=6"], "the test")
+    with writing(root, config.name, context.config.recorded()) as workspace:
+        run_stage(Context(workspace, config), "reward", 0, reward.reward, [("seed", 0)], {})
+    made = Context(Workspace.existing(root), config)
+    pairs = made.rows(Preference, "reward")
+    assert len(pairs) == made.workspace.commits()[-1]["metrics"]["twins"] > 0
+    assert {e.sources[0] for e in seen[0].learned} == {pair.id for pair in pairs}
+    rows = {row.id: row for row in made.rows(Triplet, "reward")}
+    assert {pair.chosen_id for pair in pairs} | {pair.rejected_id for pair in pairs} <= set(rows)
+    assert {row.task_id for row in rows.values()} <= {task.id for task in made.rows(Task)}
+    assert verify(made.workspace).problems == []
 
 
 def test_pairs_take_turns_and_unknown_truth_gives_none(context: Context) -> None:
