@@ -42,6 +42,14 @@ Wanted = tuple[Mapping[str, Any], int]  # values by axis, and how many
 
 
 @dataclass(frozen=True, slots=True)
+class Filled:
+    """How many images of a cell were drawn, and why there are no more of them."""
+
+    drawn: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """One image on demand, with its row."""
 
@@ -53,26 +61,28 @@ class Made:
 
 def draw_cells(
     context: Context, stage: Stage, wanted: Iterable[Wanted], drawer: Drawer | None = None
-) -> list[str | None]:
+) -> list[Filled]:
     """Draw for each cell as many images as are wanted, and write them with their rows.
 
     A cell holds values by axis: modality, anatomy, question_type, difficulty, answer_format, style,
-    steps. Returns for each cell None, or the reason in one line why no image fills it.
+    steps. Returns for each how many were drawn, with the reason in one line where they are fewer.
     """
-    reasons: list[str | None] = []
+    filled: list[Filled] = []
     folder = context.workspace.root / "phantoms"
 
     def each() -> Iterator[Made]:
         with Decoder() as decoder:
             for place, (cell, number) in enumerate(wanted):
                 studio = _Studio(context, stage.round, folder, decoder, drawer or PhantomDrawer())
+                done, why = 0, ""
                 try:
                     for done in range(number):
                         yield studio.make(cell, f"r{stage.round}-{place:03d}-{done:04d}")
                         context.display.advance(done + 1, number, "images on demand")
-                    reasons.append(None)
+                    done = number
                 except CannotDraw as error:
-                    reasons.append(str(error))
+                    why = str(error)
+                filled.append(Filled(done, why))
 
     tasks: dict[str, Task] = {}
     shown: Counter[str] = Counter()
@@ -91,7 +101,7 @@ def draw_cells(
     if tasks:
         stage.write(Task, tasks.values(), DRAWN)
     stage.metrics |= {"drawn": dict(sorted(shown.items()))}
-    return reasons
+    return filled
 
 
 def _decision(row: Triplet) -> Decision:
@@ -139,7 +149,9 @@ class _Studio:
                 continue
             truth = truth_of(image)
             if truth is not None and answer_of(truth, plan.qa.question) == plan.qa.answer:
-                return Made(image, picture, *_row(image, plan, style, seed, self.round))
+                return Made(
+                    image, picture, *self._row(image, plan, style, seed, bool(cell.get("anatomy")))
+                )
         raise CannotDraw(f"none of {PLANS} plans could be drawn, the last since {reason}")
 
     def _drawn(self, layout: Layout, seed: int, name: str) -> tuple[Image, Picture]:
@@ -156,19 +168,28 @@ class _Studio:
         image = read.images[0]
         return replace(image, group=image.patient, split="train"), read.pictures[0]
 
+    def _row(
+        self, image: Image, plan: Planned, style: str, seed: int, by_anatomy: bool
+    ) -> tuple[Triplet, Task]:
+        """The planned question and answer, reasoned as an expert reasons in a style."""
+        cell = plan.cell
+        asked = {"question_type": cell.question_type, "difficulty": cell.difficulty}
+        row, _ = expert_row(image, plan.qa, style, seed, 0, asked)
+        task = Task.make(
+            cell.modality,
+            cell.question_type,
+            cell.difficulty,
+            cell.answer_format,
+            style,
+            cell.anatomy if by_anatomy else "",
+        )
+        name = content_id("triplet", image.id, DRAWN, task.id, seed, row.raw)
+        return replace(row, id=name, generator_id=DRAWN, task_id=task.id, round=self.round), task
+
 
 def rules_of_drawn(key: bytes, path: Path, source: str) -> Rules:
     """How an image on demand is read: no file of a patient, so its name is kept."""
     return Rules(key=key, keep_paths=True, public=True, drawn={source: file_hash(path)})
-
-
-def _row(image: Image, plan: Planned, style: str, seed: int, round: int) -> tuple[Triplet, Task]:
-    """The planned question and answer, reasoned as an expert reasons in a style."""
-    cell, qa = plan.cell, plan.qa
-    asked = {"question_type": cell.question_type, "difficulty": cell.difficulty}
-    row, task = expert_row(image, qa, style, seed, 0, asked)
-    made = replace(row, generator_id=DRAWN, round=round)
-    return replace(made, id=content_id("triplet", image.id, DRAWN, task.id, seed, row.raw)), task
 
 
 def drawn_again(image: Image, drawer: Drawer, folder: Path) -> Path:

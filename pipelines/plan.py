@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from engine.records import Assignment, Evaluation, Task, content_id
 from engine.workspace import Stage
 from generators import plan as planner
+from generators.quotas import Unfilled
 from generators.tasks import uniform_mix
 from pipelines.context import Context
-from pipelines.proposals import round_of, write_tasks
+from pipelines.drawing import draw_cells
+from pipelines.proposals import round_of, tell_unfilled, write_tasks
 from pipelines.record import shown
 
 
@@ -38,5 +41,22 @@ def plan(context: Context, stage: Stage) -> None:
 
     stage.write_all(Assignment, assignments())
     write_tasks(stage, context.config.generator, tasks.values())
-    unfilled = [{"cell": one.cell, "tasks": one.tasks, "why": one.why} for one in drawn.unfilled]
-    stage.metrics = {"mix": mix, "tasks": drawn.number, "unfilled": unfilled}
+    unfilled = drawn.unfilled
+    if context.config.source.draw:
+        unfilled = drawn_instead(context, stage, unfilled)
+    tell_unfilled(context, unfilled)
+    stage.metrics |= {
+        "mix": mix,
+        "tasks": drawn.number,
+        "unfilled": [{"cell": one.cell, "tasks": one.tasks, "why": one.why} for one in unfilled],
+    }
+
+
+def drawn_instead(context: Context, stage: Stage, unfilled: Sequence[Unfilled]) -> list[Unfilled]:
+    """Draw what no image can fill; returns what is left, with why it could not be drawn."""
+    filled = draw_cells(context, stage, [(one.cell, one.tasks) for one in unfilled])
+    return [
+        replace(one, tasks=one.tasks - done.drawn, why=f"{one.why}; not drawn: {done.why}")
+        for one, done in zip(unfilled, filled)
+        if done.drawn < one.tasks
+    ]

@@ -15,7 +15,7 @@ from engine.resume import Shards, Worker, make_shards
 from engine.shards import shard_paths
 from engine.workspace import Stage
 from generators.proposer import ProposerSettings, Proposing, make_proposer, prompt_of
-from generators.quotas import wanted_of
+from generators.quotas import Unfilled, wanted_of
 from generators.tasks import Drawn, Mix, draw_tasks
 from pipelines.context import Context
 from pipelines.record import shown
@@ -24,18 +24,22 @@ Job = TypeVar("Job")
 
 
 def round_of(context: Context, mix: Mix, seed: str) -> Drawn:
-    """A round's tasks on training images, by the quotas; what they cannot fill is said.
+    """A round's tasks on training images, by the quotas.
 
     `seed` is a content id. Raises TriptychError where no task can be asked.
     """
     section = context.config.generator
     wanted = wanted_of(section.tasks, section.styles, section.quotas)
     drawn = draw_tasks(shown(context, "train"), mix, wanted, int(seed[:8], 16))
-    for one in drawn.unfilled:
-        context.display.warn(f"generator.quotas: {one}")
     if not drawn.number:
         raise TriptychError("generator.quotas: no task can be asked of the training images")
     return drawn
+
+
+def tell_unfilled(context: Context, unfilled: Iterable[Unfilled]) -> None:
+    """Say which quotas are not met and why."""
+    for one in unfilled:
+        context.display.warn(f"generator.quotas: {one}")
 
 
 def write_tasks(stage: Stage, section: Generator, tasks: Iterable[Task]) -> None:

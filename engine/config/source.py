@@ -21,6 +21,11 @@ class Source(Section):
     twins: int = Field(
         0, ge=0, description="of each kind, how many are drawn again with one thing changed"
     )
+    draw: bool = Field(
+        False,
+        description="draw a phantom for a quota that no image can fill; beside real images too, "
+        "where it is marked and for training alone",
+    )
     segmentations: bool = Field(False, description="write the phantoms' masks as DICOM SEG too")
     size: int = Field(128, ge=48, description="side of a drawn phantom in pixels")
     difficulty: float = Field(0.3, ge=0, le=1)

@@ -22,7 +22,7 @@ from generators.proposer import make_proposer
 from generators.tasks import uniform_mix
 from pipelines.context import Context
 from pipelines.progress import verbatim
-from pipelines.proposals import proposing, round_of
+from pipelines.proposals import proposing, round_of, tell_unfilled
 from pipelines.record import check_reviewed, generator_of, shown
 from reward_model.process import least_logit
 from reward_model.scoring import Judge
@@ -83,6 +83,7 @@ def _proposed(context: Context, number: int) -> list[Triplet]:
         raise TriptychError("no image is in the training split: give source.split a share for it")
     seed = context.config.seed
     drawn = round_of(context, uniform_mix(modalities), content_id(seed, "preview"))
+    tell_unfilled(context, drawn.unfilled)
     some = set(np.random.default_rng(seed).permutation(drawn.number)[:number].tolist())
     pairs = [pair for place, pair in enumerate(drawn.pairs) if place in some]
     propose = make_proposer(proposing(context, generator_of(context), 0))
