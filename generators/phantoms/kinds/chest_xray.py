@@ -7,13 +7,14 @@ the wide-area contrast compressed, as digital detectors present it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
-from generators.phantoms.asked import NOTHING, Asked, CannotDraw
+from generators.phantoms.asked import NOTHING, Asked, CannotDraw, Extent
 from generators.phantoms.base import (
     DIAMETER,
     MIN_CNR,
@@ -308,7 +309,8 @@ def _placement(
     finding = drawn if finding is None else finding
     sign = 1.0 if asked.left_or(rng.choice([-1.0, 1.0]) > 0) else -1.0
     side = "right" if sign < 0 else "left"
-    extent, possible = SIZE_AND_COUNT[rng.integers(len(SIZE_AND_COUNT))], SIZE_AND_COUNT
+    possible: Sequence[Extent] = SIZE_AND_COUNT
+    extent = possible[rng.integers(len(possible))]
     if finding != "nodule":
         possible = tuple((share, 1) for share in LUNG_SHARE)
         extent = possible[rng.choice(len(possible))]
