@@ -313,7 +313,7 @@ def _placement(
     extent = possible[rng.integers(len(possible))]
     if finding != "nodule":
         possible = tuple((share, 1) for share in LUNG_SHARE)
-        extent = possible[rng.choice(len(possible))]
+        extent = possible[int(rng.choice(len(possible)))]
     size, count = asked.extent(extent, possible)
     discs = _place(rng, an, sign, size, count) if finding == "nodule" else ()
     return Placement(finding, side, size, discs, rng.uniform(*LUNG_SHARE[size]))
