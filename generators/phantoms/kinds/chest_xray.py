@@ -310,7 +310,7 @@ def _placement(
     sign = 1.0 if asked.left_or(rng.choice([-1.0, 1.0]) > 0) else -1.0
     side = "right" if sign < 0 else "left"
     possible: Sequence[Extent] = SIZE_AND_COUNT
-    extent = possible[rng.integers(len(possible))]
+    extent = possible[int(rng.integers(len(possible)))]
     if finding != "nodule":
         possible = tuple((share, 1) for share in LUNG_SHARE)
         extent = possible[int(rng.choice(len(possible)))]
