@@ -15,8 +15,10 @@ id, so changed words make new rows.
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -45,16 +47,27 @@ def has(words: str, part: str) -> bool:
     return part in prompt_set(words)
 
 
-def ask_prompt(words: str, task: dict[str, str]) -> str:
-    """The user turn that asks for a question about the image, from a task's fields."""
+def ask_prompt(words: str, task: Mapping[str, Any]) -> str:
+    """The user turn that asks for a question about the image, from a task's fields.
+
+    A line that has nothing to fill in where something would stand is left out: an anatomy that is
+    not asked for, one step, a modality without examples.
+    """
     told = prompt_set(words)
-    means = {
-        f"{field}_means": meanings.get(task.get(field), "")
+    values = {field: str(value) for field, value in task.items()}
+    values |= {
+        f"{field}_means": meanings.get(values.get(field), "")
         for field, meanings in told.get("means", {}).items()
     }
-    examples = told.get("examples", {}).get(task["modality"], "")
-    filled = str(told["ask"]).format(**(task | means), examples=examples.strip())
+    values["examples"] = told.get("examples", {}).get(values["modality"], "").strip()
+    lines = [line for line in str(told["ask"]).splitlines() if _is_told(line, values)]
+    filled = "\n".join(lines).format(**values)
     return "\n".join(line.rstrip() for line in filled.splitlines()).strip()
+
+
+def _is_told(line: str, values: dict[str, str]) -> bool:
+    named = [field for _, field, _, _ in Formatter().parse(line) if field]
+    return not named or any(values[field] for field in named)
 
 
 def answer_prompt(words: str, question: str, options: tuple[str, ...], style: str) -> str:

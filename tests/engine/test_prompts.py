@@ -89,6 +89,18 @@ def test_what_is_asked_for_is_told_with_what_it_means(field: str) -> None:
         assert meaning.strip() in told
 
 
+def test_a_body_part_and_steps_are_told_where_they_are_asked_for() -> None:
+    plain = Task.make("CT", "disease", "hard", "choice", "step")
+    more = Task.make("CT", "disease", "hard", "choice", "step", anatomy="liver", steps=3)
+    told = [prompts.ask_prompt("full", task.to_dict()).splitlines() for task in (plain, more)]
+    added = [line for line in told[1] if line not in told[0]]
+    assert added == [
+        "Body part: liver. The question is about it.",
+        "Steps: three, each of which needs what was found before it.",
+    ]
+    assert [line for line in told[1] if line not in added] == told[0]
+
+
 def test_that_an_image_does_not_tell_is_an_answer_and_an_option_that_passes() -> None:
     words = "cannot be told from this image"
     assert f'"{words}"' in FULL["ask"]
@@ -155,7 +167,7 @@ def test_a_comment_or_another_order_are_the_same_words(tmp_path: Path) -> None:
         ({"answer": {"direct": "Answer.", "step": "Think."}}, "missing key answer.meta"),
         ({"answer": "Answer."}, "answer: give direct, step, meta, debate, each with its words"),
         ({"asks": "Ask."}, "unknown key asks; known are ask, options, answer, judge"),
-        ({"ask": "Ask of {organ}."}, "ask: unknown placeholder {organ}; it may hold {answer_f"),
+        ({"ask": "Ask of {organ}."}, "ask: unknown placeholder {organ}; it may hold {anatomy}, {answer_f"),
         ({"ask": "Ask of {modality.id}."}, "ask: unknown placeholder {modality.id}"),
         ({"ask": "Ask of {}."}, "ask: unknown placeholder {}"),
         ({"ask": "Ask of {modality!r}."}, "ask: unknown placeholder {modality!r:}"),
