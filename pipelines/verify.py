@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from engine.cluster import Places, Rows
 from engine.config.backend import Backend
 from engine.errors import TriptychError
+from engine.knowledge import knowing
 from engine.lineage.files import read_hashed
 from engine.pixels import Pixels
 from engine.records import Image, Model, Prompt, Triplet, Verification, canonical, from_arrow
@@ -61,6 +62,8 @@ def make_asker(job: Asking) -> Worker:
     named = job.backend
     vlm = open_vlm(named, job.model, job.threads, job.max_pixels) if named else None
     pixels = Pixels(job.workspace)
+    kinds = job.how.knowledge if isinstance(job.how, Assessing) else ()
+    knows = knowing(job.workspace, kinds)
 
     def work(shard: str, rows: Rows) -> Made:
         tables = [read_hashed(job.workspace / row["path"], row["sha256"]) for row in rows]
@@ -75,7 +78,8 @@ def make_asker(job: Asking) -> Worker:
             rows_of = {t.id: t for t in triplets}
             found = answered(vlm, found, rows_of, pixels, others, job.how)
         elif vlm and found and isinstance(job.how, Assessing):
-            found = assessed(vlm, found, questions, pixels, job.how)
+            known = knows(one.image_id for one in found)
+            found = assessed(vlm, found, questions, pixels, job.how, known)
         return {Verification: found}
 
     return work
@@ -218,7 +222,8 @@ def _passes(
     if section.rubric and verifier:
         rubric = section.rubric
         sampling = Sampling(1, 0.0, rubric.max_tokens, seed)
-        asked = Assessing(verifier.id, rubric.asks, rubric.answers, sampling)
+        knowledge = tuple(rubric.knowledge)
+        asked = Assessing(verifier.id, rubric.asks, rubric.answers, sampling, knowledge)
         before = Shards(stage.folder / "blind", (Verification,)) if passes else None
         named = replace(votes, name="rubric", model=context.path_of(verifier), before=before)
         passes.append(replace(named, backend=rubric.backend, how=asked))

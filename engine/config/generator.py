@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from engine.config.backend import Backend, Inference, Transformers
 from engine.config.filters import Filters
-from engine.config.knowledge import check_kinds
+from engine.config.knowledge import check_told
 from engine.config.quotas import Quotas
 from engine.config.section import Share, check_shares
 from engine.prompts import has, prompt_set
@@ -82,12 +82,7 @@ class Generator(Inference):
 
     @model_validator(mode="after")
     def _knowledge_stays_here(self) -> Generator:
-        check_kinds(self.knowledge)
-        if self.knowledge and not self.backend.private:
-            raise ValueError(
-                "knowledge is private, and would be sent to a server: set backend.private=true if "
-                "the server is yours and may be told it"
-            )
+        check_told("generator.", self.knowledge, self.backend.private)
         return self
 
     @model_validator(mode="after")

@@ -19,3 +19,14 @@ def check_kinds(kinds: Iterable[str]) -> None:
                 f"knowledge: {kind} is none of {', '.join(KINDS)} and no DICOM attribute that is "
                 "kept, such as ViewPosition (engine/imaging/deidentify.py lists them)"
             )
+
+
+def check_told(where: str, kinds: Iterable[str], private: bool) -> None:
+    """Raise ValueError for what cannot be told, or would be told to a server that is not ours."""
+    kinds = list(kinds)
+    check_kinds(kinds)
+    if kinds and not private:
+        raise ValueError(
+            f"{where}knowledge is private, and would be sent to a server: set "
+            f"{where}backend.private=true if the server is yours and may be told it"
+        )

@@ -19,8 +19,9 @@ from engine.errors import TriptychError
 from engine.records import content_id
 
 FIELDS = {  # of each text, which fields it may and must have
-    "request": {"question", "options", "item"},
-    "request_of_answer": {"question", "options", "answer", "reasoning", "item"},
+    "request": {"known", "question", "options", "item"},
+    "request_of_answer": {"known", "question", "options", "answer", "reasoning", "item"},
+    "known": {"known"},
     "options": {"options"},
     "reasoning": {"reasoning"},
 }
@@ -61,6 +62,7 @@ class RubricAsks(Section):
 
     request: str
     request_of_answer: str
+    known: str
     options: str
     reasoning: str
     items: dict[str, RubricItem] = Field(min_length=1)

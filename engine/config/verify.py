@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.backend import Backend, Transformers
+from engine.config.knowledge import check_told
 from engine.config.rubric import NamedRubric
 from engine.config.section import Section
 
@@ -30,6 +31,14 @@ class Rubric(Section):
         1, ge=1, description="of a question, that are verified: those that most samples give"
     )
     max_tokens: int = Field(32, ge=2, description="of a reply")
+    knowledge: list[str] = Field(
+        default=[], description="what the verifier is told of an image, as generator.knowledge"
+    )
+
+    @model_validator(mode="after")
+    def _knowledge_stays_here(self) -> Rubric:
+        check_told("verify.rubric.", self.knowledge, self.backend.private)
+        return self
 
 
 class Blind(Section):

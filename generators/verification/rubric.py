@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.answers.yes_no import is_bare, read_yes_no
 from engine.config.rubric import RubricAsks, RubricItem
+from engine.knowledge import NOTHING, Known
 from engine.records import Triplet, Verification, canonical
 from engine.vlm.protocol import VLM, Request, Sample, Sampling
 from generators.verification.votes import Answers, identified
@@ -24,12 +25,13 @@ Replies = dict[str, dict[str, Any]]  # by item: yes (true, false, null), p, and 
 
 @dataclass(frozen=True, slots=True)
 class Assessing:
-    """Who verifies (a model's id), by which rubric, and how many answers of a question."""
+    """Who verifies (a model's id), by which rubric, how many answers of a question, told what."""
 
     model_id: str
     asks: RubricAsks
     answers: int
     sampling: Sampling
+    knowledge: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +50,40 @@ def assessed(
     questions: Mapping[str, Answers],
     pngs: Mapping[str, bytes],
     how: Assessing,
+    known: Mapping[str, Known] | None = None,
 ) -> list[Verification]:
     """The same with the verifier's replies. `questions` are rows by question and answer, as
-    `votes.questions_of` has them, `pngs` by image id."""
+    `votes.questions_of` has them, `pngs` and what is `known` by image id."""
+    knows = known or {}
     asked = [
         one
         for place, each in enumerate(found)
-        for one in _asked(place, questions[each.question_id], pngs[each.image_id], how)
+        for one in _asked(
+            place,
+            questions[each.question_id],
+            pngs[each.image_id],
+            how,
+            knows.get(each.image_id, NOTHING).told(),
+        )
     ]
     replies = vlm.generate([one.request for one in asked], how.sampling)
     said: list[dict[str, Replies]] = [{} for _ in found]
     for one, samples in zip(asked, replies):
-        said[one.place].setdefault(one.answer, {})[one.item] = replied(samples[0])
+        said[one.place].setdefault(one.answer, {})[one.item] = replied(
+            samples[0], private=bool(how.knowledge)
+        )
     return [
         _told(each, [*islice(questions[each.question_id], how.answers)], replied_to, how)
         for each, replied_to in zip(found, said)
     ]
 
 
-def _asked(place: int, answers: Answers, png: bytes, how: Assessing) -> list[_Asked]:
+def _asked(place: int, answers: Answers, png: bytes, how: Assessing, known: str) -> list[_Asked]:
     """Items of the question, then those of each answer, whose surest row is read."""
     rows = {key: same[0] for key, same in islice(answers.items(), how.answers)}
     about = {"": next(iter(rows.values()))} | rows
     return [
-        _Asked(place, key, name, Request(png, words_of(how.asks, item, row)))
+        _Asked(place, key, name, Request(png, words_of(how.asks, item, row, known)))
         for key, row in about.items()
         for name, item in how.asks.items.items()
         if item.of == ("answer" if key else "question") and _is_asked(item, row)
@@ -87,14 +99,18 @@ def _is_asked(item: RubricItem, row: Triplet) -> bool:
     return True
 
 
-def words_of(asks: RubricAsks, item: RubricItem, row: Triplet) -> str:
-    """The user turn that asks one item of a row."""
+def words_of(asks: RubricAsks, item: RubricItem, row: Triplet, known: str = "") -> str:
+    """The user turn that asks one item of a row; `known` is what is told of its image."""
+    told = asks.known.format(known=known) if known else ""
     options = asks.options.format(options=" | ".join(row.options)) if row.options else ""
     if item.of == "question":
-        words = asks.request.format(question=row.question, options=options, item=item.ask)
+        words = asks.request.format(
+            known=told, question=row.question, options=options, item=item.ask
+        )
     else:
         thought = row.rationale.strip()
         words = asks.request_of_answer.format(
+            known=told,
             question=row.question,
             options=options,
             answer=row.answer,
@@ -104,15 +120,17 @@ def words_of(asks: RubricAsks, item: RubricItem, row: Triplet) -> str:
     return words.strip()
 
 
-def replied(sample: Sample) -> dict[str, Any]:
+def replied(sample: Sample, private: bool = False) -> dict[str, Any]:
     """What a reply says: `yes`, and `p`, the probability of yes, or `why` it cannot be read.
 
+    One that cannot be read is shown, but not where it may repeat what is `private`.
     `p` is known where the reply is the word alone and the backend tells log-probabilities: the
     probability of the reply where it is yes, else what is left of it.
     """
     yes, why = (None, sample.problem) if sample.problem else read_yes_no(sample.text)
     if yes is None:
-        return {"yes": None, "p": None, "why": why, "said": sample.text[:SHOWN]}
+        shown = {} if private else {"said": sample.text[:SHOWN]}
+        return {"yes": None, "p": None, "why": why} | shown
     p = None
     if sample.logprob is not None and math.isfinite(sample.logprob) and is_bare(sample.text):
         p = min(math.exp(sample.logprob * sample.tokens), 1.0)

@@ -167,7 +167,10 @@ def test_a_comment_or_another_order_are_the_same_words(tmp_path: Path) -> None:
         ({"answer": {"direct": "Answer.", "step": "Think."}}, "missing key answer.meta"),
         ({"answer": "Answer."}, "answer: give direct, step, meta, debate, each with its words"),
         ({"asks": "Ask."}, "unknown key asks; known are ask, options, answer, judge"),
-        ({"ask": "Ask of {organ}."}, "ask: unknown placeholder {organ}; it may hold {anatomy}, {answer_f"),
+        (
+            {"ask": "Ask of {organ}."},
+            "ask: unknown placeholder {organ}; it may hold {anatomy}",
+        ),
         ({"ask": "Ask of {modality.id}."}, "ask: unknown placeholder {modality.id}"),
         ({"ask": "Ask of {}."}, "ask: unknown placeholder {}"),
         ({"ask": "Ask of {modality!r}."}, "ask: unknown placeholder {modality!r:}"),
@@ -263,7 +266,7 @@ def test_a_second_try_is_the_default_where_the_words_can_ask_for_it() -> None:
 def test_what_is_known_goes_to_no_server_that_is_not_ours() -> None:
     server = ["generator.prompts=full", "generator.model=m", "generator.knowledge=[labels]"]
     server += ["generator.backend={kind: endpoint, url: http://h/v1}"]
-    with pytest.raises(TriptychError, match=r"set backend\.private=true"):
+    with pytest.raises(TriptychError, match=r"set generator\.backend\.private=true"):
         build({}, server, "x")
     assert build({}, [*server, "generator.backend.private=true"], "x")
 

@@ -14,6 +14,7 @@ from engine.config.rubric import RubricAsks, read_rubric
 from engine.config.select import Verified
 from engine.config.verify import Rubric
 from engine.errors import TriptychError
+from engine.knowledge import Known
 from engine.records import Triplet, Verification
 from engine.vlm.protocol import Request, Sample, Sampling
 from generators.filters import rubric
@@ -126,6 +127,21 @@ def test_a_verdict_on_one_answer_says_nothing_of_another() -> None:
     assert rubric.reason(rows[2], found, Verified()) is None
 
 
+def test_what_is_known_is_told_with_each_item_and_never_kept() -> None:
+    """A verifier that repeats the report instead of a yes or no leaves none of it in the row."""
+    rows, report = reasoned("left", "left"), "A dark spot of 7 mm in the left lobe."
+    vlm = Answers(lambda request, n: f"The report says: {report}")
+    questions = questions_of(rows)
+    how = Assessing("verifier", ASKS, 1, Sampling(1, 0.0, 8, 0), ("report",))
+    known = {rows[0].image_id: Known(report=report)}
+    (found,) = assessed(vlm, counted(questions, 1), questions, PNG, how, known)
+    assert all(f"Report: {report}\nQuestion: " in request.text for request in vlm.asked)
+    assert report not in found.rubric
+    assert rubric.reason(rows[0], found, Verified())
+    _, untold = verified(rows)
+    assert not any("known of the image" in request.text for request in untold.asked)
+
+
 def test_a_reply_has_its_probability_or_its_reason() -> None:
     assert replied(Sample("Yes", math.log(0.8) / 2, 2)) == {"yes": True, "p": 0.8}
     assert replied(Sample("no.", math.log(0.9), 1)) == {"yes": False, "p": 0.1}
@@ -182,9 +198,9 @@ def test_a_copied_rubric_replaces_the_shipped_one(tmp_path: Path) -> None:
         ({"items": {"a": {"ask": "?", "wieght": 2}}}, "items.a.wieght: unknown key"),
         ({"items": {"a": {"ask": "?", "needs": "reasoning"}}}, "of: answer"),
         ({"items": {"a": {"ask": "?", "weight": 0}}}, "items.a.weight"),
-        ({"request": "{question}{options}"}, "needs the fields {item} {options} {question}"),
-        ({"request": "{question}{options}{item}{answer}"}, "and no others"),
-        ({"request": "{question{options}{item}"}, "request"),
+        ({"request": "{question}{options}"}, "needs the fields {item} {known} {options}"),
+        ({"request": "{known}{question}{options}{item}{answer}"}, "and no others"),
+        ({"request": "{known}{question{options}{item}"}, "request"),
     ],
 )
 def test_a_rubric_with_a_fault_is_one_line(
