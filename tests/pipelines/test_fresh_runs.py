@@ -59,6 +59,7 @@ ON_A_CPU = [
     "model=tiny",
     "generator.backend=transformers",
     "generator.model=null",
+    "generator.prompts=compact",  # the tiny model's own: in the full ones a prompt is 2,000 tokens
     "reward.model=null",
     "evaluate.backend=transformers",
     *(f"{s}.gpus=0" for s in ("reward", "sft", "grpo")),
