@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.cluster import Rows
@@ -121,11 +122,12 @@ def generate(context: Context, stage: Stage) -> None:
     shards, sizes = planned_shards(context, stage.round)
     propose_all(context, stage, make_planned, job, shards, sizes)
     paths = shard_paths(stage.folder, Triplet.table)
-    problems = [pq.read_table(path, columns=["problem"])["problem"] for path in paths]
-    rows = sum(map(len, problems))
+    tables = [pq.read_table(path, columns=["problem", "tries"]) for path in paths]
+    rows = sum(map(len, tables))
     stage.metrics = {
         "rows": rows,
-        "unparsed": rows - sum(column.null_count for column in problems),
+        "unparsed": rows - sum(table["problem"].null_count for table in tables),
+        "second_tries": sum(pc.sum(pc.greater(t["tries"], 1)).as_py() or 0 for t in tables),
         "rows_per_second": round(rows / (time.time() - started), 1),
         "cells_not_read": _not_read(context, stage, paths),
     }
