@@ -46,7 +46,7 @@ _HOLD = (
 _IF = (
     "If {joined}, give {then}; otherwise give {otherwise}.",
     "What is {then} if {joined}, or else {otherwise}?",
-    "If {joined}, what is {then}? If not, what is {otherwise}?",
+    "If {joined}, what is {then}? Otherwise, what is {otherwise}?",
 )
 
 

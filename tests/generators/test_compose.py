@@ -173,7 +173,7 @@ def read(asked: str, phantom: Phantom) -> tuple[str, float | None]:
     for form in (
         r"If (?P<if>.+), give (?P<then>.+); otherwise give (?P<else>.+)\.",
         r"What is (?P<then>.+?) if (?P<if>.+), or else (?P<else>.+)\?",
-        r"If (?P<if>.+), what is (?P<then>.+)\? If not, what is (?P<else>.+)\?",
+        r"If (?P<if>.+), what is (?P<then>.+)\? Otherwise, what is (?P<else>.+)\?",
     ):
         if found := re.fullmatch(form, asked):
             met = all(holds(clause, phantom) for clause in clauses_of(found["if"]))
