@@ -17,9 +17,9 @@ from pipelines.record import images_of, triplets_of
 from pipelines.training.launch import rows_per_step, train_on_cluster
 from pipelines.training_jobs import job_of
 from reward_model.examples import SAID, Example, examples_of
-from reward_model.model import JudgeSettings
 from reward_model.patient_sets import SHARES, TRAIN, is_frozen, set_of
 from reward_model.rows import write_examples
+from reward_model.settings import JudgeSettings
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure
 from reward_model.verdicts import RANDOM
 

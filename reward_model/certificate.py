@@ -35,10 +35,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom
 
 from engine.errors import TriptychError
 from engine.statistics import finite
@@ -167,11 +167,11 @@ def least_verdicts(precision: float, confidence: float, rejected: int = 0) -> in
     0.9 where none is rejected.
     """
     low, high = rejected, rejected + 1
-    while binom.cdf(rejected, high, 1 - precision) > 1 - confidence:
+    while _binomial_cdf(rejected, high, 1 - precision) > 1 - confidence:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if binom.cdf(rejected, middle, 1 - precision) > 1 - confidence:
+        if _binomial_cdf(rejected, middle, 1 - precision) > 1 - confidence:
             low = middle
         else:
             high = middle
@@ -268,7 +268,7 @@ def spread(number: int, first: int = 0) -> Iterator[tuple[int, ...]]:
 
 def p_value(wrong: ArrayLike, kept: ArrayLike, precision: float) -> np.ndarray:
     """P(Binomial(kept, 1 − precision) ≤ wrong): small where the precision is above the target."""
-    return np.asarray(binom.cdf(wrong, kept, 1 - precision))
+    return np.asarray(_binomial_cdf(wrong, kept, 1 - precision))
 
 
 def _certificate(
@@ -326,3 +326,9 @@ def _percent(share: float) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _binomial_cdf(successes: Any, trials: Any, probability: float) -> Any:
+    from scipy.stats import binom  # takes half a second to load
+
+    return binom.cdf(successes, trials, probability)

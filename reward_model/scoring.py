@@ -30,7 +30,8 @@ class Judge:
     def __init__(self, model: str, judge_id: str, threads: int | None = None) -> None:
         import torch
 
-        from reward_model.model import JudgeSettings, load_reward_model
+        from reward_model.model import load_reward_model
+        from reward_model.settings import JudgeSettings
 
         if threads:
             torch.set_num_threads(threads)

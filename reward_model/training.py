@@ -10,11 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from typing import TYPE_CHECKING, Any
 
 from engine.config.reward import Reward
 from engine.pixels import Pixels
@@ -35,8 +31,11 @@ from engine.vlm.protocol import Request
 from reward_model.criteria import CRITERIA
 from reward_model.losses import Loss, open_loss
 from reward_model.measure import Gate, Measurement, compared, measure, scored
-from reward_model.model import HEADS, JudgeSettings, load_reward_model
 from reward_model.scoring import Judge
+from reward_model.settings import HEADS, JudgeSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +82,8 @@ class ExampleCollator:
         self.processor, self.pixels, self.max_pixels = processor, pixels, max_pixels
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        import torch
+
         pairs = [place for place, row in enumerate(rows) if row["second"] is not None]
         shown = [(row, row["first"]) for row in rows]
         shown += [(rows[place], rows[place]["second"]) for place in pairs]
@@ -106,6 +107,9 @@ def loss_of(pair_loss: Loss, scores: Tensor, targets: Tensor, tiers: Tensor, sec
     `scores` are (M, 3) of first rows and then of second ones, `targets` (N, 3) with NaN for what
     nobody spoke of, `tiers` (N, 2), and `second` (N,) places in `scores`, -1 for a single row.
     """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
     scores = scores.float()
     told, first = ~targets.isnan(), scores[: len(targets)]
     target = targets.nan_to_num()
@@ -123,6 +127,8 @@ def loss_of(pair_loss: Loss, scores: Tensor, targets: Tensor, tiers: Tensor, sec
 def train_judge(job: JudgeJob) -> TrainingResult:
     """Train from the job's model on its data, and write the judge to its `out`."""
     from transformers import Trainer
+
+    from reward_model.model import load_reward_model
 
     prepare(job.seed, job.threads)
     pair_loss = open_loss(job.section.objective)

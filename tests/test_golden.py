@@ -54,10 +54,10 @@ from pipelines.commands.review import _review
 from pipelines.commands.withdraw import withdraw
 from pipelines.evaluation.examination import marked
 from reward_model.experts.simulated import expert_row
-from reward_model.model import JudgeSettings
 from reward_model.patient_sets import set_of
 from reward_model.preferences import derived, preference
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from reward_model.swaps import swapped_answers, swapped_questions, swapped_reasoning
 from reward_model.threshold import decide
 from reward_model.verdicts import Answer, verdict_of

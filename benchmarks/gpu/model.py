@@ -26,7 +26,7 @@ from benchmarks.gpu.rows import PROMPTS
 from engine.config import MAX_PIXELS
 from engine.config.reward import Reward
 from engine.vlm import attention, tiny
-from reward_model.model import SETTINGS, JudgeSettings
+from reward_model.settings import SETTINGS, JudgeSettings
 
 VISION = {
     "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,

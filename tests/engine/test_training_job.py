@@ -13,7 +13,7 @@ from engine.config.reward import Reward
 from engine.config.training import Grpo, Sft
 from engine.training_job import TrainingJob
 from pipelines.training.grpo import GrpoJob
-from reward_model.model import JudgeSettings
+from reward_model.settings import JudgeSettings
 from reward_model.training import JudgeJob
 from tests.training_jobs import job_in
 

@@ -57,3 +57,10 @@ def test_a_mistake_in_the_configuration_is_told_before_anything_heavy_is_loaded(
         told = after(code, *words, "no.yaml")
         assert "no configuration file no.yaml" in told.stderr
         assert told.stdout.strip() == "False"
+
+
+def test_the_loop_is_there_without_what_a_worker_computes_with() -> None:
+    """Two seconds of each command; and where there is a Ray, its driver needs none of it."""
+    heavy = ("torch", "transformers", "scipy.stats", "ray")
+    told = after(f"import sys, pipelines.loop; print([m for m in {heavy} if m in sys.modules])")
+    assert told.stdout.strip() == "[]", told.stderr

@@ -24,10 +24,11 @@ from generators.phantoms.oracle import is_true
 from reward_model.criteria import CRITERIA
 from reward_model.examples import SAID, examples_of
 from reward_model.measure import Measurement, measure, scored
-from reward_model.model import HEADS, JudgeSettings, load_reward_model
+from reward_model.model import load_reward_model
 from reward_model.preferences import derived, preference
 from reward_model.rows import write_examples
 from reward_model.scoring import Judge
+from reward_model.settings import HEADS, JudgeSettings
 from reward_model.training import JudgeJob, JudgeResult, train_and_measure, train_judge
 from tests.drawn_workspace import answered, drawn
 from tests.opinions import verdict

@@ -24,9 +24,9 @@ from reward_model.losses import bradley_terry, check_loss, names, open_loss
 from reward_model.losses import tiers as on_tiers
 from reward_model.losses.bradley_terry import CENTRE
 from reward_model.measure import Measurement, measure, scored
-from reward_model.model import JudgeSettings
 from reward_model.preferences import TIERS
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from reward_model.training import loss_of as loss_of_examples
 from tests.judge_rows import example, write
 

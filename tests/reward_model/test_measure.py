@@ -15,8 +15,8 @@ from engine.statistics import auc, auc_difference
 from reward_model.calibration import brier, calibration_error, fit_platt
 from reward_model.criteria import CRITERIA
 from reward_model.measure import Gate, Measurement, Scored, compared, measure, scored
-from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from tests.judge_rows import example, verdict, write
 from tests.round_workspace import make_image, make_triplet
 

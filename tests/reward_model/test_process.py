@@ -244,7 +244,7 @@ class Told:
     """A judge whose reasoning logit after each prefix is as told, and what it was asked."""
 
     def __init__(self, logits: list[float], reasoning: tuple[float, float] | None) -> None:
-        from reward_model.model import JudgeSettings
+        from reward_model.settings import JudgeSettings
 
         self.settings = JudgeSettings(
             criteria={}, prompts="compact", max_pixels=1, reasoning=reasoning

@@ -22,10 +22,11 @@ from engine.workspace import Workspace
 from generators.phantoms.oracle import is_true
 from pipelines.context import Context
 from pipelines.refine import pairs_of_round, refine
-from reward_model.model import JudgeSettings, load_reward_model
+from reward_model.model import load_reward_model
 from reward_model.patient_sets import is_frozen
 from reward_model.preferences import derived, preference
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from tests.drawn_workspace import answered, context_of, drawn
 from tests.lineage_workspace import commit, make_judgement, make_model, make_triplet
 from tests.opinions import verdict

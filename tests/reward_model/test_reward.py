@@ -17,8 +17,8 @@ from engine.config.training import Grpo
 from engine.errors import TriptychError
 from engine.vlm.protocol import Request
 from pipelines.training.composite_reward import Reward, mixed, opinion
-from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 
 OPTIONS = ("left", "right", "both sides")
 weight = st.floats(0, 1e6, allow_nan=False)

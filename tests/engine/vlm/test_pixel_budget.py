@@ -40,8 +40,8 @@ from engine.vlm.transformers import load_processor
 from generators.proposer import ProposerSettings, propose
 from pipelines.training.grpo import GrpoJob, train_grpo
 from pipelines.training.sft import train_sft
-from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from reward_model.training import JudgeJob, train_judge
 from tests.judge_rows import example, write
 from tests.pictures import PNG, shown, workspace_of

@@ -21,8 +21,8 @@ from engine.vlm.protocol import Request
 from pipelines.training.advantages import quarters, tempered
 from pipelines.training.composite_reward import Reward, reward_parts
 from pipelines.training.grpo import PINNED, grpo_trainer, train_grpo
-from reward_model.model import JudgeSettings
 from reward_model.scoring import Judge
+from reward_model.settings import JudgeSettings
 from tests.pictures import PNG
 from tests.pipelines.training.test_training import IMAGES, OPTIONS, QUESTION, grpo
 

@@ -21,7 +21,8 @@ from engine.vlm import tiny
 from generators import phantoms
 from pipelines.training.grpo import GrpoJob, grpo_classes, train_grpo
 from pipelines.training.sft import train_sft
-from reward_model.model import JudgeSettings, load_reward_model
+from reward_model.model import load_reward_model
+from reward_model.settings import JudgeSettings
 from reward_model.training import JudgeJob, train_judge
 from tests.judge_rows import example
 from tests.pictures import shown, workspace_of
