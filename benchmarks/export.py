@@ -41,7 +41,8 @@ _TRIPLETS = f"""SELECT md5('t' || n) AS id, i.id AS image_id, '{content_id("gene
     'The region at ' || hash(n + 1) % 7919 || ' is brighter than the tissue around it, has margin '
     || 'of ' || n % 31 || ' and is seen on ' || hash(n + 2) % 97 || ' of the slices.' AS rationale,
     repeat('raw text ', 30) || n AS raw, -0.5 AS logprob, NULL::VARCHAR AS problem,
-    []::VARCHAR[] AS derived_from, []::VARCHAR[] AS known, 1::BIGINT AS tries
+    []::VARCHAR[] AS derived_from, NULL::VARCHAR AS program, []::VARCHAR[] AS known,
+    1::BIGINT AS tries
 FROM range({{low}}, {{high}}) r(n) JOIN images i ON i.place = n // {ROWS_AN_IMAGE}"""
 _JUDGEMENTS = f"""SELECT md5('j' || n) AS id, md5('t' || n) AS triplet_id,
     '{content_id("judge")}' AS judge_id, hash(n) % 1000 / 1000 AS factuality, 0.5 AS reasoning,

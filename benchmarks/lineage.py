@@ -127,7 +127,8 @@ IMAGES = f"""SELECT md5('i' || n) AS id,
     CASE WHEN n < {GROUP} THEN md5('large') ELSE md5('g' || (n // 4)) END AS "group",
     'train' AS split, 'MR/' || n || '.dcm' AS source, '{{{{"window":[40,80]}}}}' AS rendering,
     'strict' AS deidentification, true AS is_synthetic, NULL::VARCHAR AS truth,
-    md5('g' || (n // 4)) AS patient, NULL::VARCHAR AS labels, NULL::VARCHAR AS report
+    md5('g' || (n // 4)) AS patient, NULL::VARCHAR AS labels, NULL::VARCHAR AS report,
+    '' AS twin_of, NULL::VARCHAR AS drawn
 FROM range({{low}}, {{high}}) r(n)"""
 
 TRIPLETS = """SELECT md5('t' || n) AS id, md5('i' || (hash(n) % {images})) AS image_id,
@@ -139,7 +140,7 @@ TRIPLETS = """SELECT md5('t' || n) AS id, md5('i' || (hash(n) % {images})) AS im
     '<question>Is there a lesion of kind ' || (n % 977) || ' in the left lobe?</question><think>'
         || 'The image shows a region of ' || (n % 7919) || '</think><answer>yes</answer>' AS raw,
     random() AS logprob, NULL::VARCHAR AS problem, []::VARCHAR[] AS derived_from,
-    []::VARCHAR[] AS known, 1::BIGINT AS tries
+    NULL::VARCHAR AS program, []::VARCHAR[] AS known, 1::BIGINT AS tries
 FROM range({{low}}, {{high}}) r(n)"""
 
 JUDGEMENTS = """SELECT md5('j' || n) AS id, md5('t' || (n // 3)) AS triplet_id,

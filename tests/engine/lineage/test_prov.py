@@ -94,7 +94,7 @@ def test_one_rows_document_holds_what_it_goes_back_to(full: Workspace) -> None:
     assert {f"model/{m}" for m in line} <= entities
     assert {f"image/{triplet.image_id}", f"decision/{decision.id}"} <= entities
     assert {e.partition("/")[0] for e in entities} == {
-        *("triplet", "image", "task", "judgement", "decision", "model")
+        *("triplet", "image", "task", "verification", "judgement", "found", "decision", "model")
     }
     assert sum(e.startswith("triplet/") for e in entities) == 1
     agents = local_names(document, ProvAgent)
