@@ -1,12 +1,15 @@
 """What leaves a large workspace: seconds and peak memory of the export and of the report.
 
-    python -m benchmarks.export                    # 300,000 rows
-    python -m benchmarks.export --rows 10000000    # needs about 30 GB of disk
+    python -m benchmarks.export                             # 300,000 rows
+    python -m benchmarks.export --rows 10000000             # needs about 30 GB of disk
+    python -m benchmarks.export --rows 10000000 --chosen    # kept as a selection keeps them
 
 A record of drawn pictures of 48 x 48, ten triplets an image, each judged and decided, nine of ten
-kept. It is written by DuckDB and is not what is timed. Then the code of `triptych export` and of
-`triptych report` runs in a process of its own, whose memory is read as it runs. `--shard-mb` is
-`export.shard_mb`. Ends with one line of JSON.
+kept; with `--chosen` one of an image's ten is chosen, and seven of ten of these are kept. The
+record is written by DuckDB and is not what is timed; its pictures are five hundred, each with a
+number in a corner. Then the code of `triptych export` and of `triptych report` runs in a process of
+its own, whose memory is read as it runs. `--shard-mb` is `export.shard_mb`. Ends with one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -18,15 +21,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import duckdb
+import numpy as np
 import typer
 
 from engine.config import Config
 from engine.lineage.opening import maintaining, writing
-from engine.records import TYPES_BY_TABLE, Task, content_id, schema_of
+from engine.pixels import pixels_id, to_png
+from engine.records import TYPES_BY_TABLE, Image, Picture, Task, content_id, schema_of
 from engine.workspace import Workspace
 
 ROWS_AN_IMAGE = 10
@@ -49,20 +53,64 @@ _JUDGEMENTS = f"""SELECT md5('j' || n) AS id, md5('t' || n) AS triplet_id,
     0.5 AS relevance, hash(n) % 1000 / 1000 AS overall, hash(n) % 1000 / 1000 AS probability
 FROM range({{low}}, {{high}}) r(n)"""
 _DECISIONS = """SELECT md5('d' || n) AS id, md5('t' || n) AS triplet_id, 'rules' AS rules_id,
-    1::BIGINT AS round, hash(n) % 10 > 0 AS keep,
-    CASE WHEN hash(n) % 10 > 0 THEN 'kept' ELSE 'below threshold' END AS reason,
+    1::BIGINT AS round, {keep} AS keep, CASE WHEN {keep} THEN 'kept' ELSE {why} END AS reason,
     0.5 AS score, 0.1 AS threshold
-FROM range({low}, {high}) r(n)"""
+FROM range({{low}}, {{high}}) r(n) ORDER BY triplet_id"""
+_CHOSEN = f"n % {ROWS_AN_IMAGE} = hash(n // {ROWS_AN_IMAGE}) % {ROWS_AN_IMAGE}"
+_BY_SHARE = _DECISIONS.format(keep="hash(n) % 10 > 0", why="'below threshold'")
+_BY_CHOICE = _DECISIONS.format(
+    keep=f"({_CHOSEN} AND hash(n) % 10 < 7)",
+    why=f"CASE WHEN {_CHOSEN} THEN 'below threshold' WHEN hash(n) % 3 > 0 "
+    "THEN 'same answer as the chosen row' ELSE 'another answer was judged better' END",
+)
+PICTURES = 500  # that differ by more than a number in a corner
 
 
-def fill(folder: Path, rows: int, shard_mb: float) -> None:
+def commit_images(workspace: Workspace, number: int) -> None:
+    """Images as ingest commits them."""
+    from benchmarks.scale import base_picture, drawn
+    from pipelines.ingest import SHARD
+
+    base = base_picture()
+    pictures = [drawn(n, base) for n in range(PICTURES)]
+    stage = workspace.begin("ingest", 0, "made")
+    for low in range(0, number, SHARD):
+        rows, pngs = [], []
+        for n in range(low, min(low + SHARD, number)):
+            pixels = pictures[n % PICTURES].copy()
+            pixels[0, :4] = np.array([n], "<u4").view(np.uint8)
+            rows.append(_image(n, pixels_id(pixels), len(pixels)))
+            pngs.append(Picture(id=rows[-1].id, png=to_png(pixels)))
+        stage.write(Image, rows, f"{low // SHARD:05d}")
+        stage.write(Picture, pngs, f"{low // SHARD:05d}")
+    stage.metrics = {"images": number}
+    workspace.commit(stage)
+
+
+def _image(number: int, image_id: str, side: int) -> Image:
+    patient = number // 2
+    return Image(
+        id=image_id,
+        width=side,
+        height=side,
+        modality="MR",
+        anatomy="head",
+        group=f"p{patient:07d}",
+        patient=f"p{patient:07d}",
+        split=("train", "train", "train", "test")[patient % 4],
+        source=f"images/{number:07d}.png",
+        rendering='{"facts":{},"frame":0}',
+        deidentification="none needed",
+        is_synthetic=False,
+    )
+
+
+def fill(folder: Path, rows: int, shard_mb: float, chosen: bool) -> None:
     """A workspace of so many triplets."""
-    from benchmarks.scale import commit_images
-
     config = Config.model_validate({"name": "large", "source": {"path": "/none", "public": True}})
     recorded = config.recorded() | {"export": {"shard_mb": shard_mb}}
     with writing(folder, "large", recorded) as workspace:
-        commit_images(SimpleNamespace(workspace=workspace), rows // ROWS_AN_IMAGE)
+        commit_images(workspace, rows // ROWS_AN_IMAGE)
         with duckdb.connect() as db:
             shards = [str(path) for _, path, _ in workspace.shards("images")]
             db.execute(
@@ -72,7 +120,8 @@ def fill(folder: Path, rows: int, shard_mb: float) -> None:
             )
             _stage(workspace, db, "generate", "triplets", _TRIPLETS, rows)
             _stage(workspace, db, "judge", "judgements", _JUDGEMENTS, rows)
-            _stage(workspace, db, "select", "decisions", _DECISIONS, rows)
+            decisions = _BY_CHOICE if chosen else _BY_SHARE
+            _stage(workspace, db, "select", "decisions", decisions, rows)
 
 
 def _stage(
@@ -118,6 +167,7 @@ def leave(folder: Path, profiled: bool) -> dict[str, Any]:
 def main(
     rows: Annotated[int, typer.Option(help="Triplets.")] = 300_000,
     shard_mb: Annotated[float, typer.Option(help="MB of a shard.")] = 500,
+    chosen: Annotated[bool, typer.Option(help="One of an image's rows at most is kept.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Where the workspace is kept.")] = None,
     profile: Annotated[bool, typer.Option(help="Where the time goes.")] = False,
     one: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -130,7 +180,7 @@ def main(
         folder = keep or Path(scratch) / "w"
         if not (folder / "workspace.json").exists():
             folder.mkdir(parents=True)
-            fill(folder, rows, shard_mb)
+            fill(folder, rows, shard_mb, chosen)
         words = [sys.executable, "-m", "benchmarks.export", "--one", str(folder)]
         done = subprocess.run(
             [*words, *(["--profile"] if profile else [])], stdout=subprocess.PIPE, check=True

@@ -10,7 +10,7 @@ from engine.caveats import NOT_COVERED, of_selection, promised
 from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import (
     NOT_STATED,
-    SELECTED,
+    PICTURED,
     SPLITS,
     counted,
     of_rounds,
@@ -81,7 +81,7 @@ def section(title: str, *blocks: str) -> str:
 
 def _intro(ledger: Ledger, counts: Counts) -> str:
     total = sum(counts["split"].values())
-    images = ledger.sql(f"SELECT count(DISTINCT image_id) AS n FROM ({SELECTED})")[0]["n"]
+    images = ledger.sql("SELECT count(DISTINCT image) AS n FROM memory.picked")[0]["n"]
     text = (
         f"{total} triplets of image, question and answer about {images} images, made by Triptych: "
         "proposed by a vision-language model, scored by a reward model, kept or rejected by rule."
@@ -148,7 +148,7 @@ def _origin(ledger: Ledger, counts: Counts) -> list[str]:
     rounds = ", ".join(str(k) for k in counts["round"])
     profiles = ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
-        f"WHERE id IN (SELECT image_id FROM ({SELECTED})) GROUP BY ALL ORDER BY ALL"
+        f"WHERE id IN ({PICTURED}) GROUP BY ALL ORDER BY ALL"
     )
     kinds = [
         (p["deidentification"], "yes" if p["is_synthetic"] else "no", p["n"]) for p in profiles

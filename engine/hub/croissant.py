@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from engine import VERSION
 from engine.caveats import NOT_COVERED, promised
 from engine.hub.columns import ASKED_AND_FOUND
-from engine.hub.selection import NOT_STATED, SELECTED, counted, of_rounds, told_by_id
+from engine.hub.selection import NOT_STATED, PICTURED, SELECTED, counted, of_rounds, told_by_id
 from engine.lineage import links
 from engine.lineage.files import file_hash, listing_hash
 from engine.lineage.ledger import Ledger
@@ -231,7 +231,7 @@ def _field(records: str, files: dict[str, Any], column: str, arrow: str) -> dict
 def _images(ledger: Ledger) -> list[dict[str, Any]]:
     return ledger.sql(
         "SELECT deidentification, is_synthetic, count(DISTINCT id) AS n FROM images "
-        f"WHERE id IN (SELECT image_id FROM ({SELECTED})) GROUP BY ALL ORDER BY ALL"
+        f"WHERE id IN ({PICTURED}) GROUP BY ALL ORDER BY ALL"
     )
 
 

@@ -29,6 +29,7 @@ from engine.hub.croissant import write_croissant
 from engine.hub.selection import SELECTED, SPLITS, batches, selecting
 from engine.hub.sharding import write_split
 from engine.lineage.ledger import Ledger
+from engine.lineage.standing import DECIDED
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
 from engine.question_types import found_format, found_types
@@ -36,11 +37,13 @@ from engine.workspace import Workspace
 
 # `source` of a real image stays in the workspace: file names carry names of patients.
 
-_REJECTED = f"""
+# A triplet of a withdrawn image is gone, or goes with it.
+REJECTED = f"""
 SELECT triplet_id AS id, reason, score, threshold, round, rules_id FROM decisions
-WHERE triplet_id IN (SELECT id FROM triplets WHERE image_id NOT IN ({WITHDRAWN}))
-QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1 AND NOT keep
-ORDER BY id
+WHERE NOT keep AND {DECIDED} AND triplet_id NOT IN (
+    SELECT id FROM triplets WHERE image_id IN ({WITHDRAWN})
+    UNION ALL SELECT row_id FROM tombstones WHERE row_table = 'triplets'
+) ORDER BY id
 """
 
 
@@ -107,7 +110,8 @@ def check_splits(ledger: Ledger) -> None:
     for column, what in (('"group"', "group"), ("id", "image")):
         shared = ledger.sql(
             f"SELECT {column} AS key, string_agg(DISTINCT split, ', ' ORDER BY split) AS splits "
-            f"FROM images GROUP BY {column} HAVING count(DISTINCT split) > 1 ORDER BY key"
+            f"FROM images WHERE {column} IN (SELECT {column} FROM images GROUP BY {column} "
+            "HAVING min(split) <> max(split)) GROUP BY key ORDER BY key"
         )
         if shared:
             raise TriptychError(
@@ -176,7 +180,7 @@ def _write_rejects(ledger: Ledger, path: Path) -> int:
     kinds = pa.schema(columns)
     count = 0
     with pq.ParquetWriter(path, kinds, compression="zstd") as writer:
-        for batch in batches(ledger, _REJECTED, REJECTS):
+        for batch in batches(ledger, REJECTED, REJECTS):
             writer.write_table(pa.Table.from_batches([batch]).cast(kinds))
             count += len(batch)
     return count

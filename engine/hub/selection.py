@@ -1,7 +1,7 @@
 """Which rows leave the workspace, and how they are counted: for export, card and Croissant.
 
 What they are is found once for all questions: `selecting` keeps where their parts lie in the
-ledger, five numbers a row, and `SELECTED` puts them together.
+ledger and what a judge gave them, seven numbers a row, and `SELECTED` puts them together.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
+from engine.lineage.standing import DECIDED, WRITTEN, key, standing
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.workspace import Workspace
 
@@ -37,37 +38,58 @@ COUNTED = (
 )
 
 
+# What may leave, before anything else, so that of all other rows nothing is held: what a decision
+# keeps, and an expert's row, which needs no decision, but a decision against it counts. A table,
+# since by its size DuckDB sees that the others are to be read past it.
+_CHOSEN = f"""
+CREATE OR REPLACE TABLE memory.chosen AS
+WITH experts AS (
+    SELECT {key("id")} AS key FROM triplets WHERE generator_id = 'expert' AND {WRITTEN}
+), decided AS (
+    SELECT key FROM (SELECT {key("triplet_id")} AS key FROM decisions) SEMI JOIN experts USING (key)
+)
+SELECT {key("triplet_id")} AS key, sequence FROM decisions WHERE keep AND {DECIDED}
+UNION ALL SELECT key, NULL FROM experts ANTI JOIN decided USING (key)
+"""
+_WRITTEN = f"""
+CREATE OR REPLACE TABLE memory.written AS
+SELECT key, place, image_id, task_id FROM (
+    SELECT {key("id")} AS key, rowid AS place, image_id, task_id FROM triplets WHERE {WRITTEN}
+) SEMI JOIN memory.chosen USING (key)
+"""
+_TOLD = f"""
+CREATE OR REPLACE TABLE memory.told AS
+SELECT key, place, question_type, answer_format, difficulty, pass_rate, steps
+FROM (SELECT *, {key("triplet_id")} AS key, rowid AS place FROM found)
+SEMI JOIN memory.chosen USING (key)
+QUALIFY row_number() OVER (PARTITION BY key ORDER BY sequence DESC, id) = 1
+"""
 # One row an exported triplet, none of a withdrawn image. A row's reward is from the judgement that
-# its decision stood on; an expert's row needs no decision, but a decision against it counts.
+# its decision stood on.
 _PICKED = f"""
+CREATE OR REPLACE TABLE memory.judges AS
+SELECT judge_id, row_number() OVER (ORDER BY judge_id) AS judge
+FROM (SELECT DISTINCT judge_id FROM judgements);
 CREATE OR REPLACE TABLE memory.picked AS
-WITH withdrawn AS ({WITHDRAWN}), latest AS (
-    SELECT triplet_id, sequence, keep FROM decisions
-    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
-), judged AS (
-    SELECT j.triplet_id, j.rowid AS place FROM judgements j LEFT JOIN latest USING (triplet_id)
-    WHERE latest.sequence IS NULL OR j.sequence <= latest.sequence
-    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY j.sequence DESC, j.id) = 1
-), written AS (
-    SELECT id, image_id, task_id, generator_id, rowid AS place FROM triplets
-    QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
+WITH withdrawn AS ({WITHDRAWN}), judged AS (
+    SELECT key, overall, probability, judge FROM memory.chosen d JOIN (
+        SELECT {key("triplet_id")} AS key, sequence, rowid AS place, overall, probability, judge_id
+        FROM judgements
+    ) j USING (key) JOIN memory.judges USING (judge_id)
+    WHERE d.sequence IS NULL OR j.sequence <= d.sequence
+    QUALIFY row_number() OVER (PARTITION BY key ORDER BY j.sequence DESC, j.place) = 1
 ), pictures AS (
     SELECT id, rowid AS place FROM images
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
-), told AS (
-    SELECT triplet_id, rowid AS place FROM found
-    QUALIFY row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1
 ), wanted AS (
     SELECT id, rowid AS place FROM tasks
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence, rowid) = 1
 )
-SELECT t.place AS triplet, i.place AS image, k.place AS task, j.place AS judgement,
-    f.place AS found
-FROM written t JOIN pictures i ON i.id = t.image_id LEFT JOIN wanted k ON k.id = t.task_id
-LEFT JOIN latest d ON d.triplet_id = t.id LEFT JOIN judged j ON j.triplet_id = t.id
-LEFT JOIN told f ON f.triplet_id = t.id
-WHERE coalesce(d.keep, t.generator_id = 'expert')
-    AND t.image_id NOT IN (SELECT id FROM withdrawn)
+SELECT t.place AS triplet, i.place AS image, k.place AS task, j.judge, j.overall AS reward,
+    j.probability, f.place AS found
+FROM memory.written t JOIN pictures i ON i.id = t.image_id LEFT JOIN wanted k ON k.id = t.task_id
+LEFT JOIN judged j USING (key) LEFT JOIN memory.told f USING (key)
+WHERE t.image_id NOT IN (SELECT id FROM withdrawn)
 """
 SELECTED = """
 SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy,
@@ -75,15 +97,16 @@ SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy
     k.answer_format AS asked_answer_format, f.answer_format AS found_answer_format,
     k.difficulty AS asked_difficulty, nullif(f.difficulty, '') AS found_difficulty, f.pass_rate,
     k.steps AS asked_steps, f.steps AS found_steps, k.anatomy AS asked_anatomy,
-    k.prompt_style AS asked_style, j.overall AS reward, j.probability, t.round,
+    k.prompt_style AS asked_style, p.reward, p.probability, t.round,
     i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
     CASE WHEN i.is_synthetic THEN i.source END AS source,
     CASE WHEN t.generator_id IN ('expert', 'composed') THEN t.generator_id ELSE 'generated' END
     AS origin, i.split, t.program
 FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet JOIN images i ON i.rowid = p.image
-LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN judgements j ON j.rowid = p.judgement
-LEFT JOIN found f ON f.rowid = p.found
+LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN memory.judges j ON j.judge = p.judge
+LEFT JOIN memory.told f ON f.place = p.found
 """
+PICTURED = "SELECT id FROM images WHERE rowid IN (SELECT image FROM memory.picked)"  # their images
 
 
 @contextmanager
@@ -92,13 +115,23 @@ def selecting(workspace: Workspace) -> Iterator[Ledger]:
 
     Raises TriptychError where the ledger or a shard is not what was committed.
     """
-    with agreed(workspace) as ledger, ledger.reading() as db:
-        db.execute(_PICKED)
+    with agreed(workspace) as ledger, picking(ledger):
+        yield ledger
+
+
+@contextmanager
+def picking(ledger: Ledger) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`SELECTED` of a ledger, whether or not it agrees with the record."""
+    with standing(ledger) as db:
+        for statement in (_CHOSEN, _WRITTEN, _TOLD, _PICKED):
+            db.execute(statement)
+        db.execute("DROP TABLE memory.chosen; DROP TABLE memory.written")
         try:
-            yield ledger
+            yield db
         finally:
             with suppress(duckdb.Error):  # an engine that failed is closed, and its memory with it
-                db.execute("DROP TABLE memory.picked")
+                for table in ("picked", "told", "judges"):
+                    db.execute(f"DROP TABLE memory.{table}")
 
 
 def batches(

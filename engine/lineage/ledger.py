@@ -35,7 +35,7 @@ from engine.lineage.files import check_hash
 from engine.records import ROW_TYPES, Row, schema_of
 
 VERSION = "8"  # of the tables here: a file of another version is made again
-MEMORY = "1GB"  # what does not fit is spilled to disk
+MEMORY = "512MB"  # what does not fit is spilled to disk
 FEW = 4  # values that an index is asked for one by one; for more it is read whole, once
 PATIENCE = 60.0  # seconds to wait for the other side to let go of the file
 

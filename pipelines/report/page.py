@@ -19,6 +19,7 @@ from engine.caveats import of_judge, of_selection, promised
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
+from engine.lineage.standing import DECIDED, WRITTEN, standing
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.pixels import Pixels
 from engine.reasons import KIND
@@ -40,6 +41,7 @@ from reward_model.agreement import HEAD, agreements, lines_of
 
 ARMS = ("base", "sft", "policy")
 KEPT_SHOWN, REJECTED_SHOWN, REFUSALS_SHOWN = 12, 6, 50
+FIRST = 10_000  # rows of each reason that those which are shown are chosen from
 _THUMBNAIL = 256  # pixels on the longer side
 _SEED = 0
 
@@ -66,12 +68,16 @@ def write_report(workspace: Workspace, out: Path) -> Path:
 
 def contents(workspace: Workspace) -> dict[str, Any]:
     """Everything the template shows; what no stage has made yet is empty."""
-    ledger, commits = workspace.ledger(), workspace.commits()
+    with standing(workspace.ledger()):
+        return _contents(workspace, workspace.ledger(), workspace.commits())
+
+
+def _contents(
+    workspace: Workspace, ledger: Ledger, commits: list[dict[str, Any]]
+) -> dict[str, Any]:
     split, scores = accuracy(ledger)
-    decided = ledger.sql(
-        "SELECT keep, count(*) AS n FROM (SELECT arg_max(keep, sequence) AS keep FROM decisions "
-        "GROUP BY triplet_id) GROUP BY keep"
-    )
+    decided = ledger.sql(f"SELECT keep, count(*) AS n FROM decisions WHERE {DECIDED} GROUP BY keep")
+    gallery = _gallery(workspace, ledger)
     synthetic = ledger.sql("SELECT count(*) AS n FROM images WHERE is_synthetic")[0]["n"]
     refusals = ledger.sql(
         "SELECT path, frame, reason, status, path IN (SELECT source FROM images) AS used "
@@ -94,8 +100,8 @@ def contents(workspace: Workspace) -> dict[str, Any]:
         "quotas": quotas(commits),
         "agreement": _agreement(ledger),
         "agreement_head": HEAD,
-        "kept": _gallery(workspace, ledger, True, KEPT_SHOWN),
-        "rejected": _gallery(workspace, ledger, False, REJECTED_SHOWN),
+        "kept": [row for row in gallery if row["keep"]],
+        "rejected": [row for row in gallery if not row["keep"]],
         "stages": [_stage_line(commit) for commit in commits],
         "seconds": sum(commit["seconds"] for commit in commits),
         "refusals": refusals[:REFUSALS_SHOWN],
@@ -214,7 +220,7 @@ def _headline(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _tiles(ledger: Ledger, decided: dict[bool, int], refused: int) -> list[tuple[str, str]]:
     images = ledger.sql('SELECT count(DISTINCT id) AS n, count(DISTINCT "group") AS g FROM images')
-    triplets = ledger.sql("SELECT count(DISTINCT id) AS n FROM triplets")[0]["n"]
+    triplets = ledger.sql(f"SELECT count(*) AS n FROM triplets WHERE {WRITTEN}")[0]["n"]
     pairs = ledger.sql("SELECT count(DISTINCT id) AS n FROM preferences")[0]["n"]
     kept, total = decided.get(True, 0), sum(decided.values())
     share = f"{kept:,} ({kept / total:.0%})" if total else "none yet"
@@ -346,27 +352,47 @@ def _judge_series(commits: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
     return others | ({"judge": judge} if judge else {})
 
 
-def _gallery(workspace: Workspace, ledger: Ledger, keep: bool, n: int) -> list[dict[str, Any]]:
+# Of each kind of reason the first FIRST rows by id, which are hashes: no more has to be joined with
+# what it is about, however many there are.
+_FIRST = f"""
+CREATE OR REPLACE TABLE memory.first AS
+SELECT keep, kind, row.id, row.place FROM (
+    SELECT keep, {KIND} AS kind,
+        unnest(arg_min({{'id': triplet_id, 'place': place}}, triplet_id, {FIRST})) AS row
+    FROM (SELECT *, rowid AS place FROM decisions WHERE {DECIDED}) GROUP BY keep, kind
+)
+"""
+# Of each modality, question type and reason the first of these, then the second, until there are
+# enough. Only what is shown is read with its words.
+_SHOWN = f"""
+WITH known AS (
+    SELECT f.*, t.rowid AS triplet, t.image_id, t.task_id
+    FROM memory.first f JOIN triplets t ON t.id = f.id WHERE t.{WRITTEN}
+), pictured AS (
+    SELECT id, arg_min(modality, sequence) AS modality FROM images
+    WHERE id IN (SELECT image_id FROM known) AND id NOT IN ({WITHDRAWN}) GROUP BY id
+), numbered AS (
+    SELECT k.*, modality, question_type, row_number() OVER
+        (PARTITION BY keep, modality, question_type, kind ORDER BY k.id) AS nth
+    FROM known k JOIN pictured i ON i.id = k.image_id
+    LEFT JOIN (SELECT DISTINCT id, question_type FROM tasks) q ON q.id = k.task_id
+), shown AS (
+    SELECT * FROM numbered QUALIFY row_number() OVER (PARTITION BY keep ORDER BY nth, md5(id))
+        <= CASE WHEN keep THEN {KEPT_SHOWN} ELSE {REJECTED_SHOWN} END
+)
+SELECT t.id, t.image_id, t.question, t.options, t.answer, t.rationale, t.problem, d.keep, d.reason,
+    d.score, d.threshold, d.round, s.modality, s.question_type
+FROM shown s JOIN triplets t ON t.rowid = s.triplet JOIN decisions d ON d.rowid = s.place
+ORDER BY s.nth, md5(t.id)
+"""
+
+
+def _gallery(workspace: Workspace, ledger: Ledger) -> list[dict[str, Any]]:
     """Rows spread over modalities, question types and reasons, not the best ones: by hash."""
-    rows = ledger.sql(
-        f"""
-        WITH latest AS (SELECT rowid AS place, triplet_id, reason, keep FROM decisions QUALIFY
-            row_number() OVER (PARTITION BY triplet_id ORDER BY sequence DESC, id) = 1),
-        known AS (SELECT DISTINCT ON (t.id) t.id, t.rowid AS triplet, d.place AS decision,
-            d.reason, i.modality, k.question_type
-            FROM latest d JOIN triplets t ON t.id = d.triplet_id
-            JOIN images i ON i.id = t.image_id LEFT JOIN tasks k ON k.id = t.task_id
-            WHERE d.keep = ? AND t.image_id NOT IN ({WITHDRAWN})),
-        shown AS (SELECT *, row_number() OVER
-            (PARTITION BY modality, question_type, {KIND} ORDER BY id) AS nth FROM known
-            ORDER BY nth, md5(id) LIMIT ?)
-        SELECT t.id, t.image_id, t.question, t.options, t.answer, t.rationale, t.problem, d.reason,
-            d.score, d.threshold, d.round, s.modality, s.question_type
-        FROM shown s JOIN triplets t ON t.rowid = s.triplet JOIN decisions d ON d.rowid = s.decision
-        ORDER BY s.nth, md5(s.id)
-        """,
-        [keep, n],
-    )
+    with ledger.reading() as db:
+        db.execute(_FIRST)
+        rows = ledger.sql(_SHOWN)
+        db.execute("DROP TABLE memory.first")
     pixels = Pixels(workspace.root)
     return [row | {"src": data_uri(pixels[row["image_id"]])} for row in rows]
 

@@ -12,7 +12,9 @@ from engine.errors import TriptychError
 from engine.hub.card import card
 from engine.hub.export import export
 from engine.hub.model_card import model_card
-from engine.lineage.opening import maintaining
+from engine.lineage import agreement
+from engine.lineage.agreement import agreed
+from engine.lineage.opening import maintaining, writing
 from engine.lineage.prov import prov
 from engine.records import Image, Model, Triplet
 from engine.workspace import Workspace
@@ -20,7 +22,7 @@ from pipelines.commands.withdraw import withdraw
 from pipelines.report.page import write_report
 from tests.commands import command
 from tests.engine.lineage.record import flip, problems, written_over
-from tests.lineage_workspace import commit, make_image
+from tests.lineage_workspace import commit, make_image, make_triplet
 
 OVER = [
     "UPDATE triplets SET answer = 'tampered'",
@@ -118,3 +120,35 @@ def test_a_stage_that_a_busy_ledger_missed_is_in_the_export(copy: Workspace) -> 
         (copy.root / "ledger.duckdb").write_bytes(old)
         write_report(workspace, copy.root / "report")
         assert workspace.ledger().sql("SELECT * FROM commits WHERE round = 7")
+
+
+def test_a_stage_is_compared_a_few_shards_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    equal = agreement._is_equal
+
+    def watched(db: Any, kind: Any, part: dict[Path, int], first: int) -> bool:
+        compared.extend([sum(part.values())] if kind is Triplet else [])
+        return equal(db, kind, part, first)
+
+    monkeypatch.setattr(agreement, "PART", 10)
+    monkeypatch.setattr(agreement, "_is_equal", watched)
+    with writing(tmp_path / "w", "large", {}) as workspace:
+        stage = workspace.begin("generate", 1, "generate")
+        for shard in range(8):
+            images = [make_image(4 * shard + n, "g") for n in range(4)]
+            rows = [make_triplet(image, "model", 0, 1) for image in images]
+            stage.write(Triplet, rows, f"{shard:03d}")
+        workspace.commit(stage)
+    with agreed(workspace):
+        assert compared == [8, 8, 8, 8]
+    for row in (0, 17, 31):
+        written_over(workspace, f"UPDATE triplets SET answer = 'tampered' WHERE rowid = {row}")
+        with pytest.raises(TriptychError, match="triplets: 1 rows are others"), agreed(workspace):
+            pass
+        workspace.ledger().rebuild(workspace.events)
+    otherwise = "CREATE TEMP TABLE t AS FROM triplets ORDER BY id; DELETE FROM triplets"
+    written_over(workspace, f"{otherwise}; INSERT INTO triplets FROM t")
+    with agreed(workspace):  # the same rows in another order
+        pass
