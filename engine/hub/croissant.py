@@ -57,7 +57,7 @@ _COLUMNS = {
     "judge_id": "Hash of the judge's files, or of its Hub commit.",
     "is_synthetic": "Whether the image was drawn by a program.",
     "source": "Name of a drawn image; empty for images of patients.",
-    "origin": "generated, expert or composed.",
+    "origin": "generated, expert, composed, or drawn with its image.",
     "program": "JSON: the facts of a composed question and what computes its answer from them.",
     "reason": "Why the row was rejected.",
     "score": "What was compared with the threshold.",
