@@ -11,6 +11,7 @@ from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import (
     NOT_STATED,
     PICTURED,
+    SELECTED,
     SPLITS,
     counted,
     of_rounds,
@@ -20,6 +21,7 @@ from engine.hub.selection import (
 from engine.lineage.ledger import Ledger
 from engine.lineage.withdrawals import WITHDRAWN
 from engine.reasons import KIND
+from engine.records import content_id
 from engine.workspace import Workspace
 
 Counts = dict[str, dict[Any, int]]
@@ -44,11 +46,25 @@ def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
     counts = counted(ledger)
     parts = [f"# {name}", _intro(ledger, counts), *_counts(ledger, counts)]
     parts += [_asked(ledger), *_origin(ledger, counts), _use(counts)]
-    front = _front_matter(workspace, name, counts["split"])
+    front = _front_matter(workspace, name, counts["split"], _edition(ledger))
     return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int]) -> str:
+def _edition(ledger: Ledger) -> str:
+    """A version for the cache of `datasets`, by what leaves.
+
+    Of a local folder `datasets` knows its name, and not its path or its files: without a version of
+    its own, each folder called "dataset" is taken for the first that was ever loaded.
+    """
+    query = """
+        SELECT count(*) AS n, CAST(bit_xor(md5_number(t.id)) AS VARCHAR) AS ids
+        FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet
+    """
+    (found,) = ledger.sql(query)
+    return f"0.0.{int(content_id(SELECTED, found['n'], found['ids'])[:7], 16)}"
+
+
+def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int], edition: str) -> str:
     total = sum(by_split.values())
     files = [
         {"split": hub, "path": f"data/{hub}-*.parquet"}
@@ -62,7 +78,7 @@ def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int]) -> 
         "task_categories": ["visual-question-answering"],
         "tags": ["medical", "synthetic", "vqa", "triptych"],
         "size_categories": [next((s for limit, s in _SIZES if total < limit), "n>1M")],
-        "configs": [{"config_name": "default", "data_files": files}],
+        "configs": [{"config_name": "default", "version": edition, "data_files": files}],
     }
     return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from engine.records import (
     content_id,
 )
 from engine.workspace import Workspace
+from pipelines.commands.withdraw import withdraw
 from tests.lineage_workspace import made
 from tests.round_workspace import commit, decide, ingest, make_image, make_images, make_triplet
 
@@ -35,15 +37,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_load_dataset_opens_the_folder_without_our_code(exported: Path, tmp_path: Path) -> None:
+def test_load_dataset_opens_the_folder_without_our_code(
+    full: Workspace, exported: Path, tmp_path: Path
+) -> None:
+    """Also where one of the same name was loaded before: the cache of `datasets` knows no paths."""
+    shutil.copytree(full.root, tmp_path / "w")
+    gone = pq.read_table(exported / "data" / "train-00000-of-00001.parquet")["image_id"][0].as_py()
+    with maintaining(tmp_path / "w") as workspace:
+        withdraw(workspace, gone, "consent withdrawn", "the office")
+        export(workspace, tmp_path / exported.name, "demo")
     program = (
-        "import sys, json; from datasets import load_dataset; d = load_dataset(sys.argv[1]);"
+        "import sys, json; from datasets import load_dataset;"
+        "before = load_dataset(sys.argv[2]); d = load_dataset(sys.argv[1]);"
+        "assert len(before['train']) < len(d['train']);"
         "r = d['train'][0]; print(json.dumps([{k: len(v) for k, v in d.items()},"
         "r['image'].size, r['options'], 'engine' in sys.modules]))"
     )
     env = os.environ | {"HF_HUB_OFFLINE": "1", "USE_TORCH": "0", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(exported)],
+        [sys.executable, "-c", program, str(exported), str(tmp_path / exported.name)],
         env=env,
         cwd=tmp_path,
         capture_output=True,
