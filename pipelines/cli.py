@@ -103,6 +103,7 @@ def status(workspace: Existing) -> None:
 def preview(
     workspace: Existing,
     rows: Annotated[int, typer.Option(help="How many questions to show.", min=1)] = 4,
+    html: Annotated[Path | None, typer.Option(help="A page to write, with the images.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """A handful of triplets before a full run, with or without a judge; nothing is recorded."""
@@ -113,7 +114,7 @@ def preview(
 
     here = Cluster(address=INLINE)  # a few rows in this process
     with opened(config_of(workspace, overrides), workspace, here) as context:
-        show(context, rows)
+        show(context, rows, html)
 
 
 @app.command(rich_help_panel=RUN)

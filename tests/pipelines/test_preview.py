@@ -37,6 +37,7 @@ def written(job: Proposing) -> Callable[[str, list[dict[str, Any]]], dict[type[R
         made = [
             replace(
                 answered(images[row["image_id"]], "Is there a tumor?", answer, sample=n),
+                task_id=row["task"]["id"],
                 logprob=-0.1,
                 problem="no answer tag" if answer == "broken" else None,
             )
@@ -85,6 +86,25 @@ def test_images_are_enough(workspace: Workspace, capsys: pytest.CaptureFixture[s
     assert "probability 0" not in told.replace("log-probability", "")
     assert "5 samples" in told
     assert told.count("not parsed (no answer tag)") == 2
+
+
+def test_a_page_has_the_pictures_and_a_models_text_as_text(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = {image.id: to_png(np.zeros((48, 48), np.uint8)) for image in IMAGES}
+    monkeypatch.setattr(Context, "pixels", pictures)
+    commit(workspace, "ingest", 0, IMAGES)
+    page = tmp_path / "preview.html"
+    preview.show(context_of(workspace), 2, page)
+    told = page.read_text()
+    assert told.count("<h3>Is there a tumor?</h3>") == 2
+    assert told.count('<span class="chosen">yes</span>') == 2
+    assert "5 samples answer: yes (3), no (2)" in told
+    assert told.count("<b>no answer tag</b>") == 2
+    assert told.count("data:image/png;base64,") == 4
+    assert "asked for: MR" in told
+    with pytest.raises(TriptychError, match="there is no folder"):
+        preview.show(context_of(workspace), 2, tmp_path / "nowhere" / "preview.html")
 
 
 @pytest.mark.parametrize(("low", "answer"), [(0.8, "no"), (0.4, "yes")])
