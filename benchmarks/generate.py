@@ -146,8 +146,8 @@ def _told(
         seed,
         len(rows),
         requests,
-        Speed(len(rows) / seconds, later / (ended[-1][0] - ended[0][0])),
-        Speed(len(rows) / whole, len(rows) / calls),
+        Speed(round(len(rows) / seconds, 2), round(later / (ended[-1][0] - ended[0][0]), 2)),
+        Speed(round(len(rows) / whole, 2), round(len(rows) / calls, 2)),
         sorted(ids) == sorted(row.id for row in rows),
     )
 

@@ -66,6 +66,7 @@ ON_A_CPU = [
     *(f"{s}.bf16=false" for s in ("reward", "sft", "grpo")),
     *(f"{s}.workers=1" for s in ("reward", "sft", "grpo")),
     *(f"{s}.accumulate=1" for s in ("reward", "sft", "grpo")),
+    *(f"{s}.loaders=0" for s in ("reward", "sft", "grpo")),
 ]
 
 

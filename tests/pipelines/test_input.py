@@ -72,14 +72,14 @@ def test_a_stage_out_of_order_says_what_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not VQA_RAD.is_dir(), reason="shared/data/vqa_rad is not on this machine")
 def test_vqa_rad_runs_end_to_end_split_by_patient(tmp_path: Path) -> None:
-    config = sets(*SMALL, "source.limit=60", "expert.images=30", "expert.pairs=80", INLINE)
+    config = sets(*SMALL, "source.limit=45", "expert.images=20", "expert.pairs=60", INLINE)
     config += ["--set", f"source.path={VQA_RAD}"]
     workspace = tmp_path / "run"
     done = triptych("run", "configs/vqa-rad.yaml", "-w", workspace, *config)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
     place = Workspace.existing(workspace)
     images = place.read(Image)
-    assert len(images) == 60
+    assert len(images) == 45
     splits: dict[str, set[str]] = {}
     for image in images:
         splits.setdefault(image.group, set()).add(image.split)
