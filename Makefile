@@ -25,11 +25,11 @@ check: $(VENV)/.ready-vllm
 	@$(MAKE) --no-print-directory --jobs=2 lint light-tests
 
 all-tests: $(VENV)/.ready-vllm
-	@echo "== tests: all of them, in $(WORKERS) processes, a quarter of an hour or more on two cores"
+	@echo "== tests: all of them, in $(WORKERS) processes, about a quarter of an hour on two cores"
 	$(PYTEST)
 
 light-tests: $(VENV)/.ready-vllm
-	@echo "== tests that need no loop, in $(WORKERS) processes, about two minutes on two cores"
+	@echo "== tests that need no loop, in $(WORKERS) processes, about four minutes on two cores"
 	$(PYTEST) -m "not slow and not loop"
 
 lint: $(VENV)/.ready-vllm
