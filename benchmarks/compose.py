@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from engine.records import Image, Triplet, canonical
+from engine.records import Image, Triplet
 from engine.statistics import wilson
 from generators import phantoms
 from generators.compose.balance import Balance
@@ -32,32 +32,14 @@ from generators.compose.measures import measure
 from generators.compose.program import Apply, Program
 from generators.compose.rows import row_of
 from generators.filters import reason
+from generators.phantoms import oracle
 from generators.phantoms.base import Phantom
 from generators.phantoms.kinds import KINDS
-from generators.phantoms.oracle import is_true
 
 SIZE = 64  # pixels
 EVEN = dict.fromkeys(STEPS, 1.0)
 Made = tuple[Phantom, Image, Composed, Triplet]
 Asked = tuple[str, str, str]  # a form, a question, what it comes to
-
-
-def image_of(number: int, phantom: Phantom) -> Image:
-    """A phantom as an image of a number."""
-    return Image(
-        id=f"{number * 7919:032x}",
-        width=SIZE,
-        height=SIZE,
-        modality=phantom.truth.modality,
-        anatomy=phantom.truth.anatomy,
-        group="g",
-        split="train",
-        source="",
-        rendering="",
-        deidentification="",
-        is_synthetic=True,
-        truth=canonical(phantom.truth.to_dict()),
-    )
 
 
 def half(image: Image) -> int:
@@ -73,7 +55,8 @@ def from_truth(images: int) -> tuple[Made, ...]:
     for place, kind in enumerate(KINDS):
         for seed in range(images):
             phantom = phantoms.draw(kind, seed, SIZE, 0.3)
-            image = image_of(place * images + seed + 1, phantom)
+            name = f"{(place * images + seed + 1) * 7919:032x}"
+            image = oracle.image_of(phantom.truth, name)
             spacing = (phantom.pixel_spacing_mm, phantom.pixel_spacing_mm)
             sizes = measure(phantom.mask, spacing, phantom.truth.finding)
             facts = [*of_truth(image), *(sizes.facts(image.id) if sizes else ())]
@@ -130,7 +113,7 @@ def _scores(counts: dict[str, Counter[str]], shown: set[str]) -> Iterator[tuple[
 def main(images: Annotated[int, typer.Option(min=2, help="Of every kind; even.")] = 20) -> None:
     """Compose, and print a line a form."""
     rows = from_truth(images)
-    truths = Counter(is_true(image, row) for _, image, _, row in rows)
+    truths = Counter(oracle.is_true(image, row) for _, image, _, row in rows)
     steps = Counter(one.steps for *_, one, _ in rows)
     refused = Counter(found for *_, row in rows if (found := reason(row)))
     asked = f"{len(rows)} questions on {images * len(KINDS)} phantoms"

@@ -32,7 +32,7 @@ from engine.records import Image, Triplet, from_arrow
 from engine.sets.vqa_rad import load_vqa_rad
 from generators import filters, phantoms
 from generators.filters import length
-from generators.phantoms import bank
+from generators.phantoms import bank, oracle
 from reward_model.experts.simulated import write_rows
 
 Words = list[str]
@@ -41,12 +41,7 @@ PHANTOMS = 40  # of each kind
 
 def image_of(kind: str, number: int) -> Image:
     """A drawn image without its pixels: the expert reads its truth."""
-    truth = phantoms.draw(kind, number, 64).truth
-    return Image(
-        id=f"{number:032x}", width=1, height=1, modality=truth.modality,
-        anatomy=truth.anatomy, group="", split="train", source="", rendering="{}",
-        deidentification="", is_synthetic=True, truth=json.dumps(truth.to_dict()),
-    )  # fmt: skip
+    return oracle.image_of(phantoms.draw(kind, number, 64).truth, f"{number:032x}")
 
 
 def expert_rows(first: int = 0) -> list[Triplet]:

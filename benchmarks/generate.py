@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import typer
@@ -89,8 +90,8 @@ def bare(
         timed.append(Timed(open_vlm(backend, model, threads, max_pixels)))
         return timed[0]
 
-    proposer.open_vlm = watched  # type: ignore[assignment]
-    work = generate.make_planned(job)
+    with patch.object(proposer, "open_vlm", watched):
+        work = generate.make_planned(job)
     ready = time.time() - begun
     rows = [row.id for name, each in shards.items() for row in work(name, each)[Triplet]]
     return ready + timed[0].seconds, timed[0].seconds, timed[0].requests, rows

@@ -9,33 +9,20 @@ import sys
 
 import numpy as np
 
-from engine.records import Image, canonical
 from generators import phantoms
 from generators.compose.balance import Balance
 from generators.compose.composer import compose
 from generators.compose.facts import of_truth
 from generators.compose.forms import STEPS
 from generators.compose.measures import measure
+from generators.phantoms import oracle
 
 
 def main(kind: str = "CT-chest", seed: str = "7") -> None:
     """Print eight questions about one phantom, each with its options, its steps and its answer."""
     phantom = phantoms.draw(kind, int(seed), 256, 0.3)
     truth = phantom.truth
-    image = Image(
-        id=f"{int(seed):032x}",
-        width=256,
-        height=256,
-        modality=truth.modality,
-        anatomy=truth.anatomy,
-        group="",
-        split="train",
-        source="",
-        rendering="",
-        deidentification="",
-        is_synthetic=True,
-        truth=canonical(truth.to_dict()),
-    )
+    image = oracle.image_of(truth, f"{int(seed):032x}")
     spacing = (phantom.pixel_spacing_mm, phantom.pixel_spacing_mm)
     sizes = measure(phantom.mask, spacing, truth.finding)
     facts = [*of_truth(image), *(sizes.facts(image.id) if sizes else ())]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from engine.answers.matching import is_correct
-from engine.records import Image, Triplet
+from engine.records import Image, Triplet, canonical
 from generators.compose.program import (
     COUNT,
     DIAMETER,
@@ -21,6 +21,15 @@ from generators.compose.program import (
 from generators.phantoms import oracle, reporter
 from generators.phantoms.bank import ATTRIBUTES, applicable, kind_of, told_of_lesion
 from generators.phantoms.base import Truth
+
+
+def image_of(truth: Truth, image_id: str) -> Image:
+    """A training image's row with a truth and without pixels: what `truth_of` reads again."""
+    return Image(
+        id=image_id, width=1, height=1, modality=truth.modality, anatomy=truth.anatomy, group="",
+        split="train", source="", rendering="{}", deidentification="", is_synthetic=True,
+        truth=canonical(truth.to_dict()),
+    )  # fmt: skip
 
 
 def answer_of(truth: Truth, question: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.compose import EVEN, Made, image_of, told_by_words
+from benchmarks.compose import EVEN, Made, told_by_words
 from benchmarks.compose import from_truth as composed_of
 from engine.answers.matching import is_correct
 from engine.config import build
@@ -39,6 +39,7 @@ from generators.compose.rows import COMPOSED, row_of
 from generators.compose.words import noun, singular
 from generators.compose.writer import question, rationale
 from generators.filters import reason
+from generators.phantoms import oracle
 from generators.phantoms.bank import FINDINGS
 from generators.phantoms.base import Phantom
 from generators.phantoms.oracle import is_true, reasons_truly, share_true
@@ -46,6 +47,10 @@ from reward_model.process import flaw_of, steps_of
 from tests.drawn_workspace import answered
 
 OF_EACH = 20
+
+
+def image_of(kind: str) -> Image:
+    return oracle.image_of(phantoms.draw(kind, 1, 64).truth, "a" * 32)
 
 
 def from_truth() -> tuple[Made, ...]:
@@ -452,8 +457,7 @@ def test_one_who_reads_the_words_alone_does_not_know_the_answer() -> None:
 
 
 def of(question_: str, answer: str, options: tuple[str, ...] = ()) -> tuple[Any, ...] | None:
-    phantom = phantoms.draw("CT", 1, 64)
-    row = answered(image_of(1, phantom), question_, answer, options)
+    row = answered(image_of("CT"), question_, answer, options)
     fact = of_row(row, "kept", 0.7)
     return fact and (fact.about, fact.subject, fact.value)
 
@@ -483,7 +487,7 @@ def test_what_a_row_says(asked: str, answer: str, options: Any, told: Any) -> No
 
 
 def test_a_row_with_a_problem_and_a_composed_one_say_nothing() -> None:
-    image = image_of(1, phantoms.draw("CT", 1, 64))
+    image = image_of("CT")
     row = answered(image, "Is there an infarct?", "no")
     assert of_row(row, "kept") is not None
     assert of_row(replace(row, problem="form: cut"), "kept") is None
@@ -491,7 +495,7 @@ def test_a_row_with_a_problem_and_a_composed_one_say_nothing() -> None:
 
 
 def test_labels_say_what_their_columns_are_called() -> None:
-    image = image_of(1, phantoms.draw("CT", 1, 64))
+    image = image_of("CT")
     labels = {"Diagnosis": "infarct", "laterality": "Left", "age": "60", "count": "2", "size": "?"}
     told = list(of_labels(replace(image, labels=json.dumps(labels))))
     facts, against = agreed(told)
@@ -550,7 +554,7 @@ def test_a_composed_row_is_as_sure_as_the_least_of_its_facts() -> None:
     made, _ = compose(facts, None, 1, {4: 1.0}, Balance(), np.random.default_rng(0))
     (one,) = made
     assert one.confidence == 0.6
-    row, task = row_of(image_of(1, phantoms.draw("ultrasound", 1, 64)), one, 0, 0, 1)
+    row, task = row_of(image_of("ultrasound"), one, 0, 0, 1)
     assert row.derived_from == ("a", "b", "c")
     assert row.generator_id == COMPOSED
     assert (task.difficulty, task.prompt_style) == ("hard", "step")
