@@ -17,6 +17,7 @@ from benchmarks.compose import from_truth as composed_of
 from engine.answers.matching import is_correct
 from engine.config import build
 from engine.errors import TriptychError
+from engine.records import Image
 from generators import phantoms
 from generators.compose.balance import Balance
 from generators.compose.composer import CONTRADICT, TOO_FEW, compose
