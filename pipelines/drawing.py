@@ -26,11 +26,13 @@ from engine.records import Decision, Image, Picture, Task, Triplet, content_id
 from engine.workspace import Stage
 from generators.layout import Drawer, Layout
 from generators.phantoms.asked import CannotDraw
+from generators.phantoms.bank import PROMPT_STYLES
 from generators.phantoms.drawer import PhantomDrawer
 from generators.phantoms.oracle import answer_of, truth_of
 from generators.phantoms.planner import Cell, Planned, lay_out
 from pipelines.context import Context
 from pipelines.source import secret_key
+from reward_model.experts import styles_of
 from reward_model.experts.simulated import expert_row
 
 DRAWN = "drawn"  # who wrote the rows, and where the files are below the phantoms
@@ -136,10 +138,12 @@ class _Studio:
         known = {a: str(cell[a]) for a in Cell.__dataclass_fields__ if cell.get(a)}
         seed = int(content_id(config.seed, DRAWN, name, known)[:8], 16) >> 1
         rng = np.random.default_rng(seed)
-        names, shares = zip(*config.generator.styles.items())
+        names, shares = zip(*styles_of(config).items())
         drawn_style = str(rng.choice(names, p=np.array(shares) / sum(shares)))
         style = str(cell.get("style") or drawn_style)
-        reason: CannotDraw | None = None
+        if style not in PROMPT_STYLES:
+            raise CannotDraw(f"answers in the style {style} are generated, not drawn")
+        reason = CannotDraw("what was drawn does not answer the question as planned")
         for _ in range(PLANS):
             plan = lay_out(Cell(**known), rng, config.source.difficulty)
             try:

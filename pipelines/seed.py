@@ -7,7 +7,7 @@ from engine.records import Image, Task, Triplet, unique
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.record import check_reviewed, expert_images, expert_of, twins_of
-from reward_model.experts import asked_of
+from reward_model.experts import asked_of, styles_of
 from reward_model.experts.expert import Exemplar
 from reward_model.twins import paired_rows
 
@@ -37,7 +37,7 @@ def rows_of_twins(context: Context) -> list[Exemplar]:
     number = getattr(context.config.expert, "twins", 0)
     if not number:
         return []
-    styles = list(context.config.generator.styles)
+    styles = list(styles_of(context.config))
     both = paired_rows(twins_of(context), number, styles, context.config.seed)
     return [row for rows in both for row in rows]
 

@@ -34,8 +34,7 @@ def open_expert(
     """
     match config.expert:
         case Simulated() as section:
-            own = [style for style in config.generator.styles if style in PROMPT_STYLES]
-            return SimulatedExpert(section, own or ["step"], config.seed, images)
+            return SimulatedExpert(section, list(styles_of(config)), config.seed, images)
         case FromBenchmark() as section:
             return BenchmarkExpert(section, read_benchmark(section, config.source), images)
         case FromTable() as section:
@@ -52,6 +51,12 @@ def asked_of(config: Config) -> Asked:
     if isinstance(config.expert, Nobody):
         raise _nobody(config.expert)
     return config.expert
+
+
+def styles_of(config: Config) -> dict[str, float]:
+    """By style the share in which rows are written from truth: the generator's, but no debates."""
+    own = {str(s): float(n) for s, n in config.generator.styles.items() if s in PROMPT_STYLES}
+    return own if sum(own.values()) else dict.fromkeys(own or ("step",), 1.0)
 
 
 def _nobody(section: Nobody) -> TriptychError:

@@ -24,6 +24,7 @@ from pipelines.commands.reproduce import reproduce
 from pipelines.context import Context, run_stage
 from pipelines.drawing import DRAWN, KEPT, Filled, Layout, draw_cells, rules_of_drawn
 from pipelines.record import kept_triplets, shown
+from reward_model.experts import styles_of
 
 WANTED = [
     ({"modality": "CT", "question_type": "grading", "difficulty": "easy"}, 3),
@@ -168,6 +169,24 @@ def test_beside_real_images_what_is_drawn_is_for_training_alone(tmp_path: Path) 
     assert {(i.is_synthetic, i.split) for i in drawn} == {(True, "train")}
     told = reproduce(context.workspace, drawn[0].id)
     assert told["equal"], told
+
+
+def test_a_row_of_a_debate_is_not_drawn(tmp_path: Path) -> None:
+    """What is reasoned from a truth is no exchange of readings, and is not taught as one."""
+    context, reasons = drawn_in(
+        tmp_path / "w", "source.phantoms={ultrasound: 5}", "generator.prompts=full",
+        "generator.styles={debate: 1, step: 0}",
+    )  # fmt: skip
+    assert reasons == FILLED
+    assert {task.prompt_style for task in context.rows(Task, "plan")} == {"step"}
+    assert list(styles_of(context.config)) == ["step"]
+    with writing(
+        context.workspace.root, context.config.name, context.config.recorded()
+    ) as workspace:
+        again = workspace.begin("plan", 2, "fingerprint")
+        cell = {"modality": "CT", "style": "debate"}
+        (filled,) = draw_cells(Context(workspace, context.config), again, [(cell, 1)])
+    assert filled == Filled(0, "answers in the style debate are generated, not drawn")
 
 
 def test_a_file_that_only_says_so_is_no_image_on_demand(
