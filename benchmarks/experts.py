@@ -36,6 +36,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,7 @@ SETTINGS = (
     "source.split={{train: 0.7, val: 0.1, test: 0.2}}",
     "expert.verdicts={{first: 240, random: 120, informative: 60, test: 60, preferences: 0.2}}",
     "select.guarantee={{precision: 0.85, confidence: 0.9}}",
-    "generator.tasks=240",
+    "generator.tasks=480",
     "generator.samples=4",
     "generator.temperature=0.8",
     "generator.batch=128",
@@ -115,14 +116,15 @@ class Reader:
     seed: int
     given: int = 0
 
-    def work(self) -> None:
-        """Answer until nothing is waiting."""
+    def answers(self) -> Iterator[int]:
+        """Give one answer after another until nothing is waiting; how many so far."""
         shown = self._get("/item").json()
         while shown["kind"] != "none":
             body = {"key": shown["key"], "seconds": 1.0, "comment": "", **self._answer(shown)}
             done = self.client.post("/answer", json=body)
             done.raise_for_status()
             self.given += 1
+            yield self.given
             shown = done.json()
 
     def _get(self, path: str) -> httpx.Response:
@@ -226,10 +228,13 @@ def run_loop(folder: Path, truths: Truths, error_rate: float, seed: int) -> dict
     while (status := triptych("run", "ours.yaml", *sets, folder=folder)) == PEOPLE:
         waits += 1
         with reading_room(folder, folder / "runs" / "ours") as clients:
-            for number, client in enumerate(clients):
-                reader = Reader(client, truths, error_rate, 1000 * seed + number)
-                reader.work()
-                given += reader.given
+            readers = [
+                Reader(client, truths, error_rate, 1000 * seed + number)
+                for number, client in enumerate(clients)
+            ]
+            for _ in zip_longest(*(reader.answers() for reader in readers)):
+                pass  # they answer by turns
+            given += sum(reader.given for reader in readers)
     if status:
         raise SystemExit(f"run ended with {status}")
     return {"answers": given, "waits": waits}

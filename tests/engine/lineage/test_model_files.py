@@ -38,16 +38,25 @@ def saved(folder: Path, **changes: bytes | None) -> Path:
     return folder
 
 
-@pytest.fixture
-def judged(tmp_path: Path) -> tuple[Workspace, Model]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Model]:
     """A workspace with one model that a stage made."""
-    with writing(tmp_path / "w", "made", CONFIG) as workspace:
-        model_id, path = workspace.add_model(saved(tmp_path / "weights"))
+    folder = tmp_path_factory.mktemp("judged")
+    with writing(folder / "w", "made", CONFIG) as workspace:
+        model_id, path = workspace.add_model(saved(folder / "weights"))
         base = make_model("base", "base", None, 0, None)
         values = make_model("judge", "judge", base.id, 0, 5).to_dict()
         place = str(path.relative_to(workspace.root))
         judge = Model(**values | {"id": model_id, "path": place})
         commit(workspace, "reward", 0, [base, judge])
+    return Workspace.existing(folder / "w"), judge
+
+
+@pytest.fixture
+def judged(made: tuple[Workspace, Model], tmp_path: Path) -> tuple[Workspace, Model]:
+    """A copy of `made` to write to."""
+    workspace, judge = made
+    shutil.copytree(workspace.root, tmp_path / "w")
     return Workspace.existing(tmp_path / "w"), judge
 
 

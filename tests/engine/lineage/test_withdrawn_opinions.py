@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,16 @@ from tests.lineage_workspace import (
 from tests.read_workspace import read_workspace
 
 
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return read_workspace(tmp_path_factory.mktemp("answered") / "w")
+
+
 @pytest.fixture
-def read(tmp_path: Path) -> Workspace:
-    return read_workspace(tmp_path / "w")
+def read(answered: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of `answered` to write to."""
+    shutil.copytree(answered.root, tmp_path / "w")
+    return Workspace.existing(tmp_path / "w")
 
 
 def held(root: Path, words: str) -> list[str]:
