@@ -97,14 +97,18 @@ def triptych(
     )
 
 
-READS = ocr.installed
+READS, PATHS = ocr.installed, os.environ.get("PYTHONPATH", "")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _our_own_detector_alone() -> Iterator[None]:
-    """RapidOCR takes a second an image, so that only tests with `rapidocr` look with it too."""
+    """RapidOCR takes a second an image, so that only tests with `rapidocr` look with it too.
+
+    Processes that a test starts do not find it (`tests/without_ocr/sitecustomize.py`).
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ocr, "installed", lambda: False)
+        patch.setenv("PYTHONPATH", str(ROOT / "tests" / "without_ocr"), prepend=os.pathsep)
         yield
 
 
@@ -113,6 +117,7 @@ def rapidocr(monkeypatch: pytest.MonkeyPatch) -> None:
     """RapidOCR looks too, as wherever it is installed."""
     pytest.importorskip("rapidocr")
     monkeypatch.setattr(ocr, "installed", READS)
+    monkeypatch.setenv("PYTHONPATH", PATHS)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ ON_A_CPU = [
     "generator.prompts=compact",  # the tiny model's own: in the full ones a prompt is 2,000 tokens
     "reward.model=null",
     "evaluate.backend=transformers",
+    *(f"{s}.actors=1" for s in ("generator", "evaluate")),  # each opens the model anew
     *(f"{s}.gpus=0" for s in ("reward", "sft", "grpo")),
     *(f"{s}.bf16=false" for s in ("reward", "sft", "grpo")),
     *(f"{s}.workers=1" for s in ("reward", "sft", "grpo")),

@@ -77,8 +77,8 @@ def test_missing_weights_are_one_line_and_never_fetched(
         ocr.printed_text(PLAIN[0])
 
 
+@pytest.mark.usefixtures("rapidocr")
 def test_rapidocr_says_nothing_and_starts_no_threads_of_its_own() -> None:
-    pytest.importorskip("rapidocr")
     code = (
         "import os, cv2, onnxruntime, rapidocr, numpy as np; from engine.imaging import ocr\n"
         "before = len(os.listdir('/proc/self/task'))\n"
