@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 test: $(VENV)/.ready-vllm
 	@$(MAKE) --no-print-directory --jobs=2 lint all-tests
 
-# Before each commit: what needs no run of the loop, no training and no whole record.
+# Before each commit: what needs no run of the loop, no training and no stages of a record.
 check: $(VENV)/.ready-vllm
 	@$(MAKE) --no-print-directory --jobs=2 lint light-tests
 

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -33,12 +34,18 @@ HEAVY = ("torch", "ray", "transformers", "datasets", "trl", "vllm")
 FILES = sorted(f for room in ROOMS for f in (ROOT / room).rglob("*.py"))
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Top-level names of every import of a file, those inside functions too."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -141,6 +148,7 @@ def test_every_module_says_what_it_is_for() -> None:
     ] == []
 
 
+@cache
 def commands() -> dict[str, typer.main.TyperCommand]:
     """Every command of the CLI by its words."""
     from pipelines.cli import app

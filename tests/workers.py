@@ -14,6 +14,28 @@ import pytest
 # A test needs the loop where it, or its module, is marked `loop`, and where it uses one of these:
 # it runs the loop, reads the whole record that a loop leaves, or looks with RapidOCR's models.
 LOOP = {"original", "copy", "full", "exported", "rapidocr"}
+# So does a module whose tests take stages of a workspace one by one, or hundreds of pictures.
+LONG = {
+    "tests/engine/imaging/test_copies.py",
+    "tests/engine/imaging/test_corpus.py",
+    "tests/engine/imaging/test_isolation.py",
+    "tests/engine/lineage/test_story.py",
+    "tests/engine/lineage/test_withdraw.py",
+    "tests/engine/lineage/test_withdrawn_opinions.py",
+    "tests/engine/test_caveats.py",
+    "tests/generators/test_layouts.py",
+    "tests/generators/test_phantoms.py",
+    "tests/pipelines/test_across.py",
+    "tests/pipelines/test_adherence.py",
+    "tests/pipelines/test_annotate.py",
+    "tests/pipelines/test_asked.py",
+    "tests/pipelines/test_compose.py",
+    "tests/pipelines/test_drawing.py",
+    "tests/pipelines/test_review.py",
+    "tests/pipelines/test_verdicts_command.py",
+    "tests/pipelines/test_verify.py",
+    "tests/reward_model/reading_room/test_reading.py",
+}
 # The longest first, but two Rays not at once: their workers wait for whoever is not nice.
 # All others come after, in their order.
 LONGEST = (
@@ -52,13 +74,18 @@ def cap_threads() -> None:
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
-    """Mark a test with `loop` where a fixture of it needs the loop."""
+    """Mark a test with `loop` where its module or a fixture of it needs the loop."""
     for item in items:
-        if LOOP & set(getattr(item, "fixturenames", ())):
+        if module_of(item) in LONG or LOOP & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.loop)
 
 
 def place(item: pytest.Item) -> int:
     """Where in `LONGEST` a test's module is, or after it."""
-    module = item.nodeid.partition("::")[0]
+    module = module_of(item)
     return LONGEST.index(module) if module in LONGEST else len(LONGEST)
+
+
+def module_of(item: pytest.Item) -> str:
+    """The test file that an item is in, from the repository's root."""
+    return item.nodeid.partition("::")[0]
