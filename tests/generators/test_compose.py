@@ -47,7 +47,7 @@ def test_a_stored_program_gives_the_stored_answer_again() -> None:
 SEVERAL_OR = Apply("more", (Look(ONE), Given(1, NUMBER)))
 
 
-def test_the_issues_own_example() -> None:
+def test_a_condition_asks_for_the_side_or_the_size() -> None:
     """If there is more than one lesion, its side, else its size."""
     program = Program(Apply("if", (SEVERAL_OR, Look(LEFT), Look(SMALL))))
     assert program.answer == "small"
