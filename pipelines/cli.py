@@ -40,8 +40,23 @@ Overrides = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from engine import VERSION
+        from engine.lineage.runs import code_id
+
+        print(f"triptych {VERSION}, code {code_id()[:12]}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Debug = False) -> None:
+def options(
+    debug: Debug = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which, and end."),
+    ] = False,
+) -> None:
     """Options before the command."""
     if debug:
         os.environ["TRIPTYCH_DEBUG"] = "1"

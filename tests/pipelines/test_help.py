@@ -7,6 +7,10 @@ import subprocess
 import sys
 from collections import defaultdict
 
+from typer.testing import CliRunner
+
+from engine import VERSION
+from engine.lineage.runs import code_id
 from pipelines import loop
 from pipelines.cli import app
 from tests.test_imports import ROOT, after, commands
@@ -64,3 +68,8 @@ def test_the_loop_is_there_without_what_a_worker_computes_with() -> None:
     heavy = ("torch", "transformers", "scipy.stats", "ray")
     told = after(f"import sys, pipelines.loop; print([m for m in {heavy} if m in sys.modules])")
     assert told.stdout.strip() == "[]", told.stderr
+
+
+def test_the_version_is_that_of_the_record() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert told.output == f"triptych {VERSION}, code {code_id()[:12]}\n"
