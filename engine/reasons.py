@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 NEAR, CONTAMINATED, UNBALANCED = "near-duplicate", "contamination", "balance"
+FURTHER = "kept: another reasoning of the kept answer"  # beside the chosen row of its question
 OF_SETS = (NEAR, CONTAMINATED, UNBALANCED)  # found by looking at more than the row itself
 _NAMING = rf"^({'|'.join(OF_SETS)}): .*"
 KIND = f"regexp_replace(reason, '{_NAMING}', '\\1')"  # in SQL, of a column `reason`

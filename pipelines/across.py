@@ -36,7 +36,7 @@ from engine.imaging.duplicates import (
     signature,
 )
 from engine.pixels import Pixels
-from engine.reasons import UNBALANCED
+from engine.reasons import FURTHER, UNBALANCED
 from engine.records import Image, Row, Triplet, schema_of
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.sets.published import read_published
@@ -135,7 +135,8 @@ ORDER BY confidence DESC NULLS FIRST, id
 _DECIDED = f"""
 SELECT t.question, t.options, t.answer, d.keep, count(*) OVER (PARTITION BY t.question) > 1
 FROM decisions d JOIN triplets t ON t.id = d.triplet_id
-WHERE d.keep OR ({{taken}} AND starts_with(d.reason, '{UNBALANCED}: '))
+WHERE (d.keep AND d.reason <> '{FURTHER}')
+    OR ({{taken}} AND starts_with(d.reason, '{UNBALANCED}: '))
 """
 _COPIES = pa.schema({"id": pa.string(), "root": pa.string(), "orientation": pa.int64()})
 

@@ -14,6 +14,7 @@ from typing import Any
 from rich.table import Table
 
 from engine.config.quotas import Quotas
+from engine.reasons import FURTHER
 from engine.sql import Scan
 from generators.found import AXES as FOUND
 from generators.quotas import in_words
@@ -28,14 +29,15 @@ _MATCHES = " AND ".join(
     f"f.{axis} = k.{axis}" if axis != "difficulty" else f"f.{axis} IN (k.{axis}, '')"
     for axis in FOUND
 )
+_KEPT = f"d.keep AND d.reason <> '{FURTHER}'"  # a row a question
 _BY_TASK = f"""
 WITH wanted AS (SELECT DISTINCT ON (id) * FROM tasks ORDER BY id),
 planned AS (SELECT task_id, count(*) AS asked FROM assignments GROUP BY task_id),
 written AS (
     SELECT t.task_id, count(DISTINCT hash(t.image_id, t.question, t.options)) AS generated,
-        count(*) FILTER (d.keep) AS kept, count(*) AS read,
+        count(*) FILTER ({_KEPT}) AS kept, count(*) AS read,
         count(*) FILTER ({_MATCHES}) AS read_as_asked,
-        count(*) FILTER (d.keep AND {_MATCHES}) AS kept_as_asked
+        count(*) FILTER ({_KEPT} AND {_MATCHES}) AS kept_as_asked
     FROM triplets t JOIN wanted k ON k.id = t.task_id JOIN found f ON f.triplet_id = t.id
     LEFT JOIN decisions d ON d.triplet_id = t.id GROUP BY t.task_id
 )
@@ -104,7 +106,7 @@ def adherence_of(scan: Scan) -> dict[str, dict[str, float | None]]:
     """Of the rows read and of those kept the share that is as asked, by axis and in all."""
     names = (*FOUND, "all")
     found = {}
-    for of, where in (("read", ""), ("kept", " WHERE d.keep")):
+    for of, where in (("read", ""), ("kept", f" WHERE {_KEPT}")):
         (shares,) = scan.values(_BY_AXIS + where)
         found[of] = {n: None if s is None else round(s, 4) for n, s in zip(names, shares)}
     return found

@@ -17,6 +17,7 @@ import numpy as np
 
 from engine.config.compose import Compose
 from engine.errors import TriptychError
+from engine.reasons import FURTHER
 from engine.records import Decision, Found, Image, Task, Triplet, Verdict, content_id
 from engine.sql import Scan
 from engine.workspace import Stage
@@ -160,7 +161,8 @@ def _of_images(
         scores = dict(
             scan.values(
                 "SELECT triplet_id, max(score) FROM decisions WHERE keep AND round <= ? "
-                "AND triplet_id IN (SELECT id FROM generated WHERE image_id IN "
+                f"AND reason <> '{FURTHER}' AND triplet_id IN "
+                "(SELECT id FROM generated WHERE image_id IN "
                 "(SELECT unnest(?::VARCHAR[]))) GROUP BY triplet_id",
                 [round, ids],
             )

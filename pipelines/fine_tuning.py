@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from engine.errors import TriptychError
 from engine.records import Model, Task, Triplet
@@ -17,12 +17,17 @@ from pipelines.training_jobs import job_of
 
 
 def fine_tune(
-    context: Context, stage: Stage, model: Model, role: str, rows: Callable[[], Iterable[Triplet]]
+    context: Context,
+    stage: Stage,
+    model: Model,
+    role: str,
+    rows: Callable[[], Iterable[Triplet]],
+    further: Collection[str] = (),
 ) -> None:
     """Train `model` on rows and record it as the stage's model of a role.
 
-    `rows` gives them each time that it is called, one after the other. Raises TriptychError where
-    there are none.
+    `rows` gives them each time that it is called, one after the other; `further` are ids as
+    `turns_of` has them. Raises TriptychError where there are none.
     """
     config, number = context.config, 0
 
@@ -34,7 +39,8 @@ def fine_tune(
 
     tasks = {t.id: t for t in context.rows(Task)}
     style, ask_share = config.evaluate.style, config.sft.ask_share
-    turns = turns_of(counted(), tasks, config.generator.prompts, style, ask_share, config.seed)
+    words, seed = config.generator.prompts, config.seed
+    turns = turns_of(counted(), tasks, words, style, ask_share, seed, further)
     count = write_training_set(stage.folder / "data", turns)
     if not number:
         raise TriptychError(

@@ -62,7 +62,7 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     section = context.config.grpo
     step = rows_per_step(section) // section.group  # a step takes whole groups of completions
     most = ASKED * step * section.steps
-    kept = partial(each_kept, context, stage.round)
+    kept = partial(each_kept, context, stage.round, further=False)  # a question is asked once
     fresh = some((row for row in kept() if left_to_grpo(context, row)), most) or some(kept(), most)
     choice = stage.folder / "asked" / "mixed.json"
     if not choice.exists():

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from engine.errors import TriptychError
+from engine.reasons import FURTHER
 from engine.records import (
     Decision,
     Image,
@@ -34,17 +35,25 @@ def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
     return list(each_kept(context, rounds))
 
 
-def each_kept(context: Context, rounds: int) -> Iterator[Triplet]:
-    """As `kept_triplets`, a few at a time."""
+def each_kept(context: Context, rounds: int, further: bool = True) -> Iterator[Triplet]:
+    """As `kept_triplets`, a few at a time; without `further` reasonings a row a question."""
     with context.scan(Decision) as scan:
         stages = ("plan", "generate", "compose")
         written = [path for s in stages for path in context.shards(Triplet, s)]
         scan.table("triplets", Triplet, written)
         query = (
             "SELECT * FROM triplets WHERE id IN "
-            f"(SELECT triplet_id FROM decisions WHERE keep AND round <= ?) ORDER BY {WRITTEN}"
+            "(SELECT triplet_id FROM decisions WHERE keep AND round <= ? "
+            f"AND (? OR reason <> '{FURTHER}')) ORDER BY {WRITTEN}"
         )
-        yield from scan.stream(Triplet, query, [rounds])
+        yield from scan.stream(Triplet, query, [rounds, further])
+
+
+def further_ids(context: Context, rounds: int) -> set[str]:
+    """The ids of rows of rounds 1 to `rounds` that are kept beside the chosen one."""
+    with context.scan(Decision) as scan:
+        query = "SELECT triplet_id FROM decisions WHERE keep AND round <= ? AND reason = ?"
+        return {name for (name,) in scan.values(query, [rounds, FURTHER])}
 
 
 def fresh_triplets(context: Context, kept: Iterable[Triplet]) -> list[Triplet]:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from engine.caveats import auc_in_words, of_selection
-from engine.reasons import KIND
+from engine.reasons import FURTHER, KIND
 from engine.records import Assignment, Decision, Found, Image, Row, Task, Triplet, from_arrow
 from engine.shards import shard_paths, write_shard
 from engine.sql import Scan
@@ -65,12 +65,20 @@ def select(context: Context, stage: Stage) -> None:
     context.display.show(waterfall_table(stage.metrics["waterfall"], stage.round))
     stage.metrics |= adherence_metrics(context, stage)
     context.display.show(cells_table(stage.round, stage.metrics["cells"]))
+    if more := stage.metrics.get("further"):
+        context.display.done(
+            f"round {stage.round}: {more:,} of {stage.metrics['kept']:,} kept rows are further "
+            "reasonings of kept answers"
+        )
     for line in of_selection(stage.metrics):
         context.display.warn(f"round {stage.round}: {line}")
 
 
 def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[str, Any]:
-    """Counts by reason, kept share of questions, and precision before and after (phantoms only)."""
+    """Counts by reason, kept share of questions, and precision before and after (phantoms only).
+
+    Of a question whose answer is kept with several reasonings the chosen row counts.
+    """
     with Scan() as scan:
         scan.table("triplets", Triplet, context.shards(Triplet, "generate", stage.round))
         scan.table("decisions", Decision, shard_paths(stage.folder, Decision.table))
@@ -80,7 +88,8 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
                 "ORDER BY count(*) DESC, why"
             )
         )
-        ((kept,),) = scan.values("SELECT count(*) FROM decisions WHERE keep")
+        query = "SELECT count(*), count(*) FILTER (reason = ?) FROM decisions WHERE keep"
+        ((kept, further),) = scan.values(query, [FURTHER])
         ((questions,),) = scan.values(
             "SELECT count(DISTINCT (image_id, question, options)) FROM triplets "
             "WHERE problem IS NULL"
@@ -92,11 +101,12 @@ def selection_metrics(context: Context, stage: Stage, parts: Sequence[Part]) -> 
             "kept": kept,
             "why_none": None if kept else next((r for r in counts if r not in BEATEN), None),
             "rejected": sum(counts.values()),
-            "kept_fraction": round(kept / max(questions, 1), 4),
+            "kept_fraction": round((kept - further) / max(questions, 1), 4),
             "questions": questions,
             "reasons": counts,
             "waterfall": steps,
         }
+        | ({"further": further} if context.config.select.rationales > 1 else {})
         | _refused(counts, parts)
         | balance
         | _precision(context, stage, parts)
@@ -132,7 +142,7 @@ def _refused(reasons: Mapping[str, int], parts: Sequence[Part]) -> dict[str, Any
 
 
 def _precision(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[str, float | None]:
-    """Of parsed rows and of kept ones the share that is right; None where truth is not known."""
+    """Of parsed rows and of kept choices the share that is right; None where truth is unknown."""
     with context.scan(Image) as scan:
         known = list(scan.values("SELECT 1 FROM images WHERE truth IS NOT NULL LIMIT 1"))
     parsed: Counter[bool] = Counter()
@@ -140,7 +150,8 @@ def _precision(context: Context, stage: Stage, parts: Sequence[Part]) -> dict[st
     for part, shard in zip(parts if known else (), shard_paths(stage.folder, Decision.table)):
         rows = [t for t in part.rows()[0] if t.problem is None]
         images = images_of(context, [t.image_id for t in rows])
-        keep = {d.triplet_id for d in from_arrow(Decision, pq.read_table(shard)) if d.keep}
+        decided = from_arrow(Decision, pq.read_table(shard))
+        keep = {d.triplet_id for d in decided if d.keep and d.reason != FURTHER}
         parsed.update(truths(images, rows))
         kept.update(truths(images, [t for t in rows if t.id in keep]))
     return {"precision_before": _share(parsed), "precision_after": _share(kept)}

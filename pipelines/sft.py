@@ -8,7 +8,7 @@ from engine.records import Triplet
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.fine_tuning import fine_tune
-from pipelines.record import each_kept, left_to_grpo, seed_triplets
+from pipelines.record import each_kept, further_ids, left_to_grpo, seed_triplets
 
 
 def sft(context: Context, stage: Stage) -> None:
@@ -27,4 +27,5 @@ def sft(context: Context, stage: Stage) -> None:
         context.display.warn(f"sft, round {stage.round}: no rows to learn from, so it is left out")
         stage.metrics = {"skipped": "no rows to learn from"}
         return
-    fine_tune(context, stage, context.base(), "sft", rows)
+    further = further_ids(context, stage.round)
+    fine_tune(context, stage, context.base(), "sft", rows, further)

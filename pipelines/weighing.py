@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from engine.caveats import at_chance
 from engine.cluster import Places, Rows, cores
 from engine.config.select import Select, Verified
+from engine.reasons import FURTHER
 from engine.records import Decision, Found, Judgement, Triplet, Verification, from_arrow
 from engine.resume import Made, Shards, Worker, make_shards
 from engine.sql import Scan
@@ -132,14 +133,14 @@ def weigh(context: Context, stage: Stage) -> Weighing:
 
 
 def _kept_before(context: Context, stage: Stage) -> Path | None:
-    """A file of what was kept in earlier rounds, by image; None where nothing was."""
+    """A file of what was kept in earlier rounds, a row a question, by image; None of nothing."""
     path = stage.folder / "before" / "kept.parquet"
     with context.scan(Triplet, Decision) as scan:
         number = scan.write(
             path,
             Triplet,
-            "SELECT * FROM triplets WHERE id IN (SELECT triplet_id FROM decisions WHERE keep) "
-            "ORDER BY image_id",
+            "SELECT * FROM triplets WHERE id IN (SELECT triplet_id FROM decisions "
+            f"WHERE keep AND reason <> '{FURTHER}') ORDER BY image_id",
         )
     return path if number else None
 

@@ -16,6 +16,10 @@
    answered as well without the image, a verifier does not pass it, or too few samples agree. Where
    that row is the choice, its question is out.
 7. A number that is not finite is no number: its row is out, with that as the reason.
+8. Beside the choice up to `select.rationales` - 1 further rows of its answer stay whose reasonings
+   are sound and told apart (`reward_model.rationales`), each as sure by itself as a question has to
+   be. One stays only where the choice does, and is never a question's choice: shares, promises,
+   balance and what is asked of experts are of choices.
 
 Where the judge is at chance (`engine.caveats`) it has no say: the answer on which samples agree and
 of which the generator is confident stays, and is as sure as its share of that. Of its reasoning too
@@ -40,6 +44,7 @@ import pyarrow.compute as pc
 from engine.answers.matching import compared
 from engine.answers.spelling import normalise_question
 from engine.config.select import Select
+from engine.reasons import FURTHER
 from engine.records import (
     Decision,
     Judgement,
@@ -51,19 +56,23 @@ from engine.records import (
     to_arrow,
 )
 from reward_model.process import FLAWS, flaw_of
+from reward_model.rationales import NOT_FURTHER, SAME, SELF_BELOW, Beside, further
 
 KEPT = "kept"
-SAME, WORSE = "same answer as the chosen row", "another answer was judged better"
+WORSE = "another answer was judged better"
 LESS_AGREED = "samples agree on another answer"
-BEATEN = (SAME, WORSE, LESS_AGREED)  # by another row of its question, whatever becomes of that
+# By another row of its question, whatever becomes of that.
+BEATEN = (SAME, WORSE, LESS_AGREED, *NOT_FURTHER)
 KEPT_BY_AGREEMENT = "kept by agreement of samples: the judge is at chance"
-KEEPS = (KEPT, KEPT_BY_AGREEMENT)
+KEEPS = (KEPT, KEPT_BY_AGREEMENT)  # of choices
 BELOW, FLOOR = "below the threshold", "below the probability floor"
 UNCERTIFIED = "no threshold is certified"
 DUPLICATE = "exact duplicate"
 OF_CHOICES = (*KEEPS, BELOW, FLOOR, DUPLICATE, *FLAWS)  # what is said of a question's choice alone
 # In ids where not as always.
-LATER = ("reasoning", "verified", "near_duplicates", "contamination", "balance")
+LATER = (
+    "reasoning", "verified", "near_duplicates", "contamination", "balance", "rationales",
+)  # fmt: skip
 UNJUDGED = "judge: no finite score"
 UNSURE = "log-probability: not a finite number"
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -75,6 +84,7 @@ class Choice:
     """A question's chosen answer, its score, and how sure: the score's share among the answers.
 
     `flaw` is why the reasoning of no sample that gives it is to be taught; None where one is sound.
+    `beside` are the other samples that give it, where further reasonings are kept.
     """
 
     triplet: Triplet
@@ -82,6 +92,7 @@ class Choice:
     confidence: float
     probability: float
     flaw: str | None = None
+    beside: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +104,12 @@ class Weighed(Row):
     triplet_id: str
     image_id: str
     reason: str
-    confidence: float  # of its question's choice, or of the row that made room for it (`held`)
-    score: float  # of its question's choice, as it is told
+    # Of its question's choice, or of the row that made room for it (`held`); a further row's own.
+    confidence: float
+    score: float  # the same as it is told, whatever made room
     own: float | None = None  # of its question's choice, where confidence is another row's
     held: str | None = None  # what it waits for between the two
+    beside: str | None = None  # of a further row: the choice, by its triplet
 
 
 def answer_key(triplet: Triplet) -> str:
@@ -157,9 +170,19 @@ def choose(
     }
     top = max(answers[best], key=lambda t: (flaws[t.id] is None, merit[t.id], t.id))
     chance = _probability(answers[best], judged)
-    own_chance = np.exp(min(own[best], 0.0)) if logprobs_known else 1.0
-    confidence = certainty * (chance if trusted else own_chance)
-    return Choice(top, float(scores[best]), float(confidence), chance, flaws[top.id])
+
+    def sure(probability: float, logprob: float) -> float:
+        own_chance = np.exp(min(logprob, 0.0)) if logprobs_known else 1.0
+        return float(certainty * (probability if trusted else own_chance))
+
+    def alone(row: Triplet) -> Beside:
+        probability, logprob = _probability([row], judged), _own_logprob({"": [row]}, rules)[""]
+        return Beside(row, sure(probability, logprob), probability, flaws[row.id])
+
+    others = [row for row in answers[best] if row.id != top.id] if rules.rationales > 1 else []
+    confidence = sure(chance, own[best])
+    beside = tuple(map(alone, others))
+    return Choice(top, float(scores[best]), confidence, chance, flaws[top.id], beside)
 
 
 def _own_logprob(answers: dict[str, list[Triplet]], rules: Select) -> dict[str, float]:
@@ -248,6 +271,7 @@ def weighed(
     keys = {t.id: t.question_key for t in triplets if t.problem is None}
     choice_of = {i: choices[key] for i, key in keys.items() if key in choices}
     reasons: dict[str, str] = {}
+    more = _further(choices, rules, refused)
     for triplet in sorted(triplets, key=lambda t: _rank(t, choice_of.get(t.id))):
         if triplet.problem is None and triplet.id in refused:
             reasons[triplet.id] = refused[triplet.id]
@@ -260,18 +284,37 @@ def weighed(
         )
         if reasons[triplet.id] in KEEPS:
             known.add(duplicate_key(triplet))
-    return [
-        Weighed(
-            id=content_id("decision", triplet.id, rules_id, round),
-            triplet_id=triplet.id,
-            image_id=triplet.image_id,
-            reason=reasons[triplet.id],
-            confidence=choice.confidence if choice else 0.0,
-            score=round_to(choice.confidence) if choice else 0.0,
+        elif reasons[triplet.id] == SAME:
+            reasons[triplet.id] = more.get(triplet.id, SAME)
+    found = []
+    for triplet in triplets:
+        choice, reason = choice_of.get(triplet.id), reasons[triplet.id]
+        confidence = choice.confidence if choice else 0.0
+        if choice and reason == FURTHER:
+            confidence = next(b.confidence for b in choice.beside if b.row.id == triplet.id)
+        found.append(
+            Weighed(
+                id=content_id("decision", triplet.id, rules_id, round),
+                triplet_id=triplet.id,
+                image_id=triplet.image_id,
+                reason=reason,
+                confidence=confidence,
+                score=round_to(confidence),
+                beside=choice.triplet.id if choice and reason == FURTHER else None,
+            )
         )
-        for triplet in triplets
-        for choice in [choice_of.get(triplet.id)]
-    ]
+    return found
+
+
+def _further(
+    choices: Mapping[str, Choice], rules: Select, refused: Mapping[str, str]
+) -> dict[str, str]:
+    """What becomes of the rows that stand beside choices, by id; `refused` take no place."""
+    found: dict[str, str] = {}
+    for choice in choices.values():
+        beside = [one for one in choice.beside if one.row.id not in refused]
+        found |= further(choice.triplet, beside, rules.rationales, rules.min_probability)
+    return found
 
 
 def confidences(found: pa.Table) -> np.ndarray:
@@ -290,7 +333,9 @@ def decisions(
     """The decisions that a threshold makes of a table of `Weighed`, row by row.
 
     `threshold` is one for all, or (N,), NaN where none is certified: nothing is kept there. A row
-    that is above it by itself, and not by what made room for it, is out for what it waits for.
+    that is above it by itself, and not by what made room for it, is out for what it waits for. A
+    further row stays beside a choice that does, which is in the same table, where it is above the
+    threshold too.
     """
     least = np.broadcast_to(np.asarray(threshold, float), len(found))
     certified = pa.array(np.isfinite(least))
@@ -299,12 +344,16 @@ def decisions(
     held = pc.and_(pc.is_valid(found["held"]), pc.greater_equal(_own(found), pa.array(least)))
     why = pc.if_else(held, found["held"], pc.if_else(certified, BELOW, UNCERTIFIED))
     reason = pc.if_else(pc.and_(chosen, pc.invert(above)), why, found["reason"])
+    kept = found["triplet_id"].filter(pc.is_in(reason, pa.array(KEEPS)))
+    stays = pc.is_in(found["beside"], kept.combine_chunks())
+    beside = pc.if_else(pc.invert(stays), SAME, pc.if_else(above, FURTHER, SELF_BELOW))
+    reason = pc.if_else(pc.equal(found["reason"], FURTHER), beside, reason)
     columns = {
         "id": found["id"],
         "triplet_id": found["triplet_id"],
         "rules_id": pa.repeat(_rules_id(rules, trusted), len(found)),
         "round": pa.repeat(round, len(found)),
-        "keep": pc.is_in(reason, pa.array(KEEPS)),
+        "keep": pc.is_in(reason, pa.array([*KEEPS, FURTHER])),
         "reason": reason,
         "score": found["score"],
         "threshold": pa.array(np.nan_to_num(least, nan=1.0).round(6)),

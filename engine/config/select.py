@@ -69,6 +69,9 @@ class Select(Section):
         lt=1,
         description="probability that a kept row's reasoning is sound, at least; 0: not looked at",
     )
+    rationales: int = Field(
+        1, ge=1, description="distinct reasonings of a kept answer that are kept, at most"
+    )
     near_duplicates: bool = Field(
         True, description="of rows that ask the same of a picture, or a copy of it, one stays"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.lineage.ledger import Ledger
 from engine.lineage.trace import trace
-from engine.reasons import other_row
+from engine.reasons import FURTHER, other_row
 
 _RIVALS = """
 WITH row AS (SELECT DISTINCT image_id, question, options, round FROM triplets WHERE id = $1)
@@ -19,7 +19,7 @@ FROM triplets t JOIN row USING (image_id, question, options, round) WHERE t.id <
 ORDER BY t.sample, t.id
 """
 # Of the choice alone something else is said than that another row of its question is better.
-_BEATEN = ("same answer as the chosen row", "another answer was judged better",
+_BEATEN = (FURTHER, "same answer as the chosen row", "another answer was judged better",
            "samples agree on another answer")  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _short(told: dict[str, Any]) -> dict[str, Any]:
 
 def _is_choice(reason: str | None) -> bool:
     """Whether a decision is of its question's chosen row."""
-    if reason is None or reason in _BEATEN:
+    if reason is None or reason.startswith(_BEATEN):
         return False
     return not reason.startswith(("form: ", "judge: ", "log-probability: "))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,23 +39,28 @@ def turns_of(
     style: str | None,
     ask_share: float,
     seed: int,
+    further: Collection[str] = (),
 ) -> Iterator[Turn]:
     """Training turns: each row answered in its style and in `style`, and some of them asked.
 
-    No model is taught to ask composed questions: who composes knows the facts.
+    No model is taught to ask composed questions: who composes knows the facts. A row whose id is
+    among the `further` has its question and answer from another row and teaches its reasoning
+    alone, so that no question weighs more for being reasoned about in several ways.
     """
     rng = np.random.default_rng(seed)
     for row in triplets:
         task = tasks[row.task_id]
         for wanted in dict.fromkeys(s for s in (task.prompt_style, style) if s):
             reasoning = row.rationale if wanted == task.prompt_style else ""
-            if wanted != "direct" and not reasoning:
+            if not reasoning and (wanted != "direct" or row.id in further):
                 continue
             yield {
                 "image_id": row.image_id,
                 "prompt": answer_prompt(prompts, row.question, row.options, wanted),
                 "completion": render_completion(reasoning, row.answer),
             }
+        if row.id in further:
+            continue
         if rng.random() < ask_share and row.program is None:  # composed questions are not asked for
             fields = task.to_dict()
             if fields["difficulty"] not in DIFFICULTIES:  # so that any may be asked for

@@ -129,6 +129,18 @@ def test_a_share_of_rows_also_teaches_asking_for_its_task() -> None:
     assert many == list(turns_of([row] * 1000, {task.id: task}, "compact", None, 0.3, 0))
 
 
+def test_a_further_row_teaches_its_reasoning_and_not_its_question_or_answer_again() -> None:
+    task = task_of("meta")
+    rows = [row_for(task, "MR head: none."), replace(row_for(task, "Dark, even."), id="further")]
+    turns = list(turns_of(rows, {task.id: task}, "compact", "direct", 1.0, 0, {"further"}))
+    assert [turn["completion"] for turn in turns] == [
+        "<think>MR head: none.</think><answer>yes</answer>",
+        "<answer>yes</answer>",
+        "<question>Is there a lesion?</question><options>yes | no</options>",
+        "<think>Dark, even.</think><answer>yes</answer>",
+    ]
+
+
 # What SFT leaves to GRPO
 
 
