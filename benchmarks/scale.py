@@ -198,7 +198,7 @@ def config_of(folder: Path, number: int) -> Config:
 def run_size(number: int, folder: Path) -> dict[str, list[float]]:
     """Seconds by stage of the loop over `number` images, on the clock and of the processor."""
     from generators import proposer
-    from pipelines import fine_tuning, grpo, judge, judge_training, loop
+    from pipelines import fine_tuning, grpo, judge_training, judging, loop
     from pipelines.context import opened
     from pipelines.evaluation import examination
 
@@ -220,7 +220,7 @@ def run_size(number: int, folder: Path) -> dict[str, list[float]]:
     with ExitStack() as stack:
         for module in (proposer, examination):
             stack.enter_context(patch.object(module, "open_vlm", lambda *_, **__: Talker()))
-        stack.enter_context(patch.object(judge, "Judge", Scorer))
+        stack.enter_context(patch.object(judging, "Judge", Scorer))
         for module in (fine_tuning, grpo, judge_training):
             stack.enter_context(patch.object(module, "train_on_cluster", trained))
         config = config_of(folder / "source", number)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from engine.errors import TriptychError
 
 CHANCE = 0.5  # the AUC of a score that says nothing
+WORSE = 0.75  # share of resamples in which what is new is worse, that it does not take over
 
 
 def finite(values: ArrayLike, what: str) -> np.ndarray:
@@ -123,6 +124,29 @@ def auc_difference(
     return gain, low, high
 
 
+def verdict_of(drawn: np.ndarray) -> tuple[str, float, float]:
+    """What gains over what was there say, with their 90 % interval: (verdict, low, high).
+
+    `drawn` are (N,) of rows that were drawn again, as `auc_gains` and `mean_gains` give them. What
+    is new is `better` where the interval lies above zero, `worse` where it is in `WORSE` of the
+    draws, and else `not worse`.
+    """
+    low, most, high = (float(value) for value in np.nanquantile(drawn, [0.05, WORSE, 0.95]))
+    return "better" if low > 0 else "worse" if most < 0 else "not worse", low, high
+
+
+def mean_gains(
+    one: ArrayLike, other: ArrayLike, groups: ArrayLike, seed: int, resamples: int = 2000
+) -> tuple[float, np.ndarray]:
+    """Other's mean less one's, both of the same rows, and the same of rows that are drawn again.
+
+    Whole groups are drawn, as in `cluster_bootstrap`. `one`, `other` and `groups` are (N,), N > 0.
+    Raises TriptychError where a value is not finite.
+    """
+    gains = finite(other, "values") - finite(one, "values")
+    return float(gains.mean()), _drawn_means(gains, groups, seed, resamples)
+
+
 def cluster_bootstrap(
     correct: ArrayLike, groups: ArrayLike, seed: int, resamples: int = 2000
 ) -> tuple[float, float]:
@@ -136,10 +160,14 @@ def cluster_bootstrap(
     values = finite(correct, "values")
     if values.size == 0:
         return float("nan"), float("nan")
+    low, high = np.quantile(_drawn_means(values, groups, seed, resamples), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _drawn_means(values: np.ndarray, groups: ArrayLike, seed: int, resamples: int) -> np.ndarray:
+    """(resamples,) means of values of which whole groups are drawn again."""
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     sums, sizes = np.bincount(member, weights=values), np.bincount(member)
-    rng = np.random.default_rng(seed)
     k = sizes.size
-    drawn = rng.multinomial(k, np.full(k, 1 / k), size=resamples)
-    low, high = np.quantile((drawn @ sums) / (drawn @ sizes), [0.025, 0.975])
-    return float(low), float(high)
+    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=resamples)
+    return np.asarray((drawn @ sums) / (drawn @ sizes))

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 
 from engine.answers.matching import is_correct
 from engine.question_types import found_format, found_type
-from engine.records import Found, Triplet, content_id
+from engine.records import Found, Task, Triplet, content_id
 
 EASY = 0.75
 MEDIUM = 0.5
@@ -63,6 +63,13 @@ def found_of(
         for key, samples in asked.items()
         for found in _of_question(samples, chosen.get(key), composed.get(key, 1))
     ]
+
+
+def as_asked(found: Found, task: Task) -> bool:
+    """Whether all that was found of a row is what its task asked for, as `pipelines.adherence`
+    counts it: a difficulty that is not known does not count."""
+    known = [axis for axis in AXES if axis != "difficulty" or found.difficulty != NOT_KNOWN]
+    return all(getattr(found, axis) == getattr(task, axis) for axis in known)
 
 
 def _of_question(samples: list[Triplet], chosen: str | None, steps: int) -> list[Found]:

@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     epilog="`triptych run` runs the stages in this order: ingest, seed, tune, compare, consult, "
     "collect, reward; then each round plan, generate, verify (where it is switched on), judge, "
-    "consult, collect, select, compose, sft, grpo, evaluate, refine.",
+    "consult, collect, select, compose, sft, grpo, evaluate, refine, renew (where it is too).",
     pretty_exceptions_enable=False,
 )
 # The panels of `triptych --help`, in the order of the commands below.
@@ -244,6 +244,7 @@ for _name, _panel, _help in (
     ("grpo", MODELS, "GRPO of the policy against the composite reward."),
     ("evaluate", MODELS, "Score base and policy on the held-out images."),
     ("refine", MODELS, "Train the judge further on the round's pairs."),
+    ("renew", MODELS, "Let the round's policy generate, if held-out rows are no worse by it."),
 ):
     _add_stage(_name, _panel, _help)
 

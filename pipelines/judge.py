@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pyarrow.parquet as pq
 
 from engine.cluster import Places, Rows
-from engine.lineage.files import read_hashed
-from engine.pixels import Pixels
-from engine.records import Judgement, Model, Triplet, from_arrow
-from engine.resume import Made, Shards, Worker, make_shards
+from engine.records import Judgement, Model, Triplet
+from engine.resume import Shards, make_shards
 from engine.shards import shard_paths
 from engine.workspace import Stage
 from pipelines.context import Context
-from reward_model.scoring import Judge
-
-
-@dataclass(frozen=True)
-class Judging:
-    """What a worker needs to judge: whose rows and pictures, and which judge."""
-
-    workspace: Path
-    model: str
-    judge_id: str
-    threads: int
-
-
-def make_judge(job: Judging) -> Worker:
-    """A worker on committed shards of triplets {path, sha256}: judgements of what parsed out."""
-    judge, pixels = Judge(job.model, job.judge_id, job.threads), Pixels(job.workspace)
-
-    def work(shard: str, rows: Rows) -> Made:
-        tables = [read_hashed(job.workspace / row["path"], row["sha256"]) for row in rows]
-        triplets = [t for table in tables for t in from_arrow(Triplet, table)]
-        return {Judgement: judge.judge([t for t in triplets if t.problem is None], pixels)}
-
-    return work
+from pipelines.judging import Judging, make_judge
 
 
 def run_judge(context: Context, stage: Stage, model: Model) -> int:

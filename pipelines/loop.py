@@ -18,6 +18,7 @@ from pipelines import (
     judge,
     plan,
     refine,
+    renew,
     reward,
     seed,
     select,
@@ -59,7 +60,9 @@ ONCE = {
     "reward": Arrow(reward.reward, ("model", "max_pixels", "reward"), once=("compare", "collect")),
 }
 ROUND = {
-    "plan": Arrow(plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine")),
+    "plan": Arrow(
+        plan.plan, ("generator",), once=("reward",), before=("evaluate", "refine", "renew")
+    ),
     "generate": Arrow(generate.generate, ("max_pixels", "generator"), same=("plan",)),
     "verify": Arrow(verify.verify, ("max_pixels", "generator", "verify"), same=("generate",)),
     "judge": Arrow(judge.judge, ("reward",), same=("generate",)),
@@ -71,12 +74,14 @@ ROUND = {
     "grpo": Arrow(grpo.grpo, ("max_pixels", "grpo"), same=("sft",)),
     "evaluate": Arrow(evaluate.evaluate, ("max_pixels", "evaluate"), same=("grpo",)),
     "refine": Arrow(refine.refine, ("max_pixels", "reward"), same=("select", "evaluate")),
+    "renew": Arrow(renew.renew, ("max_pixels", "generator", "select"), same=("grpo", "refine")),
 }
 
 
 def stages_of(config: Config) -> dict[str, Arrow]:
-    """A round's stages, in order; `verify` is one where something is measured in it."""
-    return {name: arrow for name, arrow in ROUND.items() if name != "verify" or config.verify.on}
+    """A round's stages, in order; `verify` and `renew` where something is measured in them."""
+    off = {"verify": not config.verify.on, "renew": config.generator.refine is None}
+    return {name: arrow for name, arrow in ROUND.items() if not off.get(name)}
 
 
 def step(context: Context, name: str, round: int = 0) -> dict[str, Any]:

@@ -221,6 +221,7 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
     return rows[:number]
 
 
+RENEW = "renew"  # the stage that lets a policy generate
 COLLECT = "collect"  # the stage that writes what experts said
 SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
@@ -232,13 +233,21 @@ def validation_questions(context: Context) -> list[Exemplar]:
 
 
 def generator_of(context: Context, refresh: bool = True) -> Model:
-    """Who generates: the model named in the configuration, else the tuned one, later the policy."""
-    named = context.config.generator.model
-    if named:
-        return context.outside("generator", named)
-    if refresh and context.config.generator.refresh and context.has("sft"):
+    """Who generates: the model named in the configuration, else the tuned one, later the policy.
+
+    With `generator.refine` the newest policy that stage renew let take over.
+    """
+    section = context.config.generator
+    if section.model:
+        return context.outside("generator", section.model)
+    if not (refresh and section.refresh and context.has("sft")):
+        return context.model("generator")
+    if section.refine is None:
         return context.model("policy")
-    return context.model("generator")
+    renewed = [c["metrics"] for c in context.workspace.commits() if c["stage"] == RENEW]
+    taken = [metrics["generator"] for metrics in renewed if metrics["accepted"]][-1:]
+    found = [model for model in context.rows(Model) if model.id in taken]
+    return found[-1] if found else context.model("generator")
 
 
 def judge_metrics(context: Context, judges: set[str]) -> dict[str, Any]:

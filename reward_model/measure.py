@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import TriptychError
-from engine.statistics import auc, auc_gains, auc_interval
+from engine.statistics import auc, auc_gains, auc_interval, verdict_of
 from engine.trainer import read_training_set
 from engine.vlm.protocol import Request
 from reward_model.calibration import (
@@ -41,7 +41,6 @@ Fitted = tuple[tuple[float, float], tuple[float, float, float] | None]  # as Jud
 BATCH = 64  # rows whose pictures are in memory at once
 ENOUGH = 10  # rows that are right, and as many that are wrong, of
 PATIENTS = 5  # patients at least
-WORSE = 0.75  # share of resamples in which a refined judge is worse, that it does not take over
 VERDICTS, PAIRS, REASONED = "verdicts", "pairs", "rows with reasoning"
 WIDER = {  # which sets stand in where a set has too little, in this order
     CALIBRATE: ((CALIBRATE,), (CALIBRATE, GATE, REPORT)),
@@ -270,9 +269,8 @@ def verdict_on(both: Evidence, before: Scored, after: Scored) -> Gate:
     if both.right.all() or not both.right.any():
         return Gate(verdict="unknown", on=both.on, sets=both.sets, n=both.number)
     gain, drawn = auc_gains(both.of(before), both.of(after), both.right, both.patients, seed=0)
-    low, most, high = np.nanquantile(drawn, [0.05, WORSE, 0.95])
-    verdict = "better" if low > 0 else "worse" if most < 0 else "not worse"
-    told = {"gain": gain, "low": float(low), "high": float(high)}
+    verdict, low, high = verdict_of(drawn)
+    told = {"gain": gain, "low": low, "high": high}
     rounded = {name: round(value, 4) for name, value in told.items()}
     return Gate(verdict=verdict, on=both.on, sets=both.sets, n=both.number, **rounded)
 

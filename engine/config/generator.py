@@ -10,12 +10,22 @@ from engine.config.backend import Backend, Inference, Transformers
 from engine.config.filters import Filters
 from engine.config.knowledge import check_told
 from engine.config.quotas import Quotas
-from engine.config.section import Share, check_shares
+from engine.config.section import Section, Share, check_shares
 from engine.prompts import has, prompt_set
 from engine.prompts.files import name_of, words_from
 
 Words = Annotated[str, BeforeValidator(words_from)]
 Style = Literal["direct", "step", "meta", "debate"]
+
+
+class Refine(Section):
+    """By what a round's policy has to be no worse than the generator, to take its place."""
+
+    tasks: int = Field(
+        120,
+        ge=1,
+        description="asked of validation images, of both: so many answers each as `samples` says",
+    )
 
 
 class Generator(Inference):
@@ -24,6 +34,11 @@ class Generator(Inference):
     backend: Backend = Transformers()
     model: str | None = Field(None, description="null: the base, tuned on the expert seed")
     refresh: bool = Field(True, description="the round's policy generates the next round")
+    refine: Refine | None = Field(
+        None,
+        description="it does so only if precision and adherence of held-out rows do not fall; "
+        "null: whatever it writes",
+    )
     prompts: Words = Field(
         "compact", description="compact, full, or a YAML file; `triptych prompts FILE` makes one"
     )
@@ -60,6 +75,15 @@ class Generator(Inference):
         if not self.backend.weights_known and not self.model:
             raise ValueError(f"backend {self.backend.kind} needs model, as the server names it")
         check_shares("styles", self.styles)
+        return self
+
+    @model_validator(mode="after")
+    def _a_policy_may_take_over(self) -> Generator:
+        if self.refine and (self.model or not self.refresh):
+            raise ValueError(
+                "refine decides whether the round's policy generates: set model null and refresh "
+                "true, or leave refine out"
+            )
         return self
 
     @model_validator(mode="after")

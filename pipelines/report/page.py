@@ -95,6 +95,11 @@ def _contents(
         "headline": _headline(scores),
         "caveats": caveats(commits),
         "rolled_back": [commit["round"] for commit in commits if rolled_back(commit)],
+        "renewed": [
+            f"Round {commit['round']}: {commit['metrics']['words']}"
+            for commit in commits
+            if commit["stage"] == "renew"
+        ],
         "tiles": _tiles(ledger, {r["keep"]: r["n"] for r in decided}, len(unused)),
         "figures": _figures(ledger, commits, scores, split),
         "quotas": quotas(commits),

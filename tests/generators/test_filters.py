@@ -19,7 +19,7 @@ from engine.shards import write_shard
 from generators import filters, phantoms, proposer
 from generators.filters import form, reasoning
 from generators.phantoms import bank
-from pipelines import judge
+from pipelines import judging
 from reward_model.experts.simulated import write_rows
 from reward_model.threshold import decide
 from tests.generators.test_generators import image_of
@@ -263,8 +263,8 @@ def test_only_rows_without_a_problem_are_judged(
             asked.extend(t.id for t in triplets)
             return []
 
-    monkeypatch.setattr(judge, "Judge", Asked)
+    monkeypatch.setattr(judging, "Judge", Asked)
     path = write_shard(tmp_path, "triplets-00000", to_arrow(Triplet, [good, bad]))
-    work = judge.make_judge(judge.Judging(tmp_path, "m", "judge", 1))
+    work = judging.make_judge(judging.Judging(tmp_path, "m", "judge", 1))
     assert work("00000", [{"path": path.name, "sha256": None}]) == {Judgement: []}
     assert asked == [good.id]

@@ -215,7 +215,7 @@ def test_a_verifier_that_wrote_the_rows_is_refused(
 def test_without_anything_to_measure_it_is_no_stage_of_the_loop(workspace: Workspace) -> None:
     off, on = context_of(workspace).config, context_of(workspace, PASS_RATE).config
     assert "verify" not in loop.stages_of(off)
-    assert list(loop.stages_of(on)) == list(loop.ROUND)
+    assert "verify" in loop.stages_of(on)
     with pytest.raises(TriptychError, match=r"verify\.blind, verify\.rubric or verify\.pass_rate"):
         run(workspace)
 
