@@ -57,9 +57,9 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
 
 NOT_COVERED = (
     "A promise is of the answers as the readers judge them, of what the generator wrote in that "
-    "round about these images. It is not of other rounds, other images, rows of experts or "
-    "composed rows, and of an answer that is kept with several reasonings it is of one, the chosen "
-    "row's."
+    "round about these images. It is not of other rounds, other images, rows of experts, composed "
+    "rows or rows that teach safety, and of an answer that is kept with several reasonings it is "
+    "of one, the chosen row's."
 )
 
 

@@ -82,7 +82,7 @@ class Image(Row):
     labels: str | None = None  # JSON: the columns of the table beside the images that were named
     report: str | None = None  # its free text, de-identified
     twin_of: str = ""  # the image that it was drawn again from, one thing changed
-    drawn: str | None = None  # JSON: what was changed of a twin; the layout of an image on demand
+    drawn: str | None = None  # JSON: what was changed of a twin, or its layout, or the text in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +186,7 @@ class Triplet(Row):
     logprob: float | None  # mean log-probability of the answer's tokens; 0: expert, empty: unknown
     problem: str | None = None  # why the text did not parse
     derived_from: tuple[str, ...] = ()  # triplets or images that its words were taken from
-    program: str | None = None  # JSON: what computed its answer, of a question of several steps
+    program: str | None = None  # JSON: what computed its answer, or the rule that it teaches
     known: tuple[str, ...] = ()  # kinds of private knowledge of the image that its writer was told
     tries: int = 1  # of its question or its answer, whichever took more: 2 after a complaint
 

@@ -17,8 +17,7 @@ import numpy as np
 
 from engine.config.compose import Compose
 from engine.errors import TriptychError
-from engine.reasons import FURTHER
-from engine.records import Decision, Found, Image, Task, Triplet, Verdict, content_id
+from engine.records import Decision, Found, Image, Task, Triplet, content_id
 from engine.sql import Scan
 from engine.workspace import Stage
 from generators.compose.balance import Balance
@@ -31,10 +30,9 @@ from generators.compose.rows import row_of
 from generators.filters import reason as filtered
 from generators.found import found_of
 from pipelines.context import Context
-from pipelines.record import SOME, precision
-from reward_model.experts.expert import EXPERT
+from pipelines.record import ORDINARY, SOME, known_rows, known_tables, precision
+from pipelines.safety import teach
 from reward_model.threshold import round_to
-from reward_model.verdicts import REJECT
 
 KEPT = "composed from facts"
 
@@ -50,10 +48,15 @@ class Known:
 
 
 def compose(context: Context, stage: Stage) -> None:
-    """Compose the round's questions, or none where none are wanted or facts do not allow any."""
+    """Compose the round's questions, or none where none are wanted or facts do not allow any.
+
+    Rows that teach safety are written here too (`pipelines.safety`): they are of the same kind, by
+    rule, from what is known of images after a selection, and not judged.
+    """
     section = context.config.compose
+    taught = teach(context, stage)
     if not section.questions:
-        stage.metrics = {"skipped": "compose.questions is 0"}
+        stage.metrics = taught or {"skipped": "compose.questions is 0"}
         return
     rules_id = content_id("compose", section.model_dump())
     rows: list[Triplet] = []
@@ -104,6 +107,7 @@ def compose(context: Context, stage: Stage) -> None:
         "refused": dict(sorted(refused.items())),
         "precision": precision(context, rows),
     } | {key: dict(sorted(counts.items())) for key, counts in told.items()}
+    stage.metrics |= taught
     if len(rows) < section.questions:
         why_not = ", ".join(f"{reason} {n} times" for reason, n in refused.most_common())
         context.display.warn(
@@ -128,12 +132,12 @@ def _decision(row: Triplet, rules_id: str, round: int, confidence: float) -> Dec
 def what_is_known(context: Context, round: int) -> Iterator[Known]:
     """Training images of which something is known, in an order that each round draws anew."""
     section = context.config.compose
-    with context.scan(Decision, Image, Verdict) as scan:
-        scan.table("generated", Triplet, context.shards(Triplet, "generate"))
+    with context.scan(Image) as scan:
+        known_tables(context, scan)
         scan.table("composed", Triplet, context.shards(Triplet, "compose"))
-        written = [path for s in ("seed", "collect") for path in context.shards(Triplet, s)]
-        scan.table("written", Triplet, written)
-        query = "SELECT id FROM images WHERE split = 'train' ORDER BY md5(id || ?), id"
+        query = (
+            f"SELECT id FROM images WHERE split = 'train' AND {ORDINARY} ORDER BY md5(id || ?), id"
+        )
         ids = [image_id for (image_id,) in scan.values(query, [str(round)])]
         for low in range(0, len(ids), SOME):
             yield from _of_images(context, section, scan, ids[low : low + SOME], round)
@@ -143,33 +147,13 @@ def _of_images(
     context: Context, section: Compose, scan: Scan, ids: list[str], round: int
 ) -> Iterator[Known]:
     """What is known of some images, in their order; those of which nothing is are left out."""
-    of_these = "SELECT * FROM {} WHERE image_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY id"
     query = "SELECT * FROM images WHERE id IN (SELECT unnest(?::VARCHAR[]))"
     known = {image.id: Known(image) for image in scan.rows(Image, query, [ids])}
-    for row in scan.rows(Triplet, of_these.format("composed"), [ids]):
+    query = "SELECT * FROM composed WHERE image_id IN (SELECT unnest(?::VARCHAR[]))"
+    for row in scan.rows(Triplet, query, [ids]):
         known[row.image_id].asked.add(row.question)
-    experts = scan.rows(Triplet, of_these.format("written"), [ids])
-    experts = [row for row in experts if row.generator_id == EXPERT]
-    if "expert" in section.facts:
-        for row in experts:
-            _add(known, of_row(row, "corrected" if row.derived_from else "expert"), row)
-    if "kept" in section.facts:
-        # What an expert rejected, or made a row of their own of, is no longer what is known.
-        gone = {source for row in experts for source in row.derived_from}
-        query = "SELECT triplet_id FROM verdicts WHERE verdict = ? AND NOT repeat"
-        gone |= {name for (name,) in scan.values(query, [REJECT])}
-        scores = dict(
-            scan.values(
-                "SELECT triplet_id, max(score) FROM decisions WHERE keep AND round <= ? "
-                f"AND reason <> '{FURTHER}' AND triplet_id IN "
-                "(SELECT id FROM generated WHERE image_id IN "
-                "(SELECT unnest(?::VARCHAR[]))) GROUP BY triplet_id",
-                [round, ids],
-            )
-        )
-        for row in scan.rows(Triplet, of_these.format("generated"), [ids]):
-            if row.id in scores and row.id not in gone:
-                _add(known, of_row(row, "kept", scores[row.id]), row)
+    for row, kind, confidence in known_rows(scan, ids, round, section.facts):
+        _add(known, of_row(row, kind, confidence), row)
     for image_id in ids:
         one = known[image_id]
         one.facts += of_labels(one.image) if "labels" in section.facts else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -21,13 +21,15 @@ from engine.records import (
     Verdict,
     unique,
 )
-from engine.sql import WRITTEN
+from engine.sql import WRITTEN, Scan
 from engine.workspace import Workspace
 from generators.phantoms.oracle import share_true
+from generators.safety.rows import TEXT
 from generators.tasks import Shown
 from pipelines.context import Context
 from reward_model.experts import asked_of, open_expert
 from reward_model.experts.expert import EXPERT, Exemplar, Expert
+from reward_model.verdicts import REJECT
 
 
 def kept_triplets(context: Context, rounds: int) -> list[Triplet]:
@@ -54,6 +56,48 @@ def further_ids(context: Context, rounds: int) -> set[str]:
     with context.scan(Decision) as scan:
         query = "SELECT triplet_id FROM decisions WHERE keep AND round <= ? AND reason = ?"
         return {name for (name,) in scan.values(query, [rounds, FURTHER])}
+
+
+def known_tables(context: Context, scan: Scan) -> None:
+    """Tables for `known_rows`: what was generated and what seeds and experts wrote, decisions,
+    verdicts."""
+    for row_type in (Decision, Verdict):
+        scan.table(row_type.table, row_type, context.shards(row_type))
+    scan.table("generated", Triplet, context.shards(Triplet, "generate"))
+    written = [path for s in ("seed", COLLECT) for path in context.shards(Triplet, s)]
+    scan.table("written", Triplet, written)
+
+
+def known_rows(
+    scan: Scan, ids: list[str], round: int, sources: Collection[str]
+) -> Iterator[tuple[Triplet, str, float]]:
+    """Rows about images that are held to be right: (row, expert, corrected or kept, how surely).
+
+    `sources` names expert (own and corrected rows), kept (by selections up to a round), or both.
+    What an expert rejected, or made a row of their own of, is no longer held to be.
+    """
+    of_these = "SELECT * FROM {} WHERE image_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY id"
+    experts = scan.rows(Triplet, of_these.format("written"), [ids])
+    experts = [row for row in experts if row.generator_id == EXPERT]
+    if "expert" in sources:
+        for row in experts:
+            yield row, "corrected" if row.derived_from else "expert", 1.0
+    if "kept" in sources:
+        gone = {source for row in experts for source in row.derived_from}
+        query = "SELECT triplet_id FROM verdicts WHERE verdict = ? AND NOT repeat"
+        gone |= {name for (name,) in scan.values(query, [REJECT])}
+        scores = dict(
+            scan.values(
+                "SELECT triplet_id, max(score) FROM decisions WHERE keep AND round <= ? "
+                f"AND reason <> '{FURTHER}' AND triplet_id IN "
+                "(SELECT id FROM generated WHERE image_id IN "
+                "(SELECT unnest(?::VARCHAR[]))) GROUP BY triplet_id",
+                [round, ids],
+            )
+        )
+        for row in scan.rows(Triplet, of_these.format("generated"), [ids]):
+            if row.id in scores and row.id not in gone:
+                yield row, "kept", scores[row.id]
 
 
 def fresh_triplets(context: Context, kept: Iterable[Triplet]) -> list[Triplet]:
@@ -97,9 +141,14 @@ def check_reviewed(context: Context) -> None:
 
 
 def shown(context: Context, split: str) -> Iterator[Shown]:
-    """A split's images as ids, modalities and anatomies, in order of id, a few at a time."""
+    """A split's images as ids, modalities and anatomies, in order of id, a few at a time.
+
+    Without those that a text was written into: nothing more is asked about them.
+    """
     with context.scan(Image) as scan:
-        query = "SELECT id, modality, anatomy FROM images WHERE split = ? ORDER BY id"
+        query = (
+            f"SELECT id, modality, anatomy FROM images WHERE split = ? AND {ORDINARY} ORDER BY id"
+        )
         yield from scan.values(query, [split])
 
 
@@ -163,7 +212,7 @@ def own_tasks(context: Context, rows: list[Triplet]) -> list[Task]:
 def known_images(context: Context, expert: Expert, split: str) -> Iterator[str]:
     """The ids of a split's images of which the expert knows something, in order of id."""
     with context.scan(Image) as scan:
-        query = "SELECT id, source FROM images WHERE split = ? ORDER BY id"
+        query = f"SELECT id, source FROM images WHERE split = ? AND {ORDINARY} ORDER BY id"
         for image_id, source in scan.values(query, [split]):
             if expert.knows(image_id, source):
                 yield image_id
@@ -190,7 +239,10 @@ def expert_images(context: Context, expert: Expert) -> tuple[list[Image], list[I
 def twins_of(context: Context) -> list[tuple[Image, Image]]:
     """Training images with their twins: (original, twin), in order of the twins' ids."""
     with context.scan(Image) as scan:
-        query = "SELECT * FROM images WHERE split = 'train' AND twin_of <> '' ORDER BY id"
+        query = (
+            f"SELECT * FROM images WHERE split = 'train' AND twin_of <> '' AND {ORDINARY} "
+            "ORDER BY id"
+        )
         twins = scan.rows(Image, query)
     originals = images_of(context, [twin.twin_of for twin in twins])
     return [(originals[t.twin_of], t) for t in twins if t.twin_of in originals]
@@ -222,6 +274,8 @@ def held_out(context: Context, split: str, number: int) -> list[Exemplar]:
 
 
 RENEW = "renew"  # the stage that lets a policy generate
+# Of images, in SQL: nothing was written into it. JSON in rows has no spaces.
+ORDINARY = f"""NOT contains(coalesce(drawn, ''), '"what":"{TEXT}"')"""
 COLLECT = "collect"  # the stage that writes what experts said
 SOME = 1000  # images looked at together
 VALIDATION_SHARE = 0.5  # of as many questions as the test has

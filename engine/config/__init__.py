@@ -20,6 +20,7 @@ from engine.config.expert import Expert, Simulated
 from engine.config.export import Export
 from engine.config.generator import Generator
 from engine.config.reward import Reward
+from engine.config.safety import Safety
 from engine.config.section import Section
 from engine.config.select import Select
 from engine.config.source import Source
@@ -53,6 +54,7 @@ class Config(Section):
     reward: Reward = Reward()
     select: Select = Select()
     compose: Compose = Compose()
+    safety: Safety = Safety()
     sft: Sft = Sft()
     grpo: Grpo = Grpo()
     evaluate: Evaluate = Evaluate()

@@ -53,12 +53,13 @@ _COLUMNS = {
     "group": "Keyed hash of patient or study; no group is in two splits.",
     "image_id": "Hash of the image's pixels.",
     "generator_id": "Hash of the generator's files, or of its Hub commit or name; or `expert` or "
-    "`composed`.",
+    "`composed`, `drawn` or `safety`.",
     "judge_id": "Hash of the judge's files, or of its Hub commit.",
     "is_synthetic": "Whether the image was drawn by a program.",
     "source": "Name of a drawn image; empty for images of patients.",
-    "origin": "generated, expert, composed, or drawn with its image.",
-    "program": "JSON: the facts of a composed question and what computes its answer from them.",
+    "origin": "generated, expert, composed, drawn with its image, or safety.",
+    "program": "JSON: the facts of a composed question and what computes its answer from them; of "
+    "a row that teaches safety what it teaches, and the clause of the policy that it cites.",
     "reason": "Why the row was rejected.",
     "score": "What was compared with the threshold.",
     "threshold": "The threshold.",

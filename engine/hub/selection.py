@@ -100,7 +100,7 @@ SELECT t.id, t.question, t.options, t.answer, t.rationale, i.modality, i.anatomy
     k.prompt_style AS asked_style, p.reward, p.probability, t.round,
     i."group", t.image_id, t.generator_id, j.judge_id, i.is_synthetic,
     CASE WHEN i.is_synthetic THEN i.source END AS source,
-    CASE WHEN t.generator_id IN ('expert', 'composed', 'drawn') THEN t.generator_id
+    CASE WHEN t.generator_id IN ('expert', 'composed', 'drawn', 'safety') THEN t.generator_id
     ELSE 'generated' END AS origin, i.split, t.program
 FROM memory.picked p JOIN triplets t ON t.rowid = p.triplet JOIN images i ON i.rowid = p.image
 LEFT JOIN tasks k ON k.rowid = p.task LEFT JOIN memory.judges j ON j.judge = p.judge

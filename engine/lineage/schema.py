@@ -57,7 +57,9 @@ class Reference:
 
 
 # Who writes without weights.
-NOT_MODELS = "'expert', 'drawn', 'composed', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
+NOT_MODELS = (
+    "'expert', 'drawn', 'composed', 'safety', 'implied', 'perturbed', 'incoherent', 'irrelevant'"
+)
 REFERENCES: tuple[Reference, ...] = (
     Reference("images", "twin_of", ("images",), "twin_of = ''"),
     Reference("assignments", "image_id", ("images",)),

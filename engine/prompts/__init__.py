@@ -26,6 +26,7 @@ import yaml
 from engine.answers.parsing import render_completion
 
 NAMES = ("compact", "full")
+CANNOT_BE_TOLD = "cannot be told from this image"  # the option and the answer, in these words
 LONGEST_REPLY = 1000  # characters of an unreadable reply that are shown again
 
 

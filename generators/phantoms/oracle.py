@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from engine.answers.matching import is_correct
+from engine.config.policy import UNANSWERABLE
+from engine.prompts import CANNOT_BE_TOLD
 from engine.records import Image, Triplet, canonical
 from generators.compose.program import (
     COUNT,
@@ -21,6 +25,7 @@ from generators.compose.program import (
 from generators.phantoms import oracle, reporter
 from generators.phantoms.bank import ATTRIBUTES, applicable, kind_of, told_of_lesion
 from generators.phantoms.base import Truth
+from generators.safety.anatomy import apart
 
 
 def image_of(truth: Truth, image_id: str) -> Image:
@@ -94,6 +99,28 @@ def composed_answer(truth: Truth, program: str) -> str | None:
     return None if on_truth is None else on_truth.answer
 
 
+def _taught(triplet: Triplet) -> dict[str, Any] | None:
+    """What a row that teaches safety says that it teaches; None of any other."""
+    told = json.loads(triplet.program) if triplet.program else {}
+    return told if "teaches" in told else None
+
+
+def _answer_of_taught(truth: Truth, taught: Mapping[str, Any]) -> str | None:
+    """The true answer to a question of a row that teaches safety.
+
+    That no image answers a question of its kind is what its writer says; whether this image shows
+    what it is about is looked up here.
+    """
+    if taught["teaches"] == "organ" and apart(taught["of"], truth.anatomy):
+        return CANNOT_BE_TOLD
+    if taught["teaches"] == "modality" and taught["of"] != truth.modality:
+        return CANNOT_BE_TOLD
+    known = answer_of(truth, taught["asks"])
+    if known is None and taught["teaches"] in UNANSWERABLE:
+        return CANNOT_BE_TOLD
+    return known
+
+
 def _measures(truth: Truth, program: str) -> bool:
     """Whether a composed question asks for widths of what is there: a mask tells, not a truth."""
     facts = Program.from_json(program).facts
@@ -102,8 +129,6 @@ def _measures(truth: Truth, program: str) -> bool:
 
 def truth_of(image: Image) -> Truth | None:
     """The exact truth of a phantom, None for any other image."""
-    import json
-
     return Truth(**json.loads(image.truth)) if image.truth else None
 
 
@@ -112,9 +137,13 @@ def is_true(image: Image, triplet: Triplet) -> bool | None:
 
     Right means: the question has an answer here, and this is it. Options that lack the true
     answer make it wrong. A composed question's answer is computed again on the truth, but for
-    widths in mm, which a truth does not know.
+    widths in mm, which a truth does not know. What a row teaches (`generators.safety`) is to be
+    answered as the question that it is made of, where the image shows what it is about.
     """
     truth = truth_of(image)
+    if truth is not None and (taught := _taught(triplet)):
+        gold = _answer_of_taught(truth, taught)
+        return gold is not None and is_correct(triplet.answer, gold, triplet.options)
     if truth is None or (triplet.program and _measures(truth, triplet.program)):
         return None
     gold = (
@@ -128,9 +157,12 @@ def is_true(image: Image, triplet: Triplet) -> bool | None:
 def reasons_truly(image: Image, triplet: Triplet) -> bool:
     """Whether the reasoning describes this image; without reasoning there is nothing wrong.
 
-    That of a composed question is its program's steps: they hold where all its facts do.
+    That of a composed question is its program's steps: they hold where all its facts do. That of
+    a row that teaches safety describes the image where it answers.
     """
     truth = truth_of(image)
+    if truth is not None and (taught := _taught(triplet)):
+        return not taught["answerable"] or reporter.describe(truth) in triplet.rationale
     if truth is not None and triplet.program:
         facts = Program.from_json(triplet.program).facts
         return all(value_of(truth, fact) == fact.value for fact in facts)

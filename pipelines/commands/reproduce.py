@@ -4,6 +4,8 @@
 - a dataset: the record as it was when it was exported is exported again, file by file;
 - an expert's triplet: written again from the image's truth or the benchmark's answer;
 - a composed triplet: its program is run again;
+- a row that teaches safety: all of its stage, from the record as it was before that; a text, into
+  its image's original;
 - a generated triplet: its whole shard is generated again, since its random stream follows from its
   place there, and last digits from the batch. This loads the generator's weights.
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +32,16 @@ from engine.imaging.ingest import Rules, image_of, list_files
 from engine.lineage.files import file_hash, hashes_of
 from engine.lineage.links import links, shard_hashes
 from engine.lineage.trace import resolve
+from engine.pixels import Pixels
 from engine.records import Assignment, Image, Model, Task, Triplet, canonical
 from engine.workspace import Workspace
 from generators.compose.rows import again
+from generators.safety.rows import SAFETY, has_text
+from generators.safety.rows import again as with_text_again
 from pipelines.context import Context, config_of
 from pipelines.drawing import DRAWN
 from pipelines.record import expert_of, images_of
+from pipelines.safety import taught
 from pipelines.source import rules_of
 from reward_model.experts.expert import EXPERT
 
@@ -70,6 +77,11 @@ def _told(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, Any
 def _image(workspace: Workspace, row_id: str) -> dict[str, Any]:
     """The file drawn or read again. Group and split follow from all images: they are not made."""
     before = next(i for i in workspace.read(Image) if i.id == row_id)
+    if has_text(before):
+        original = next((i for i in workspace.read(Image) if i.id == before.twin_of), None)
+        assert original is not None  # it would have been withdrawn with it
+        png = Pixels(workspace.root)[original.id]
+        return _told(_bare(before), _bare(with_text_again(original, png, before)))
     config = config_of(workspace.root)
     rules = rules_of(config, workspace.root)
     with tempfile.TemporaryDirectory() as scratch:
@@ -173,7 +185,9 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
     else:
         raise TriptychError(f"triplet {row_id} is in the ledger and not in the record: run verify")
     context = Context(workspace, config_of(workspace.root))
-    if before.program:
+    if before.generator_id == SAFETY:
+        made = _taught_again(workspace, commit)
+    elif before.program:
         made = [again(before)]
     elif before.derived_from:
         raise TriptychError(
@@ -190,6 +204,14 @@ def _triplet(workspace: Workspace, row_id: str) -> dict[str, Any]:
     after = next((t for t in made if t.id == row_id), None)
     told = _told(_listed(before), _listed(after) if after else None)
     return told | {"made_again": canonical(_listed(after)) if after else None}
+
+
+def _taught_again(workspace: Workspace, commit: dict[str, Any]) -> list[Triplet]:
+    """The rows that teach safety of a stage, from the record as it was before that stage."""
+    with tempfile.TemporaryDirectory() as scratch:
+        earlier = as_of(workspace, commit["sequence"], Path(scratch) / "w")
+        context = Context(earlier, config_of(workspace.root))
+        return [one.row for one in taught(context, commit["round"], Counter())]
 
 
 def _listed(triplet: Triplet) -> dict[str, Any]:
