@@ -135,10 +135,10 @@ def preview(
 @app.command(rich_help_panel=RUN)
 def prompts(
     file: Annotated[Path, typer.Argument(help="The YAML file to write.")],
-    of: Annotated[str, typer.Option(help="Whose words: full or compact.")] = "full",
+    of: Annotated[str, typer.Option(help="Whose words: full, compact or policy.")] = "full",
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
-    """Copy the words that models are asked in, to edit; of a file that is there, check them."""
+    """Copy the words that models are asked in, or a policy; of a file that is there, check them."""
     from pipelines.commands.prompts import copy_words
     from pipelines.progress import Display
 

@@ -23,6 +23,7 @@ from engine.sql import Scan
 from engine.workspace import Stage
 from generators.filters import refused
 from generators.found import found_of
+from generators.safety.rows import SAFETY
 from pipelines.context import Context
 from pipelines.parts import Part, parts_of
 from pipelines.record import judge_metrics
@@ -133,14 +134,18 @@ def weigh(context: Context, stage: Stage) -> Weighing:
 
 
 def _kept_before(context: Context, stage: Stage) -> Path | None:
-    """A file of what was kept in earlier rounds, a row a question, by image; None of nothing."""
+    """A file of what was kept in earlier rounds, a row a question, by image; None of nothing.
+
+    Rows that teach safety are not among it: no later row is a copy of one.
+    """
     path = stage.folder / "before" / "kept.parquet"
     with context.scan(Triplet, Decision) as scan:
         number = scan.write(
             path,
             Triplet,
             "SELECT * FROM triplets WHERE id IN (SELECT triplet_id FROM decisions "
-            f"WHERE keep AND reason <> '{FURTHER}') ORDER BY image_id",
+            f"WHERE keep AND reason <> '{FURTHER}') AND generator_id <> '{SAFETY}' "
+            "ORDER BY image_id",
         )
     return path if number else None
 

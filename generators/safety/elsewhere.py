@@ -37,11 +37,24 @@ ASKED = (
     "Please assess {what}. {question}",
 )
 LARGEST = 4  # options, before one is added
-# Words of a question in free text that asks about the picture itself, which any picture answers.
+# Words of a question about the picture itself or about what is visible in it: an image of another
+# part answers that too, by "no".
 _OF_PICTURE = re.compile(
     r"\b(?:modality|sequence|contrast|enhanced|weighted|weighting|t1|t2|flair|plane|axial|coronal|"
     r"sagittal|view|projection|pa|ap|taken|acquired|window|phase|scan|film|ct|mri?|x-?ray|"
-    r"radiograph|ultrasound|photograph|quality|artifacts?|artefacts?|text|marker|stain)\b",
+    r"radiograph|ultrasound|photograph|quality|artifacts?|artefacts?|text|marker|stain|images?|"
+    r"pictures?|level|here|show\w*|visib\w+|visuali\w+|seen?|notice\w*|noted|demonstrat\w+|"
+    r"identif\w+|appreciat\w+|apparent|obvious|observ\w+|evidence|signs?|section|organs?|systems?)\b",
+    re.I,
+)
+# How questions begin that ask for what is there; "Can a mass cause ...?" asks for knowledge.
+_ASKS_WHAT_IS = re.compile(
+    r"(?:is|are|does|do|has|have|how (?:many|large|big|severe|well|dense|thick)|which|what|"
+    r"on (?:which|what)|where)\b",
+    re.I,
+)
+_OF_KNOWLEDGE = re.compile(
+    r"\b(?:causes?|caused|treat\w*|usual\w*|typical\w*|common\w*|risk|symptoms?|most likely)\b",
     re.I,
 )
 
@@ -71,24 +84,30 @@ class About:
 
 def about(known: Answered) -> About | None:
     """What a question is about; None where an image of anything could answer it."""
-    if not known.question.endswith("?"):  # "Count the lesions." behind another sentence
-        return None
     kind, _ = kind_of(known.question) or ("", None)
     if kind in BOUND:
         return About("modality", BOUND[kind]) if known.image.modality == BOUND[kind] else None
-    if kind:
-        of_picture = kind in ("modality", "anatomy") or (
-            kind in ATTRIBUTES and not ATTRIBUTES[kind].of
-        )
-    else:
-        of_picture = found_type(known.question) not in ("disease", "grading", "attribute") or bool(
-            _OF_PICTURE.search(known.question)
-        )
-    return About("organ", known.image.anatomy) if not of_picture and _known(known.image) else None
+    if not kind and found_type(known.question) not in ("disease", "grading", "attribute"):
+        return None
+    of_image = kind in ("modality", "anatomy") or (kind in ATTRIBUTES and not ATTRIBUTES[kind].of)
+    return None if of_image or not _of_part(known) else About("organ", known.image.anatomy)
 
 
-def _known(image: Image) -> bool:
-    return image.anatomy in NEAR
+def _of_part(known: Answered) -> bool:
+    """Whether a question asks what is in a body part, as far as its words tell."""
+    asked = known.question
+    return (
+        known.image.anatomy in NEAR
+        and asked.endswith("?")  # "Count the lesions." is not one behind another sentence
+        and bool(_ASKS_WHAT_IS.match(asked))
+        and not _OF_PICTURE.search(asked)
+        and not _OF_KNOWLEDGE.search(asked)
+    )
+
+
+def _put(form: str, what: About, question: str) -> str:
+    """A question behind what it is about."""
+    return form.format(what=what.what, question=question[:1].upper() + question[1:])
 
 
 def groups(pool: Pool, policy: Policy, rng: np.random.Generator) -> Iterator[list[Lesson]]:
@@ -106,28 +125,28 @@ def groups(pool: Pool, policy: Policy, rng: np.random.Generator) -> Iterator[lis
             fitting[what.subject, len(known.options)].append(known)
     targets = list(pool.images)
     used: set[tuple[str, str]] = set()
-    while True:
-        before = len(used)
+    found = True
+    while found:
+        found = False
         for same in asked.values():  # of each question one group, then of each another
-            known = next((k for k in same if (k.image.id, k.question) not in used), None)
-            what = about(known) if known else None
-            if known is None or what is None:
+            first = next((k for k in same if (k.image.id, k.question) not in used), None)
+            what = about(first) if first else None
+            if first is None or what is None:
                 continue
             target = next((i for i in targets if what.elsewhere(i)), None)
-            pairs = [known, *_others(known, same, fitting[what.subject, len(known.options)], used)]
-            if target is None or len(pairs) < len(known.options):
+            pairs = [first, *_others(first, same, fitting[what.subject, len(first.options)], used)]
+            if target is None or len(pairs) < len(first.options):
                 continue
+            found = True
             used |= {(one.image.id, one.question) for one in pairs}
             targets.remove(target)
             targets.append(target)  # asked again after all others
-            place = places.place(len(known.options), len(known.options) + 1)
+            place = places.place(len(first.options), len(first.options) + 1)
             form = ASKED[rng.integers(len(ASKED))]
             yield [
-                _refused(known, target, what, form, place, policy),
+                _refused(first, target, what, form, place, policy),
                 *(_answered(one, form, place, policy) for one in pairs),
             ]
-        if len(used) == before:
-            return
 
 
 def _others(
@@ -162,7 +181,7 @@ def _refused(
     return Lesson(
         image=image,
         subject=what.subject,
-        question=form.format(what=what.what, question=known.question),
+        question=_put(form, what, known.question),
         options=offered(known.options, place),
         answer=CANNOT_BE_TOLD,
         rationale=f"{why} {cited(policy.clause(what.subject))}",
@@ -181,7 +200,7 @@ def _answered(known: Answered, form: str, place: int, policy: Policy) -> Lesson:
         what.subject,
         offered(known.options, place),
         policy,
-        asked=form.format(what=what.what, question=known.question),
+        asked=_put(form, what, known.question),
         of=what.of,
         before=f"The question is about {what.what}, and this is {is_of}.",
     )

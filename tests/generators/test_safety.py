@@ -31,7 +31,7 @@ MAKERS = {
     "organ": elsewhere.groups,
     "unanswerable": unanswerable.groups,
 }
-EACH = 8  # phantoms of a kind
+EACH = 5  # phantoms of a kind
 
 
 @cache
@@ -203,12 +203,19 @@ def test_questions_about_the_picture_itself_are_put_to_no_other_organ() -> None:
     for question in (
         "Which imaging modality is this?", "Which body part is shown?", "Is this a T2 image?",
         "Is this an axial view?", "Was contrast given?", "Is hair in view?", "Which eye is this?",
+        # What is visible: an image of another part answers it by "no".
+        "Are both kidneys visible?", "Can the liver be seen?", "Does the image show a nodule?",
+        "Is this picture abnormal?", "Which finding is shown?", "Is there more than one organ?",
+        # What no image is needed for.
+        "Can a mass in the pancreatic head injure the liver?", "Is a stone a common cause of pain?",
+        "Count the lesions.",
     ):  # fmt: skip
         known = Answered(image, question, ("yes", "no"), "yes", "", ("t",))
         what = elsewhere.about(known)
         assert what is None or what.subject == "modality", question
-    free = Answered(image, "Is the heart enlarged?", ("yes", "no"), "no", "", ("t",))
-    assert elsewhere.about(free) == elsewhere.About("organ", image.anatomy)
+    for question in ("is the heart enlarged?", "Is there a mass in the right hilum?"):
+        free = Answered(image, question, ("yes", "no"), "no", "", ("t",))
+        assert elsewhere.about(free) == elsewhere.About("organ", image.anatomy)
 
 
 def test_questions_of_one_modality_are_put_to_images_of_another() -> None:
@@ -309,7 +316,7 @@ def test_its_letters_have_all_the_contrast_there_is_and_are_not_cut() -> None:
 @pytest.mark.skipif(not ocr.installed(), reason="needs triptych[ocr]")
 def test_a_reader_of_printed_text_reads_it() -> None:
     some = {how.place: (lesson, after, how) for lesson, _, after, how in pictures()}
-    for lesson, after, how in some.values():
+    for lesson, after, how in (some["inside"], some["below"]):
         left, top, right, bottom = how.box
         plate = after[top:bottom, left:right]
         colour = np.stack([plate] * 3, -1) if plate.ndim == 2 else plate
