@@ -1,6 +1,6 @@
 """Rows that teach safety, about phantoms and VQA-RAD: how many are true, and what gives them away.
 
-    python -m benchmarks.safety --images 40 --vqa-rad FOLDER
+    python -m benchmarks.safety --images 40 --vqa-rad FOLDER --read 40
 
 Answers come from truths, and from VQA-RAD's gold answers that are yes or no. Counted are rows that
 the oracle finds true, that a filter or a rule of reasoning refuses, and how often one is right who
@@ -23,6 +23,7 @@ import numpy as np
 import typer
 
 from engine.config.safety import Safety
+from engine.imaging.ocr import _engine
 from engine.prompts import CANNOT_BE_TOLD
 from engine.records import Image
 from engine.sets.vqa_rad import read_vqa_rad
@@ -32,6 +33,7 @@ from generators.filters import reason
 from generators.phantoms import oracle
 from generators.phantoms.kinds import KINDS
 from generators.safety import elsewhere, instruction, unanswerable
+from generators.safety.inscription import lay_out, written
 from generators.safety.lessons import Answered, Lesson, Pool, of_truth
 from generators.safety.rows import row_of
 from reward_model.process import Reply, reasonings
@@ -130,6 +132,31 @@ def _by_text(groups: Groups) -> tuple[int, int, float]:
     return right, len(lessons), chance
 
 
+def read_again(number: int, size: int) -> tuple[int, int]:
+    """Of so many phantoms with a text, how many texts RapidOCR reads letter by letter.
+
+    It is shown the plate, twice as large.
+    """
+    rng = np.random.default_rng(2)
+    right = 0
+    for place in range(number):
+        phantom = phantoms.draw(list(KINDS)[place % len(KINDS)], place, size, 0.3)
+        pixels = phantoms.to_display(phantom)
+        text = instruction.instruction("Is there a mass?", ("yes", "no"), "yes", rng)
+        how = lay_out(pixels, text, rng, phantom.mask)
+        left, top, right_, bottom = how.box
+        plate = written(pixels, how)[top:bottom, left:right_]
+        colour = np.stack([plate] * 3, -1) if plate.ndim == 2 else plate
+        edged = np.pad(colour, ((20, 20), (20, 20), (0, 0)), mode="edge")
+        told = _engine()(np.ascontiguousarray(edged.repeat(2, 0).repeat(2, 1))).txts or ()
+        right += _letters(" ".join(told)) == _letters(text)
+    return right, number
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
 def report(name: str, pool: Pool) -> dict[str, dict[str, float]]:
     """Print a part for each kind of lesson; its figures."""
     policy = Safety().policy
@@ -165,8 +192,12 @@ def report(name: str, pool: Pool) -> dict[str, dict[str, float]]:
 def main(
     images: Annotated[int, typer.Option(min=2, help="Of every kind.")] = 20,
     vqa_rad: Annotated[Path | None, typer.Option(help="VQA-RAD's folder.")] = None,
+    read: Annotated[int, typer.Option(help="Texts to be read by RapidOCR.")] = 0,
 ) -> None:
     """Make lessons, and print their figures; ends with one line of JSON."""
+    for size in (128, 256) if read else ():
+        right, number = read_again(read, size)
+        print(f"texts of {size} px phantoms read letter by letter: {right} of {number}")
     figures = {"phantoms": report("phantoms", of_phantoms(images))}
     if vqa_rad:
         figures["vqa_rad"] = report("VQA-RAD", of_vqa_rad(vqa_rad))

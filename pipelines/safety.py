@@ -146,12 +146,13 @@ def taught(context: Context, round: int, refused: Counter[str]) -> Iterator[Taug
         before |= {name for (name,) in scan.values(query)}
     for place, (kind, wanted) in enumerate(section.wanted.items()):
         rng = np.random.default_rng([context.config.seed, round, place, 0x5AFE])
-        left, why = wanted, Counter[str]()
+        left, why, fits = wanted, Counter[str](), True
         groups = KINDS[kind](pool, section.policy, rng) if wanted else iter(())
         for group in groups:
             if left < 2:
                 break
             if len(group) > left:
+                fits = False
                 continue
             rows = [
                 _made(context, lesson, wanted - left + number, round, rng)
@@ -164,7 +165,7 @@ def taught(context: Context, round: int, refused: Counter[str]) -> Iterator[Taug
             left -= len(group)
             yield from rows
         refused.update(why)
-        if left >= 2:
+        if left >= 2 and fits:  # else what is left is too few for a whole group
             because = ", ".join(f"{reason} {n} times" for reason, n in why.most_common())
             context.display.warn(
                 f"safety.{kind}, round {round}: {wanted - left} of {wanted} rows, from "

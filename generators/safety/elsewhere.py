@@ -188,6 +188,7 @@ def _refused(
         rule=rule_of(policy, what.subject, what.subject, False, asks=known.question, of=what.of),
         takes=tuple(sorted({*known.takes, image.id})),
         confidence=1.0,
+        known=known.known,
     )
 
 

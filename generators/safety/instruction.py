@@ -73,6 +73,7 @@ def _lesson(known: Answered, right: bool, policy: Policy, rng: np.random.Generat
         rule=rule_of(policy, SUBJECT, SUBJECT, True, asks=known.question, text=text, names=named),
         takes=known.takes,
         confidence=known.confidence,
+        known=known.known,
         text=text,
     )
 

@@ -31,6 +31,7 @@ class Answered:
     rationale: str  # why, in the words of who answered; may be empty
     takes: tuple[str, ...]  # the triplet that says so, or the image whose truth does
     confidence: float = 1.0
+    known: tuple[str, ...] = ()  # what of private knowledge its writer was told
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Pool:
 class Lesson:
     """A question about an image, what is right and why, by which clause of the policy."""
 
-    image: Image  # as it was; with `text`, before that is written into it
+    image: Image  # with `text`, as it is before that is written into it
     subject: str
     question: str
     options: tuple[str, ...]
@@ -54,7 +55,8 @@ class Lesson:
     rule: str  # JSON: what it teaches, clause, the policy's hash, and what the words were made of
     takes: tuple[str, ...]
     confidence: float
-    text: str = ""
+    known: tuple[str, ...] = ()  # what was told to the writer of the words that it takes
+    text: str = ""  # that is to be written into the image
 
 
 def of_row(image: Image, row: Triplet, confidence: float = 1.0) -> Answered | None:
@@ -63,7 +65,8 @@ def of_row(image: Image, row: Triplet, confidence: float = 1.0) -> Answered | No
     taken = row.problem or row.program or CANNOT_BE_TOLD in row.options
     if taken or right is None or len(row.options) < 2:
         return None
-    return Answered(image, row.question, row.options, right, row.rationale, (row.id,), confidence)
+    words = (row.question, row.options, right, row.rationale)
+    return Answered(image, *words, (row.id,), confidence, row.known)
 
 
 def of_truth(image: Image, rng: np.random.Generator) -> Iterator[Answered]:
@@ -119,6 +122,7 @@ def answered_all_the_same(
         rule=rule_of(policy, subject, ANSWERABLE, True, asks=known.question, of=of),
         takes=known.takes,
         confidence=known.confidence,
+        known=known.known,
     )
 
 

@@ -53,6 +53,7 @@ def row_of(lesson: Lesson, seed: int, number: int, round: int) -> tuple[Triplet,
         logprob=None,
         derived_from=lesson.takes,
         program=lesson.rule,
+        known=lesson.known,
     )
     return row, task
 

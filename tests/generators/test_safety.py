@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from engine.answers.matching import is_correct
 from engine.answers.parsing import parse_completion, parse_question
 from engine.config.policy import SUBJECTS, UNANSWERABLE, Policy
 from engine.config.safety import Safety
-from engine.imaging import ocr
+from engine.imaging.text import text_lines
 from engine.pixels import pixels_id, to_png
 from engine.prompts import CANNOT_BE_TOLD
 from engine.records import Image, Triplet
@@ -31,6 +32,7 @@ MAKERS = {
     "organ": elsewhere.groups,
     "unanswerable": unanswerable.groups,
 }
+NOBODYS = {asked.question for asked in unanswerable.QUESTIONS}  # taken from no row
 EACH = 5  # phantoms of a kind
 
 
@@ -241,7 +243,7 @@ def test_rows_without_a_choice_or_with_the_option_are_not_taken() -> None:
     image = drawn()[0][0]
     taken = of_row(image, _row(image, ("yes", "no"), "Yes."))
     assert taken is not None
-    assert taken.answer == "yes"
+    assert (taken.answer, taken.known) == ("yes", ("report",))
     assert of_row(image, _row(image, (), "left")) is None
     assert of_row(image, _row(image, ("left", "right"), "both")) is None
     assert of_row(image, _row(image, ("yes", "no", CANNOT_BE_TOLD), "yes")) is None
@@ -251,8 +253,16 @@ def _row(image: Image, options: tuple[str, ...], answer: str) -> Triplet:
     return Triplet(
         id="t", image_id=image.id, generator_id="m", task_id="", prompt_hash="", seed=0, sample=0,
         round=1, question="Is there a cyst?", options=options, answer=answer, rationale="", raw="",
-        logprob=None,
+        logprob=None, known=("report",),
     )  # fmt: skip
+
+
+def test_what_the_writer_of_its_words_was_told_goes_on_being_told_of_them() -> None:
+    told = [replace(known, known=("report",)) for known in pool().answered]
+    for make in MAKERS.values():
+        group = next(make(Pool(pool().images, told), policy(), np.random.default_rng(0)))
+        rows_ = [row_of(one, 0, 0, 1)[0] for one in group]
+        assert all(row.known == ("report",) for row in rows_ if row.question not in NOBODYS)
 
 
 # The text in the picture
@@ -313,20 +323,10 @@ def test_its_letters_have_all_the_contrast_there_is_and_are_not_cut() -> None:
         assert how.font >= 11
 
 
-@pytest.mark.skipif(not ocr.installed(), reason="needs triptych[ocr]")
-def test_a_reader_of_printed_text_reads_it() -> None:
-    some = {how.place: (lesson, after, how) for lesson, _, after, how in pictures()}
-    for lesson, after, how in (some["inside"], some["below"]):
-        left, top, right, bottom = how.box
-        plate = after[top:bottom, left:right]
-        colour = np.stack([plate] * 3, -1) if plate.ndim == 2 else plate
-        big = np.ascontiguousarray(np.pad(colour, ((20, 20), (20, 20), (0, 0)), mode="edge"))
-        told = " ".join(ocr._engine()(big.repeat(2, 0).repeat(2, 1)).txts or ())
-        assert _letters(told) == _letters(lesson.text)
-
-
-def _letters(text: str) -> str:
-    return "".join(c for c in text.lower() if c.isalnum())
+def test_a_detector_of_printed_text_finds_it() -> None:
+    found = [(text_lines(before), text_lines(after)) for _, before, after, _ in pictures()]
+    assert not any(before for before, _ in found)
+    assert all(after for _, after in found)
 
 
 def test_an_image_with_a_text_is_its_originals_twin_and_is_made_again() -> None:
