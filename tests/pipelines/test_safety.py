@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,12 @@ ASKED = {
 FINDINGS = {"CT": ("infarct", "hemorrhage"), "X-ray": ("effusion", "nodule")}
 
 
-def pictures(number: int = 12) -> list[Image]:
+@cache
+def pictures(number: int = 12) -> tuple[Image, ...]:
     """As many of either kind, the findings by turns."""
-    return [
+    return tuple(
         drawn(kind, n, FINDINGS[kind][n % 2]) for kind in ASKED for n in range(number)
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def told(image: Image) -> list[Triplet]:
@@ -77,7 +79,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield opened
 
 
-def filled(workspace: Workspace, images: list[Image]) -> list[Triplet]:
+def filled(workspace: Workspace, images: Sequence[Image]) -> list[Triplet]:
     """Images with true rows that were kept in round 1, and one of the test's."""
     commit(workspace, "ingest", 0, [*images, drawn("CT", 90, split="test"), WRITER, TASK])
     rows = [row for image in images for row in told(image)]
@@ -210,7 +212,7 @@ def test_beside_composed_questions_both_are_written(workspace: Workspace) -> Non
 
 
 def test_truth_answers_only_where_it_is_named(workspace: Workspace) -> None:
-    commit(workspace, "ingest", 0, pictures(6))
+    commit(workspace, "ingest", 0, [*pictures(6)])
     rows, figures = run(workspace, *ALL)
     assert rows == []
     assert figures[SAFETY]["rows"] == 0
