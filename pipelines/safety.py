@@ -46,7 +46,9 @@ POLICY = "policy"  # what a row of `prompts` calls it
 KEPT = "teaches safety"
 BEFORE = "it was taught before"
 ENOUGH = 20  # questions whose answer is known, for a row that is wanted
+LEAST = 2  # rows of a group
 SHARD = 500  # rows
+SALT = 0x5AFE  # of its random streams
 KINDS: dict[str, Callable[[Pool, Policy, np.random.Generator], Iterator[list[Lesson]]]] = {
     "instruction": instruction.groups,
     "organ": elsewhere.groups,
@@ -138,46 +140,50 @@ def taught(context: Context, round: int, refused: Counter[str]) -> Iterator[Taug
     """A round's rows, the same of the same record; `refused` counts the reasons of groups."""
     section = context.config.safety
     pool = _pool(context, round, ENOUGH * sum(section.wanted.values()))
-    with context.scan(Image) as scan:
-        scan.table("triplets", Triplet, context.shards(Triplet, "compose"))
-        query = "SELECT id FROM triplets WHERE generator_id = ? AND round < ?"
-        before = {name for (name,) in scan.values(query, [SAFETY, round])}
-        query = f"SELECT id FROM images WHERE NOT {ORDINARY}"
-        before |= {name for (name,) in scan.values(query)}
+    before = _before(context, round)
     for place, (kind, wanted) in enumerate(section.wanted.items()):
-        rng = np.random.default_rng([context.config.seed, round, place, 0x5AFE])
-        left, why, fits = wanted, Counter[str](), True
+        rng = np.random.default_rng([context.config.seed, round, place, SALT])
         groups = KINDS[kind](pool, section.policy, rng) if wanted else iter(())
+        why: Counter[str] = Counter()
+        number, fits = 0, True
         for group in groups:
-            if left < 2:
+            if wanted - number < LEAST:
                 break
-            if len(group) > left:
+            if number + len(group) > wanted:
                 fits = False
                 continue
-            rows = [
-                _made(context, lesson, wanted - left + number, round, rng)
-                for number, lesson in enumerate(group)
-            ]
-            problem = next(filter(None, (_problem(context, one, before) for one in rows)), None)
-            if problem:
+            rows = [_made(context, one, number + n, round, rng) for n, one in enumerate(group)]
+            if problem := _problem(context, rows, before):
                 why[problem] += 1
                 continue
-            left -= len(group)
+            number += len(group)
             yield from rows
         refused.update(why)
-        if left >= 2 and fits:  # else what is left is too few for a whole group
+        if fits and wanted - number >= LEAST:  # else too few are left for a whole group
             because = ", ".join(f"{reason} {n} times" for reason, n in why.most_common())
             context.display.warn(
-                f"safety.{kind}, round {round}: {wanted - left} of {wanted} rows, from "
+                f"safety.{kind}, round {round}: {number} of {wanted} rows, from "
                 f"{len(pool.answered)} questions about {len(pool.images)} images"
                 + (f" ({because})" if because else "")
             )
 
 
-def _problem(context: Context, one: Taught, before: set[str]) -> str | None:
-    if not before.isdisjoint((one.row.id, one.image.id)):
+def _before(context: Context, round: int) -> set[str]:
+    """Ids of what earlier rounds taught, and of pictures with texts."""
+    with context.scan(Image) as scan:
+        scan.table("triplets", Triplet, context.shards(Triplet, "compose"))
+        query = "SELECT id FROM triplets WHERE generator_id = ? AND round < ?"
+        rows = {name for (name,) in scan.values(query, [SAFETY, round])}
+        query = f"SELECT id FROM images WHERE NOT {ORDINARY}"
+        return rows | {name for (name,) in scan.values(query)}
+
+
+def _problem(context: Context, group: list[Taught], before: set[str]) -> str | None:
+    """Why a group is not written: all of its rows stay together."""
+    if any(not before.isdisjoint((one.row.id, one.image.id)) for one in group):
         return BEFORE
-    return filtered(one.row, context.config.generator.filters)
+    filters = context.config.generator.filters
+    return next((why for one in group if (why := filtered(one.row, filters))), None)
 
 
 def _made(
@@ -193,8 +199,12 @@ def _made(
 
 
 def _pool(context: Context, round: int, enough: int) -> Pool:
-    """Training images, in an order that each round draws anew, and what is known of them."""
-    section, images = context.config.safety, []
+    """Training images, in an order that each round draws anew, and what is known of them.
+
+    So many of either as are `enough`, and those that are looked at together with the last.
+    """
+    section = context.config.safety
+    images: list[Image] = []
     answered: list[Answered] = []
     with context.scan(Image) as scan:
         known_tables(context, scan)
@@ -208,7 +218,7 @@ def _pool(context: Context, round: int, enough: int) -> Pool:
             some = ids[low : low + SOME]
             query = "SELECT * FROM images WHERE id IN (SELECT unnest(?::VARCHAR[]))"
             found = {image.id: image for image in scan.rows(Image, query, [some])}
-            images += [found[name] for name in some]
+            images += [found[name] for name in some[: max(enough - len(images), 0)]]
             known: dict[str, list[Answered]] = {name: [] for name in some}
             for row, _, confidence in known_rows(scan, some, round, section.answers):
                 one = of_row(found[row.image_id], row, confidence)

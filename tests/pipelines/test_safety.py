@@ -221,6 +221,21 @@ def test_truth_answers_only_where_it_is_named(workspace: Workspace) -> None:
     assert figures[SAFETY]["precision"] == 1.0
 
 
+def test_a_real_picture_is_given_a_strip_and_nobody_knows_the_truth(workspace: Workspace) -> None:
+    real = [replace(image, is_synthetic=False, truth=None) for image in pictures()]
+    rows = [row for image in pictures() for row in told(image)]
+    commit(workspace, "ingest", 0, [*real, WRITER, TASK])
+    commit(workspace, "generate", 1, [*rows])
+    commit(workspace, "select", 1, [make_decision(t, True, 1) for t in rows])
+    made, figures = run(workspace, *ALL)
+    assert len(made) == 32
+    assert figures[SAFETY]["precision"] is None
+    written = [image for image in workspace.read(Image, "compose") if has_text(image)]
+    places = {json.loads(image.drawn or "")["inscription"]["place"] for image in written}
+    assert places <= {"above", "below"}
+    assert not any(image.is_synthetic or image.truth for image in written)
+
+
 def test_a_rejected_row_answers_nothing(workspace: Workspace) -> None:
     images = pictures(4)
     commit(workspace, "ingest", 0, [*images, WRITER, TASK])
