@@ -31,7 +31,7 @@ from engine.imaging.duplicates import (
     PAIRS,
     SIGNATURE_BYTES,
     joined,
-    near_pairs,
+    near_within,
     orientation,
     signature,
 )
@@ -55,10 +55,11 @@ NOWHERE = -1.0  # the confidence of a row for which balance has no place: under 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown(Row):
-    """An image that chosen rows are about; no table of the record."""
+    """An image that chosen rows are about, and its group; no table of the record."""
 
     table: ClassVar[str] = "shown"
     id: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +103,8 @@ several AS (
 )
 """.format(keeps=", ".join(f"'{reason}'" for reason in KEEPS))
 _SHOWN = f"""
-WITH {_CHOSEN} SELECT id FROM grouped WHERE ("group" IN (FROM several)) OR ({{all}} AND fresh)
-ORDER BY id
+WITH {_CHOSEN} SELECT id, "group" FROM grouped
+WHERE ("group" IN (FROM several)) OR ({{all}} AND fresh) ORDER BY id
 """
 _ABOUT = f"""
 WITH {_CHOSEN}
@@ -171,6 +172,7 @@ class Signatures:
     """Images in order of their ids, with what they are compared by, in a file."""
 
     ids: np.ndarray  # (N,) of 32 bytes
+    groups: np.ndarray  # (N,) whole numbers; ingest gave near copies one group
     path: Path
 
     def rows(self, more: int = 0) -> np.ndarray:
@@ -196,7 +198,7 @@ def _signed(context: Context, stage: Stage, scan: Scan, rules: Select) -> Signat
     if rules.near_duplicates or every:
         number = scan.write(shown, Shown, _SHOWN.format(all="true" if every else "false"))
     if not number:
-        return Signatures(np.empty(0, "S32"), path)
+        return Signatures(np.empty(0, "S32"), np.empty(0, np.int64), path)
     groups = pq.read_metadata(shown).num_row_groups
     shards: dict[str, Rows] = {f"{n:05d}": [{"group": n}] for n in range(groups)}
     to = Shards(folder, (Signed,))
@@ -211,7 +213,9 @@ def _signed(context: Context, stage: Stage, scan: Scan, rules: Select) -> Signat
             table = pq.read_table(to.path(Signed, name))
             ids.append(np.array(table["id"].to_pylist(), "S32"))
             out.writelines(table["signature"].to_pylist())
-    return Signatures(np.concatenate(ids), path)
+    group = pq.read_table(shown, columns=["group"])["group"].combine_chunks()
+    groups = group.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return Signatures(np.concatenate(ids), groups, path)
 
 
 def make_signer(job: Signing) -> Worker:
@@ -268,9 +272,9 @@ def _contaminated(
 
 def _copies(signed: Signatures) -> pa.Table:
     """Images that have near copies: the smallest id among these, and how each is turned to it."""
-    ids, signatures = [name.decode() for name in signed.ids.tolist()], signed.rows()
-    pairs = near_pairs(signatures) if ids else ()
-    roots = joined((ids[one], ids[other]) for one, other in pairs)
+    ids, signatures = signed.ids, signed.rows()
+    pairs = near_within(signatures, signed.groups)
+    roots = joined((ids[one].decode(), ids[other].decode()) for one, other in pairs)
     names = sorted(roots)
     turned: list[int] = []
     for low in range(0, len(names), PAIRS):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,7 @@ CODE_BYTES = 192
 ORDERS, WINDOW = 64, 4
 MAX_SHARE = 0.14  # of a code's bits in which candidates may differ
 BLOCK, PAIRS = 8192, 1024  # pictures, and pairs, at a time
+FEW = 32  # pictures of which all pairs are compared
 
 _STEP = 21  # a level is a 21st of the root of the mean fine structure
 _FLOOR = 0.25  # grey levels; noise below it is no structure
@@ -126,6 +128,35 @@ def near_pairs(signatures: np.ndarray) -> Iterator[tuple[int, int]]:
         for pairs in near:
             yield from _sorted(rows[pairs])
         group = _merged(group, near)
+
+
+def near_within(signatures: np.ndarray, groups: np.ndarray) -> Iterator[tuple[int, int]]:
+    """As `near_pairs`, where near copies are known to be of one group: (N,) whole numbers.
+
+    Of a group of up to `FEW` all pairs are compared.
+    """
+    order = np.argsort(groups, kind="stable")
+    bounds = [0, *(np.flatnonzero(np.diff(groups[order])) + 1).tolist(), len(order)]
+    few: list[np.ndarray] = []
+    waiting = 0
+    for start, end in pairwise(bounds):
+        rows = order[start:end]
+        if len(rows) > FEW:
+            picked = np.array(list(near_pairs(signatures[rows])), np.int64).reshape(-1, 2)
+            yield from _sorted(rows[picked])
+        elif len(rows) > 1:
+            few.append(rows[np.stack(np.triu_indices(len(rows), 1), axis=1)])
+            waiting += len(few[-1])
+        if waiting >= PAIRS:
+            yield from _near(signatures, np.concatenate(few))
+            few, waiting = [], 0
+    if few:
+        yield from _near(signatures, np.concatenate(few))
+
+
+def _near(signatures: np.ndarray, pairs: np.ndarray) -> Iterator[tuple[int, int]]:
+    close = correlation(*(signatures[side] for side in pairs.T)) >= MIN_CORRELATION
+    yield from _sorted(pairs[close])
 
 
 def _sorted(pairs: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,7 @@ import pytest
 
 from engine.errors import TriptychError
 from engine.imaging.duplicates import (
+    FEW,
     MIN_CORRELATION,
     SIDE,
     SIGNATURE_BYTES,
@@ -20,6 +21,7 @@ from engine.imaging.duplicates import (
     correlation,
     joined,
     near_pairs,
+    near_within,
     of_detail,
     signature,
     stacked,
@@ -126,6 +128,18 @@ def test_a_copy_is_found_among_thousands_of_one_anatomy() -> None:
     signatures = of_detail(np.concatenate([detail, copies]))
     assert correlation(signatures[:60], signatures[6000:]).min() >= MIN_CORRELATION
     assert set(near_pairs(signatures)) == {(k, 6000 + k) for k in range(60)}
+
+
+def test_within_groups_pairs_of_one_group_alone_are_told() -> None:
+    plain = [to_display(draw("MR", n, 64)) for n in range(FEW + 2)]
+    signatures = signed(*plain, plain[0], plain[1], plain[2])
+    groups = np.array([7] * (FEW + 2) + [7, 8, 9])  # a group of more than FEW, two of one
+    assert list(near_within(signatures, groups)) == [(0, FEW + 2)]
+    groups[[1, 2]] = 8, 9
+    found = set(near_within(signatures, groups))
+    assert found == {(0, FEW + 2), (1, FEW + 3), (2, FEW + 4)}
+    assert found == set(near_pairs(signatures))
+    assert list(near_within(stacked([]), groups[:0])) == []
 
 
 def test_what_is_tied_does_not_depend_on_the_order_of_rows() -> None:
