@@ -61,7 +61,7 @@ def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Tri
     """
     section = context.config.grpo
     step = rows_per_step(section) // section.group  # a step takes whole groups of completions
-    most = ASKED * step * section.steps
+    most = ASKED * step * section.draws
     kept = partial(each_kept, context, stage.round, further=False)  # a question is asked once
     fresh = some((row for row in kept() if left_to_grpo(context, row)), most) or some(kept(), most)
     choice = stage.folder / "asked" / "mixed.json"
@@ -93,6 +93,16 @@ def rewards_of(section: Grpo, judge: Model) -> RewardWeights:
     if at_chance(json.loads(judge.metrics)):
         return section.reward.model_copy(update={"judge": 0.0, "process": 0.0})
     return section.reward
+
+
+def used_by(section: Grpo, rows: int, steps: int) -> tuple[int, int | None]:
+    """(earliest, latest) step at which GRPO first saw any one of `rows` questions.
+
+    `engine.trainer.first_use`, where completions are drawn every `iterations` steps.
+    """
+    every = section.iterations
+    first, last = first_use(rows, rows_per_step(section) // section.group, -(-steps // every))
+    return first, last and (last - 1) * every + 1
 
 
 def fit_policy(
@@ -147,7 +157,7 @@ def grpo(context: Context, stage: Stage) -> None:
             f"GRPO lost {100 * lost:.1f} points on validation: SFT stays the policy"
         )
         return
-    use = first_use(len(rows), rows_per_step(section) // section.group, result.steps)
+    use = used_by(section, len(rows), result.steps)
     weights = rewards_of(section, judge)
     rewarded_by = [judge] if weights.judge or weights.process else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from engine.config.section import Section
@@ -64,6 +66,22 @@ class Grpo(Optimiser):
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(40, ge=2, description="of a completion")
     kl: float = Field(0.02, ge=0, description="beta of the KL penalty; 0 keeps no reference")
+    loss: Literal["grpo", "dapo", "dr_grpo", "gspo"] = Field(
+        "dapo", description="how a step weighs tokens, completions and ratios"
+    )
+    clip_low: float | None = Field(
+        None, gt=0, lt=1, description="ratios count down to 1 - this; null: the loss's own"
+    )
+    clip_high: float | None = Field(
+        None, gt=0, description="ratios count up to 1 + this; null: the loss's own"
+    )
+    scale: Literal["group", "batch", "none"] | None = Field(
+        None, description="whose deviation divides an advantage; null: the loss's own"
+    )
+    mask_truncated: bool = Field(
+        False, description="completions that are cut off at max_tokens have no part in the loss"
+    )
+    iterations: int = Field(1, ge=1, description="steps that learn from the same completions")
     reward: RewardWeights = RewardWeights()
     tolerance: float = Field(
         0.0, ge=0, description="validation accuracy may fall by this, else SFT's model stays"
@@ -74,3 +92,29 @@ class Grpo(Optimiser):
         if self.batch * self.accumulate * self.workers % self.group:
             raise ValueError("batch x accumulate x workers must be a multiple of group")
         return self
+
+    @model_validator(mode="after")
+    def _each_setting_does_something(self) -> Grpo:
+        clips = self.clip_low is not None or self.clip_high is not None
+        if self.iterations == 1 and (clips or self.loss == "gspo"):
+            what = "clip_low and clip_high clip" if clips else "loss gspo averages"
+            raise ValueError(
+                f"{what} ratios, and every ratio is 1 where a completion is learned from once: set "
+                "grpo.iterations=2 or more"
+            )
+        if self.loss == "dr_grpo" and self.scale not in (None, "none"):
+            raise ValueError(
+                f"loss dr_grpo divides by no deviation: leave scale {self.scale} away, or choose "
+                "another loss"
+            )
+        if self.save_steps % self.iterations:
+            raise ValueError(
+                "save_steps must be a multiple of iterations, since a checkpoint keeps no "
+                "completions"
+            )
+        return self
+
+    @property
+    def draws(self) -> int:
+        """How many times completions are drawn: every `iterations` steps."""
+        return -(-self.steps // self.iterations)

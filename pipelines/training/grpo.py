@@ -28,14 +28,8 @@ from pipelines.training.sft import chat_dataset
 
 # What TRL would choose by itself, said here so that another version of it changes nothing.
 PINNED: dict[str, Any] = {
-    "loss_type": "dapo",  # the mean over the batch's tokens: long completions count by length
-    "scale_rewards": "group",  # as in arXiv 2402.03300; safe here, see `advantages`
     "multi_objective_aggregation": "sum_then_normalize",
-    "num_iterations": 1,  # a completion is learned from once, by the weights that wrote it
-    "importance_sampling_level": "token",
-    "epsilon": 0.2,
-    "epsilon_high": 0.2,
-    "mask_truncated_completions": False,  # one that is cut off has no answer, and is wrong
+    "use_bias_correction_kl": True,
     "top_entropy_quantile": 1.0,
     "entropy_coef": 0.0,
     "top_p": 1.0,
@@ -47,6 +41,37 @@ PINNED: dict[str, Any] = {
     "logging_steps": 1,
     # Loaders begun anew draw a seed each epoch, as without any: completions come from that stream.
     "dataloader_persistent_workers": False,
+}
+# A loss by name, as TRL has it. Ratios are clipped to [1 - epsilon, 1 + epsilon_high].
+LOSSES: dict[str, dict[str, Any]] = {
+    "grpo": {  # arXiv 2402.03300: each completion counts the same, its tokens by its length
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+    },
+    "dapo": {  # arXiv 2503.14476: each token of a step counts the same; its own clip_high is 0.28
+        "loss_type": "dapo",
+        "scale_rewards": "group",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+    },
+    "dr_grpo": {  # arXiv 2503.20783: divided by max_tokens, and by no deviation
+        "loss_type": "dr_grpo",
+        "scale_rewards": "none",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+    },
+    "gspo": {  # arXiv 2507.18071, section 5.1: a ratio a completion, the mean of its tokens' logs
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "importance_sampling_level": "sequence",
+        "epsilon": 3e-4,
+        "epsilon_high": 4e-4,
+    },
 }
 
 
@@ -108,6 +133,21 @@ def grpo_classes() -> tuple[Any, Any]:
     return GRPOConfig, GRPOTrainer
 
 
+def loss_settings(section: Grpo) -> dict[str, Any]:
+    """What GRPOConfig is told of the loss: its row of LOSSES, with what the section has instead."""
+    given = {
+        "epsilon": section.clip_low,
+        "epsilon_high": section.clip_high,
+        "scale_rewards": section.scale,
+    }
+    return {
+        **LOSSES[section.loss],
+        **{name: value for name, value in given.items() if value is not None},
+        "mask_truncated_completions": section.mask_truncated,
+        "num_iterations": section.iterations,
+    }
+
+
 def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
     """TRL's trainer of a job; `parts` are named as their weights are, the verified one first.
 
@@ -120,7 +160,9 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
     section, weights = job.section, job.section.reward.model_dump()
     model = load_model(job.model, weights_dtype(job))
     processor = load_processor(job.model)
-    settings = common_arguments(job) | PINNED | {"max_steps": section.steps}
+    settings = {
+        **common_arguments(job), **PINNED, **loss_settings(section), "max_steps": section.steps,
+    }  # fmt: skip
     return verified(resumable(GRPOTrainer))(
         model=model,
         reward_funcs=parts,

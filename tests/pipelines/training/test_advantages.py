@@ -107,7 +107,12 @@ def test_without_a_verified_difference_the_weights_stay_as_they_were(tmp_path: P
 
 def test_what_trl_would_choose_by_itself_is_pinned(tmp_path: Path) -> None:
     trainer = grpo_trainer(grpo(tmp_path), [Reward("correct")])
-    assert {k: getattr(trainer.args, k) for k in PINNED} == PINNED
+    pinned = PINNED | {
+        "loss_type": "dapo", "scale_rewards": "group", "num_iterations": 1,
+        "importance_sampling_level": "token", "epsilon": 0.2, "epsilon_high": 0.2,
+        "mask_truncated_completions": False,
+    }  # fmt: skip
+    assert {k: getattr(trainer.args, k) for k in pinned} == pinned
     assert trainer.args.beta == Grpo().kl
     assert trainer.args.reward_weights == [1.0]
 
