@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.caveats import at_chance
-from engine.config.training import Grpo, RewardWeights
+from engine.config.training import Grpo, PolicyReward
 from engine.records import Model, Preference, Triplet
 from engine.shards import replace_file
 from engine.trainer import first_use, write_training_set
@@ -88,10 +88,10 @@ def some(rows: Iterable[Triplet], most: int) -> list[Triplet]:
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
-def rewards_of(section: Grpo, judge: Model) -> RewardWeights:
-    """The weights of the reward's parts; a judge at chance has none, whatever is configured."""
+def rewards_of(section: Grpo, judge: Model) -> PolicyReward:
+    """The reward as configured; a judge at chance has no weight in it, whatever is configured."""
     if at_chance(json.loads(judge.metrics)):
-        return section.reward.model_copy(update={"judge": 0.0, "process": 0.0})
+        return section.reward.without_judge()
     return section.reward
 
 
@@ -158,8 +158,8 @@ def grpo(context: Context, stage: Stage) -> None:
         )
         return
     use = used_by(section, len(rows), result.steps)
-    weights = rewards_of(section, judge)
-    rewarded_by = [judge] if weights.judge or weights.process else []
+    weights = rewards_of(section, judge).weights
+    rewarded_by = [judge] if weights["judge"] or weights.get("process") else []
     consumed: list[Triplet | Preference | Model] = [*rows, *rewarded_by]
     folder = stage.folder / "weights"
     context.add_model(

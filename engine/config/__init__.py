@@ -155,7 +155,8 @@ class Config(Section):
 PLACES = {"url", "actors", "gpus", "loaders", "save_steps"}
 
 
-KINDS = {"expert", "backend"}  # sections of several kinds, which a plain string names
+# Sections of several kinds, which a plain string names, by name or by path.
+KINDS = {"expert", "backend", "grpo.reward"}
 
 
 STEP = ("batch", "accumulate", "workers")  # of a training: their product is a step's rows
@@ -228,8 +229,8 @@ def build(values: dict[str, Any], overrides: list[str], where: str) -> Config:
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
-    for key in keys[:-1]:
-        if key in KINDS and isinstance(values.get(key), str):
+    for n, key in enumerate(keys[:-1], start=1):
+        if _has_kinds(keys[:n]) and isinstance(values.get(key), str):
             values[key] = {"kind": values[key]}
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
@@ -237,9 +238,13 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) 
     values[keys[-1]] = value
 
 
+def _has_kinds(path: list[str]) -> bool:
+    return path[-1] in KINDS or ".".join(path) in KINDS
+
+
 def _problem(error: dict[str, Any]) -> str:
     loc = [str(part) for part in error["loc"]]
-    kinds = [n for n in range(1, len(loc)) if loc[n - 1] in KINDS]  # pydantic names the kind there
+    kinds = [n for n in range(1, len(loc)) if _has_kinds(loc[:n])]  # pydantic names the kind there
     key = ".".join(part for n, part in enumerate(loc) if n not in kinds) or "configuration"
     if error["type"] == "extra_forbidden":
         return " ".join([f"unknown key {key}", *(f"of kind {loc[n]}" for n in kinds)])

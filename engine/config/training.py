@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from engine.config.section import Section
+from engine.config.section import Section, named
 
 
 class Optimiser(Section):
@@ -35,21 +35,57 @@ class Sft(Optimiser):
 
 
 class RewardWeights(Section):
-    """Parts of the policy's reward. `correct` outweighs the others together."""
+    """Parts of the policy's reward, each in [0, 1]. `correct` outweighs the others together."""
 
+    verified_first: ClassVar[bool] = True  # groups without a difference in answers teach nothing
+    kind: Literal["composite"] = "composite"
     judge: float = Field(0.3, ge=0)
     correct: float = Field(1.0, ge=0)
     process: float = Field(0.0, ge=0, description="the worst step of the reasoning")
     format: float = Field(0.1, ge=0)
+    length: float = Field(0.0, ge=0, description="1, falling to 0 before max_tokens")
+    buffer: float = Field(0.2, gt=0, le=1, description="of max_tokens, in which `length` falls")
 
     @model_validator(mode="after")
     def _right_beats_wrong(self) -> RewardWeights:
-        if self.correct <= self.judge + self.process + self.format:
+        if self.correct <= self.judge + self.process + self.format + self.length:
             raise ValueError(
-                "correct must exceed judge + process + format, or a wrong answer could outscore a "
-                "right one"
+                "correct must exceed judge + process + format + length, or a wrong answer could "
+                "outscore a right one"
             )
         return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By part, those without a weight among them."""
+        return self.model_dump(include={"correct", "judge", "process", "format", "length"})
+
+    def without_judge(self) -> RewardWeights:
+        """The same where the judge is not asked."""
+        return self.model_copy(update={"judge": 0.0, "process": 0.0})
+
+
+class PaperReward(Section):
+    """MedGR2's reward, 0.8·R + 0.2·[right]: a wrong answer can outscore a right one."""
+
+    verified_first: ClassVar[bool] = False
+    kind: Literal["paper"] = "paper"
+    judge: float = Field(0.8, gt=0, description="alpha, of R: what the judge thinks, in [0, 1]")
+    correct: float = Field(0.2, gt=0, description="beta")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By part."""
+        return {"correct": self.correct, "judge": self.judge}
+
+    def without_judge(self) -> PaperReward:
+        """The same where the judge is not asked."""
+        return self.model_copy(update={"judge": 0.0})
+
+
+PolicyReward = Annotated[
+    RewardWeights | PaperReward, Field(discriminator="kind"), named("composite")
+]
 
 
 class Grpo(Optimiser):
@@ -82,7 +118,7 @@ class Grpo(Optimiser):
         False, description="completions that are cut off at max_tokens have no part in the loss"
     )
     iterations: int = Field(1, ge=1, description="steps that learn from the same completions")
-    reward: RewardWeights = RewardWeights()
+    reward: PolicyReward = RewardWeights()
     tolerance: float = Field(
         0.0, ge=0, description="validation accuracy may fall by this, else SFT's model stays"
     )

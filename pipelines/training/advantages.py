@@ -5,10 +5,13 @@ TRL's advantage of a completion is its reward less its group's mean, over the gr
 alone, so that a wobble of 0.05 becomes an advantage of 1. Here what is not verified counts by the
 minority share m = min(p, 1 - p), p the share of the group that is right:
 
-    r = correct·right + m·(judge·sigmoid(score) + process·worst step + format·formed)
+    r = correct·right + m·(judge·sigmoid(score) + process·worst step + format·formed + length·short)
 
-With correct > judge + process + format, which the configuration demands, a right completion's
-advantage is above zero, a wrong one's below, and where p is 0 or 1 each is exactly zero.
+With correct above the others' sum, which the configuration demands, a right completion's advantage
+is above zero, a wrong one's below, and where p is 0 or 1 each is exactly zero.
+
+MedGR2's reward (`grpo.reward: paper`) is left as TRL has it: there the judge alone carries
+advantage in a group that is all right or all wrong, and can carry it against the right answer.
 """
 
 from __future__ import annotations
@@ -34,8 +37,10 @@ def tempered(rewards: Any, group: int) -> Any:
     return torch.cat([(right - share).reshape(-1, 1), rewards[:, 1:] * minority], dim=1)
 
 
-def verified(trainer_class: Any) -> Any:
+def verified(trainer_class: Any, temper: bool = True) -> Any:
     """A GRPOTrainer class with these advantages; its first reward function says what is right.
+
+    Without `temper` the advantages are TRL's own, and only more is logged.
 
     It steps in where TRL has gathered the rewards of all processes, since a group may be spread
     over several. What TRL logs as `reward` is the tempered one; `composite`, `parts/…` and
@@ -54,7 +59,7 @@ def verified(trainer_class: Any) -> Any:
             self._log_metric("composite", total.mean().item())
             mixed = right.amin(dim=1) != right.amax(dim=1)
             self._log_metric("mixed", mixed.float().mean().item())
-            return tempered(rewards, group)
+            return tempered(rewards, group) if temper else rewards
 
     return Verified
 

@@ -1,24 +1,26 @@
 """The composite reward of a completion: is it right, what does the judge think, is it well formed.
 
-Reward = correct·[right] + judge·sigmoid(score) + process·[worst step] + format·[well formed],
-weights from the configuration, which is refused unless correct > judge + process + format. The
-worst step is `reward_model.process.Reasoning.score`: 0 for a reply without reasoning, so that a
-policy gains nothing by leaving it away. An answer counts as right only in the right form, so a
-wrong answer never outscores a right one. MedGR2 has r = 0.8·R + 0.2·[right], where a wrong answer
-can; that is where we depart from it. Within a group all but the verified part counts as far as the
-verified answers differ: `pipelines.training.advantages`.
+Reward = correct·[right] + judge·sigmoid(score) + process·[worst step] + format·[well formed] +
+length·[not near its end], weights from the configuration, which is refused unless correct exceeds
+the others together. The worst step is `reward_model.process.Reasoning.score`: 0 for a reply without
+reasoning, so that a policy gains nothing by leaving it away. An answer counts as right only in the
+right form, so a wrong answer never outscores a right one. Within a group all but the verified part
+counts as far as the verified answers differ: `pipelines.training.advantages`.
+
+MedGR2's reward, 0.8·R + 0.2·[right], is `grpo.reward: paper`: the same parts `judge` and `correct`,
+and none of these promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.answers.matching import is_correct, is_valid
 from engine.answers.parsing import parse_completion
-from engine.config.training import RewardWeights
+from engine.config.training import PolicyReward, RewardWeights
 from engine.errors import TriptychError
 from pipelines.training.advantages import VERIFIED
 from reward_model.process import Reply, reasonings
@@ -44,7 +46,7 @@ def finite(judged: float) -> float:
     if not np.isfinite(judged):
         raise TriptychError(
             f"grpo: the judge scores a completion {judged}: train the judge again with a lower "
-            "reward.lr, or set grpo.reward.judge=0 and grpo.reward.process=0"
+            "reward.lr, or leave it out: --set 'grpo.reward={judge: 0, process: 0}'"
         )
     return judged
 
@@ -91,20 +93,41 @@ class Reward:
         return self.judge.overall(self.judge.scores(requests))
 
 
+class Length:
+    """1 for a completion that ends early enough, 0 for one of `max_tokens`, linear between.
+
+    DAPO's soft punishment of overlong completions (arXiv 2503.14476, equation 13) plus 1, so that
+    it is in [0, 1] as the other parts are: it falls in the last `buffer`, a share of `max_tokens`.
+    """
+
+    def __init__(self, max_tokens: int, buffer: float) -> None:
+        self.__name__, self.max_tokens, self.buffer = "length", max_tokens, buffer
+
+    def __call__(
+        self, completions: list[Any], completion_ids: Sequence[Sequence[int]], **columns: Any
+    ) -> list[float]:
+        left = self.max_tokens - np.array([len(ids) for ids in completion_ids])
+        return list(np.clip(left / (self.buffer * self.max_tokens), 0.0, 1.0).tolist())
+
+
 def reward_parts(
-    weights: RewardWeights, judge: str, pixels: Mapping[str, bytes], threads: int
-) -> list[Reward]:
+    reward: PolicyReward, judge: str, pixels: Mapping[str, bytes], threads: int, max_tokens: int
+) -> list[Reward | Length]:
     """The parts that have a weight, the verified one first.
 
-    The judge is loaded from its folder where it has a weight; `pixels` are PNG bytes by id.
+    The judge is loaded from its folder where it has a weight; `pixels` are PNG bytes by id, and a
+    completion has at most `max_tokens`.
     """
-    parts = [Reward(VERIFIED)]
-    if weights.judge or weights.process:
+    weighted = [name for name, weight in reward.weights.items() if weight]
+    parts: list[Reward | Length] = [Reward(VERIFIED)]
+    judged = [name for name in ("judge", PROCESS) if name in weighted]
+    if judged:
         scorer = Judge(judge, "grpo", threads)
-        weighted = {"judge": weights.judge, PROCESS: weights.process}
-        parts += [Reward(name, scorer, pixels) for name, weight in weighted.items() if weight]
-    if weights.format:
+        parts += [Reward(name, scorer, pixels) for name in judged]
+    if "format" in weighted:
         parts.append(Reward("format"))
+    if "length" in weighted and isinstance(reward, RewardWeights):
+        parts.append(Length(max_tokens, reward.buffer))
     return parts
 
 

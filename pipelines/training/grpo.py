@@ -157,18 +157,18 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
     from engine.vlm.transformers import load_model, load_processor, vision_token_ids
 
     prepare(job.seed, job.threads)
-    section, weights = job.section, job.section.reward.model_dump()
+    section, reward = job.section, job.section.reward
     model = load_model(job.model, weights_dtype(job))
     processor = load_processor(job.model)
     settings = {
         **common_arguments(job), **PINNED, **loss_settings(section), "max_steps": section.steps,
     }  # fmt: skip
-    return verified(resumable(GRPOTrainer))(
+    return verified(resumable(GRPOTrainer), reward.verified_first)(
         model=model,
         reward_funcs=parts,
         args=GRPOConfig(
             **settings,
-            reward_weights=[weights[part.__name__] for part in parts],
+            reward_weights=[reward.weights[part.__name__] for part in parts],
             num_generations=section.group,
             max_completion_length=section.max_tokens,
             temperature=section.temperature,
@@ -184,7 +184,8 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
 
 def train_grpo(job: GrpoJob) -> GrpoResult:
     """GRPO of the job's model on its data, weights to its `out`."""
-    parts = reward_parts(job.section.reward, job.judge, Pixels(job.workspace), job.threads)
+    reward, pixels = job.section.reward, Pixels(job.workspace)
+    parts = reward_parts(reward, job.judge, pixels, job.threads, job.section.max_tokens)
     trainer = grpo_trainer(job, parts)
     watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():

@@ -13,7 +13,7 @@ import pytest
 from engine.caveats import at_chance, of_judge, of_selection
 from engine.config import build
 from engine.config.select import Select
-from engine.config.training import Grpo, RewardWeights
+from engine.config.training import Grpo, PaperReward, RewardWeights
 from engine.hub.card import card
 from engine.hub.model_card import model_card
 from engine.lineage.opening import writing
@@ -57,9 +57,11 @@ def test_a_judge_at_chance_has_no_part_in_the_reward_of_grpo() -> None:
         judge = replace(
             make_model("judge", "judge", "reward", 0, None), metrics=json.dumps(metrics)
         )
-        assert grpo.rewards_of(section, judge).judge == weight
-        assert bool(grpo.rewards_of(section, judge).process) == bool(weight)
-        assert grpo.rewards_of(section, judge).correct == section.reward.correct
+        assert grpo.rewards_of(section, judge).weights["judge"] == weight
+        assert bool(grpo.rewards_of(section, judge).weights["process"]) == bool(weight)
+        assert grpo.rewards_of(section, judge).weights["correct"] == 1.0
+        paper = grpo.rewards_of(Grpo(reward=PaperReward()), judge)
+        assert paper.weights == {"correct": 0.2, "judge": 0.8 if weight else 0.0}
 
 
 # The interval

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from engine.config import Config, build, deciding, load
 from engine.config.backend import Endpoint, Transformers, Vllm
 from engine.config.expert import Simulated
+from engine.config.training import RewardWeights
 from engine.errors import TriptychError
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +148,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("source.frames=every:0", "source.frames"),
         ("grpo.reward.judge=5", "grpo"),
         ("grpo.reward.process=0.7", "grpo"),
+        ("grpo.reward.length=0.7", "grpo.reward: correct must exceed"),
+        ("grpo.reward=best", "grpo.reward: Input tag 'best'"),
+        ("grpo.reward={kind: paper, format: 0.1}", "unknown key grpo.reward.format of kind paper"),
         ("grpo.loss=ppo", "grpo.loss"),
         ("grpo.loss=gspo", "grpo: loss gspo averages ratios"),
         ("grpo.clip_high=0.28", "grpo: clip_low and clip_high clip ratios"),
@@ -294,6 +298,13 @@ def test_an_override_reaches_a_section_a_mapping_and_null() -> None:
     assert config.source.path is None
     assert config.source.phantoms == {"CT": 4}
     assert config.sft.bf16 is True
+
+
+def test_the_papers_reward_is_chosen_by_name_and_may_let_a_wrong_answer_win() -> None:
+    named = build({}, ["grpo.reward=paper"], "x").grpo.reward
+    assert named.weights == {"correct": 0.2, "judge": 0.8}
+    assert build({}, ["grpo.reward=paper", "grpo.reward.judge=0.7"], "x").grpo.reward.judge == 0.7
+    assert build({}, [], "x").grpo.reward == RewardWeights()
 
 
 def test_the_last_override_wins_and_an_equals_sign_may_be_in_the_value() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.parsing import render_completion
-from engine.config.training import Grpo, RewardWeights
+from engine.config.training import Grpo, PaperReward, PolicyReward, RewardWeights
 from engine.prompts import judge_prompt
 from engine.records import Triplet
 from engine.trainer import watched
@@ -43,14 +43,14 @@ class Fed:
 
 
 def advantages(
-    folder: Path, right: list[int], judged: list[float]
+    folder: Path, right: list[int], judged: list[float], reward: PolicyReward = WEIGHTS
 ) -> tuple[list[float], dict[str, Any]]:
     """What a GRPO step of whole groups of four makes of parts of the reward, and its log entry."""
-    job = grpo(folder).with_section(batch=len(right), steps=1, save_steps=0, reward=WEIGHTS)
+    job = grpo(folder).with_section(batch=len(right), steps=1, save_steps=0, reward=reward)
     parts = [
         Fed("correct", [float(r) for r in right]),
         Fed("judge", judged),
-        Fed("format", [1.0] * len(right)),
+        *([Fed("format", [1.0] * len(right))] if "format" in reward.weights else []),
     ]
     trainer = watched(grpo_trainer(job, parts), job)
     trainer.train()
@@ -87,6 +87,24 @@ def test_a_step_logs_the_parts_as_they_were_given(stepped: Any) -> None:
     assert entry["parts/format"] == 1.0
     assert entry["mixed"] == pytest.approx(1 / 3)
     assert entry["composite"] == pytest.approx(7 / 12 + 0.3 * entry["parts/judge"] + 0.1, abs=1e-5)
+
+
+def test_in_the_papers_reward_the_judge_alone_carries_advantage_and_a_wrong_answer_can_win(
+    tmp_path: Path,
+) -> None:
+    """All right, all wrong; and a wrong answer judged 1.0 beside right ones judged 0.7."""
+    judged = [0.50, 0.55, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5, 0.7, 0.7, 0.7, 1.0]
+    found, entry = advantages(tmp_path, [*ALL_RIGHT, *ALL_WRONG, *MIXED], judged, PaperReward())
+    rewards = 0.8 * np.array(judged) + 0.2 * np.array([*ALL_RIGHT, *ALL_WRONG, *MIXED])
+    groups = rewards.reshape(3, 4)
+    centred = groups - groups.mean(axis=1, keepdims=True)
+    expected = centred / (groups.std(axis=1, ddof=1, keepdims=True) + 1e-4)
+    assert found == pytest.approx(list(expected.ravel()), abs=1e-4)
+    assert found[1] > 1 > 0 > found[0]
+    assert rewards[11] == pytest.approx(0.80)
+    assert rewards[8] == pytest.approx(0.76)
+    assert found[11] > 1 > 0 > found[8]
+    assert entry["composite"] == pytest.approx(rewards.mean(), abs=1e-5)
 
 
 def test_without_a_verified_difference_the_weights_stay_as_they_were(tmp_path: Path) -> None:
@@ -142,8 +160,10 @@ def test_the_sign_of_an_advantage_is_that_of_the_verified_answer(
 def test_the_judges_part_is_what_the_judge_says_of_the_completion(tmp_path: Path) -> None:
     """A real judge: each completion's own image and words, as it scores rows of the same words."""
     job = grpo(tmp_path)
-    correct, judged, form = reward_parts(WEIGHTS, job.judge, PNG, 1)
+    correct, judged, form = reward_parts(WEIGHTS, job.judge, PNG, 1, 40)
     assert [p.__name__ for p in (correct, judged, form)] == ["correct", "judge", "format"]
+    paper = reward_parts(PaperReward(), job.judge, PNG, 1, 40)
+    assert [p.__name__ for p in paper] == ["correct", "judge"]
     texts = [
         render_completion("", "yes"),
         render_completion("A cyst is seen.", "no"),
@@ -175,7 +195,7 @@ def test_the_judge_is_asked_in_the_words_that_it_was_trained_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = grpo(tmp_path)
-    judged = reward_parts(WEIGHTS, job.judge, PNG, 1)[1]
+    judged = reward_parts(WEIGHTS, job.judge, PNG, 1, 40)[1]
     asked: list[Any] = []
     scores = Judge.scores
 
@@ -200,7 +220,7 @@ def test_the_process_part_is_the_worst_prefix_and_nothing_where_a_step_contradic
     settings = JudgeSettings.load(Path(job.judge))
     replace(settings, reasoning=(1.5, 0.2)).save(Path(job.judge))
     weights = RewardWeights(judge=0.2, process=0.2)
-    parts = reward_parts(weights, job.judge, PNG, 1)
+    parts = reward_parts(weights, job.judge, PNG, 1, 40)
     assert [p.__name__ for p in parts] == ["correct", "judge", "process", "format"]
     process = parts[2]
     assert process.judge is parts[1].judge  # loaded once
@@ -243,8 +263,13 @@ def test_the_process_part_is_tempered_and_logged_as_the_others_are(tmp_path: Pat
 
 
 def test_a_judge_without_weight_is_not_loaded() -> None:
-    parts = reward_parts(RewardWeights(judge=0.0), "nowhere", {}, 1)
-    assert [p.__name__ for p in parts] == ["correct", "format"]
+    for reward, expected in (
+        (RewardWeights(judge=0.0), ["correct", "format"]),
+        (RewardWeights(judge=0.0, length=0.2), ["correct", "format", "length"]),
+        (PaperReward().without_judge(), ["correct"]),
+    ):
+        parts = reward_parts(reward, "nowhere", {}, 1, 40)
+        assert [p.__name__ for p in parts] == expected
 
 
 def test_every_step_is_logged_and_the_quarters_share_none(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_wrong_answer_may_be_well_reasoned() -> None:
 
 def test_a_score_that_is_not_finite_ends_the_training() -> None:
     judge: Any = Told([1.0, float("nan")], (1.0, 0.0))
-    with pytest.raises(TriptychError, match=r"grpo\.reward\.process=0"):
+    with pytest.raises(TriptychError, match=r"grpo\.reward={judge: 0, process: 0}"):
         said(judge, [render_completion("It is dark. It is round.", "left")])
 
 
