@@ -14,6 +14,7 @@ from functools import partial
 from heapq import nsmallest
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -130,11 +131,24 @@ def validation_accuracy(context: Context, stage: Stage, start: Model) -> dict[st
     }
 
 
+def refused(section: Grpo, metrics: dict[str, Any]) -> str | None:
+    """Why the trained weights are not the policy; None where they are.
+
+    Accuracy on validation questions fell by more than `grpo.tolerance`; or GRPO was stopped, since
+    its judge was fooled, and no such questions say whether harm was done.
+    """
+    lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
+    if lost > section.tolerance:
+        return f"GRPO lost {100 * lost:.1f} points on validation"
+    if metrics["stopped"] and "validation" not in metrics:
+        return "GRPO was stopped, and there are no validation questions to decide"
+    return None
+
+
 def grpo(context: Context, stage: Stage) -> None:
     """The policy of a round: its SFT model after GRPO, or as it was where that did it no good.
 
-    Where accuracy on validation questions falls by more than `grpo.tolerance` the trained weights
-    are not recorded, and the SFT model stays the policy.
+    Weights that are `refused` are not recorded, and the SFT model stays the policy.
     """
     section, start, judge = context.config.grpo, context.model("sft"), context.model("judge")
     if not section.steps:
@@ -145,18 +159,19 @@ def grpo(context: Context, stage: Stage) -> None:
         stage.metrics |= {"skipped": "no questions"}
         return
     result = fit_policy(context, stage, start, judge, rows)
+    if result.stopped:
+        context.display.say(f"GRPO stopped at step {result.steps}: {result.stopped}")
     metrics = result.to_dict() | validation_accuracy(context, stage, start)
-    lost = metrics.get("validation_before", 0.0) - metrics.get("validation", 0.0)
+    why = refused(section, metrics)
     stage.metrics |= metrics | {
         "rows": len(rows),
         "precision": precision(context, rows),
-        "accepted": lost <= section.tolerance,
+        "accepted": why is None,
     }
-    if not stage.metrics["accepted"]:
-        context.display.say(
-            f"GRPO lost {100 * lost:.1f} points on validation: SFT stays the policy"
-        )
+    if why:
+        context.display.say(f"{why}: SFT stays the policy")
         return
+    del metrics["by_step"]  # the commit has it
     use = used_by(section, len(rows), result.steps)
     weights = rewards_of(section, judge).weights
     rewarded_by = [judge] if weights["judge"] or weights.get("process") else []

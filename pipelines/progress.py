@@ -127,7 +127,10 @@ def summary(commits: list[dict[str, Any]]) -> Table:
         "judge: AUC on frozen patients. base, SFT, + GRPO: test accuracy in %, 95 % interval."
     )
     if any(map(rolled_back, commits)):
-        table.caption += " as SFT: GRPO lost on validation questions and was rolled back."
+        table.caption += (
+            " as SFT: GRPO lost on validation questions, or was stopped and there were none, and "
+            "was rolled back."
+        )
     if any(commit["metrics"].get("by") == "agreement" for commit in commits):
         table.caption += " at chance: rows were selected by agreement of samples, not by the judge."
     table.caption_justify = "left"
@@ -153,7 +156,7 @@ def judge_auc(commits: list[dict[str, Any]]) -> dict[int, float]:
 
 
 def rolled_back(commit: dict[str, Any]) -> bool:
-    """Whether a commit is of a GRPO that lost on validation, so that SFT's model is the policy."""
+    """Whether a commit is of a GRPO that was refused, so that SFT's model is the policy."""
     return commit["stage"] == "grpo" and commit["metrics"].get("accepted") is False
 
 

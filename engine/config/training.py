@@ -88,6 +88,20 @@ PolicyReward = Annotated[
 ]
 
 
+class Hacking(Section):
+    """When GRPO stops: the judge's part of the reward rises, and the verified part does not."""
+
+    window: int = Field(50, ge=0, description="steps that are looked at together; 0: never")
+    deviations: float = Field(3.0, gt=0, description="standard errors of the judge's slope above 0")
+    rise: float = Field(0.05, gt=0, lt=1, description="of the judge's part, over the window")
+
+    @model_validator(mode="after")
+    def _a_slope_has_an_error(self) -> Hacking:
+        if 0 < self.window < 8:
+            raise ValueError("window must be 0 or at least 8: fewer steps tell no slope from noise")
+        return self
+
+
 class Grpo(Optimiser):
     """Group relative policy optimisation of the policy."""
 
@@ -119,6 +133,7 @@ class Grpo(Optimiser):
     )
     iterations: int = Field(1, ge=1, description="steps that learn from the same completions")
     reward: PolicyReward = RewardWeights()
+    hacking: Hacking = Hacking()
     tolerance: float = Field(
         0.0, ge=0, description="validation accuracy may fall by this, else SFT's model stays"
     )

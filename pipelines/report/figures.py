@@ -132,6 +132,19 @@ def lines_figure(name: str, series: dict[str, dict[int, float]], low: float = 0.
     return _svg(figure, name)
 
 
+def steps_figure(name: str, steps: Sequence[int], series: dict[str, list[float | None]]) -> str:
+    """Quantities in [0, 1] at the steps of a training, one line a series; None is left out."""
+    figure, axes = _canvas()
+    for i, (label, values) in enumerate(series.items()):
+        points = [math.nan if value is None else value for value in values]
+        axes.plot(steps, points, color=PALETTE[i % len(PALETTE)], label=label, lw=1.5)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("step")
+    axes.grid(axis="y", alpha=0.25)
+    _legend(axes)
+    return _svg(figure, name)
+
+
 def margins_figure(counts: Sequence[int]) -> str:
     """A histogram of margins: `counts` are of tenths from -1 to 1."""
     figure, axes = _canvas()

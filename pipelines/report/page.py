@@ -35,6 +35,7 @@ from pipelines.report.figures import (
     heatmap_figure,
     lines_figure,
     margins_figure,
+    steps_figure,
     waterfall_figure,
 )
 from reward_model.agreement import HEAD, agreements, lines_of
@@ -279,7 +280,7 @@ def _figures(
             note = "How many rows each reason took, in the order in which a row is looked at."
             drawn.append((f"From generated to kept, round {round}", note,
                           waterfall_figure(f"waterfall-{round}", steps)))  # fmt: skip
-    drawn += _seeing(commits)
+    drawn += _seeing(commits) + _rewards(commits)
     reasons = ledger.sql(
         f"SELECT {KIND} AS why, count(*) AS n FROM decisions WHERE NOT keep GROUP BY ALL"
     )
@@ -287,6 +288,24 @@ def _figures(
         bars = bars_figure("reasons", {r["why"]: r["n"] for r in reasons})
         drawn.append(("Why rows were rejected", "Decisions of all rounds.", bars))
     return [{"title": title, "note": note, "svg": svg} for title, note, svg in drawn]
+
+
+def _rewards(commits: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The parts of GRPO's reward by step, and the share that was cut off, a figure a round."""
+    found = {c["round"]: c["metrics"].get("by_step") for c in commits if c["stage"] == "grpo"}
+    names = ("correct", "judge", "process", "format", "length", "truncated")
+    note = "Means over a step's completions, as given; truncated: cut off at the length allowed."
+    return [
+        (
+            f"GRPO by step, round {round}",
+            note,
+            steps_figure(
+                f"grpo-{round}", steps["step"], {n: steps[n] for n in names if n in steps}
+            ),
+        )
+        for round, steps in sorted(found.items())
+        if steps and len(steps["step"]) > 1
+    ]
 
 
 def _seeing(commits: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

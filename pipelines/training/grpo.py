@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from engine.trainer import (
 from engine.training_job import TrainingJob
 from pipelines.training.advantages import quarters, verified
 from pipelines.training.composite_reward import reward_parts
+from pipelines.training.hacking import hacking_watch
 from pipelines.training.sft import chat_dataset
 
 # What TRL would choose by itself, said here so that another version of it changes nothing.
@@ -74,6 +75,20 @@ LOSSES: dict[str, dict[str, Any]] = {
     },
 }
 
+# What is kept of every step beside the parts of the reward, and how the trainer's log calls it.
+LOGGED = {
+    "step": "step",
+    "composite": "composite",
+    "mixed": "mixed",
+    "truncated": "completions/clipped_ratio",
+    "tokens": "completions/mean_length",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clipped": "clip_ratio/region_mean",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpoJob(TrainingJob):
@@ -88,7 +103,8 @@ class GrpoResult:
     """The steps taken, their mean rewards, and those of their first and last quarter.
 
     `teaching` is the mean share of groups whose verified answers differ. A quarter without steps
-    has None, and so has a training.
+    has None, and so has a training. `by_step` are columns of `logged`; `stopped` says why GRPO
+    stopped before its last step.
     """
 
     steps: int
@@ -96,6 +112,8 @@ class GrpoResult:
     reward: float | None
     rewards: tuple[float, ...]
     teaching: float | None
+    by_step: dict[str, list[float | None]] = field(default_factory=dict)
+    stopped: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it."""
@@ -186,8 +204,10 @@ def train_grpo(job: GrpoJob) -> GrpoResult:
     """GRPO of the job's model on its data, weights to its `out`."""
     reward, pixels = job.section.reward, Pixels(job.workspace)
     parts = reward_parts(reward, job.judge, pixels, job.threads, job.section.max_tokens)
-    trainer = grpo_trainer(job, parts)
-    watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
+    trainer = watched(grpo_trainer(job, parts), job)
+    watch = hacking_watch(job.section.hacking)
+    trainer.add_callback(watch)
+    trainer.train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
         save_trained(trainer.model, trainer.processing_class, job.out)
     log = [entry for entry in trainer.state.log_history if "composite" in entry]
@@ -198,4 +218,23 @@ def train_grpo(job: GrpoJob) -> GrpoResult:
         reward=last,
         rewards=tuple(round(entry["composite"], 4) for entry in log),
         teaching=round(float(np.mean([entry["mixed"] for entry in log])), 4) if log else None,
+        by_step=logged(log),
+        stopped=watch.reason,
     )
+
+
+def logged(log: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """By what is LOGGED, its value at each step that drew completions; `log` has those entries.
+
+    Parts of the reward are their means in [0, 1], as given, and `composite` their weighted sum;
+    `mixed` is the share of groups whose answers differ, `truncated` that of completions cut off,
+    `tokens` a completion's mean length. None where a step has no such number.
+    """
+    parts = sorted({key for entry in log for key in entry if key.startswith("parts/")})
+    keys = {part.removeprefix("parts/"): part for part in parts} | LOGGED
+    found = {name: [entry.get(key) for entry in log] for name, key in keys.items()}
+    return {
+        name: [float(f"{v:.4g}") if isinstance(v, float) else v for v in values]
+        for name, values in found.items()
+        if any(value is not None for value in values)
+    }

@@ -16,7 +16,7 @@ from engine.lineage.opening import maintaining, writing
 from engine.records import Verdict
 from engine.statistics import auc, cluster_bootstrap, wilson
 from engine.workspace import Workspace
-from pipelines.report.page import _drift, write_report
+from pipelines.report.page import _drift, _rewards, write_report
 from tests.lineage_workspace import commit
 from tests.read_workspace import read_workspace
 from tests.round_workspace import ingest, make_images
@@ -39,6 +39,18 @@ def test_a_judge_drifts_by_what_it_was_worth_on_its_own_round(full: Workspace) -
         "AUC": {1: 0.8, 2: 0.8},
         "calibration error": {1: 0.05, 2: 0.05},
     }
+
+
+def test_the_parts_of_grpos_reward_are_drawn_by_step() -> None:
+    by_step = {"step": [1, 2], "correct": [0.5, 0.6], "judge": [0.4, None], "kl": [0.1, 0.2]}
+    commits = [
+        {"stage": "grpo", "round": n, "metrics": {"by_step": steps} if steps else {}}
+        for n, steps in enumerate([None, by_step, {"step": [1], "correct": [0.5]}])
+    ]
+    [(title, _, svg)] = _rewards(commits)
+    assert title == "GRPO by step, round 1"
+    assert all(f">{name}</text>" in svg for name in ("correct", "judge", "step"))
+    assert "kl" not in svg
 
 
 @pytest.mark.parametrize("ingested", [False, True])
