@@ -12,18 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.adapting import adapt, freeze, merged, weights_dtype
 from engine.config.reward import Reward
 from engine.pixels import Pixels
 from engine.trainer import (
-    adapt,
     arguments_of,
     last_checkpoint,
-    merged,
     prepare,
     read_training_set,
     resumable,
     watched,
-    weights_dtype,
 )
 from engine.training_job import TrainingJob, TrainingResult
 from engine.vlm.inputs import encode
@@ -133,6 +131,7 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     prepare(job.seed, job.threads)
     pair_loss = open_loss(job.section.objective)
     model, processor = load_reward_model(job.model, job.section.readout, weights_dtype(job))
+    freeze(model.backbone, job)
     embeddings = model.backbone.get_input_embeddings().weight
     output = model.backbone.get_output_embeddings().weight
     if output is not embeddings:

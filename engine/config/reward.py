@@ -33,4 +33,6 @@ class Reward(Optimiser):
     @model_validator(mode="after")
     def _something_is_judged(self) -> Reward:
         check_shares("criteria", self.criteria)
+        if self.lora_bits:
+            raise ValueError("lora_bits is of sft and grpo: a judge is not trained on 4 bits")
         return self

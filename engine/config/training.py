@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,8 +24,30 @@ class Optimiser(Section):
         0, ge=0, description="processes that read and decode pictures for a worker; 0: itself does"
     )
     lora_rank: int = Field(0, ge=0, description="0 trains all weights")
+    lora_targets: Literal["language", "all"] = Field(
+        "language", description="whose linear layers get adapters: all has the tower's too"
+    )
+    lora_alpha: float | None = Field(None, gt=0, description="null: twice the rank")
+    lora_dropout: float = Field(0, ge=0, lt=1)
+    lora_bits: Literal[4] | None = Field(
+        None, description="4: adapters beside weights in NF4 (QLoRA), which needs CUDA"
+    )
+    freeze_vision: bool = Field(
+        False, description="the vision tower stays as it is; its projector learns"
+    )
     bf16: bool = False
     save_steps: int = Field(0, ge=0, description="checkpoint and resume every so many steps")
+
+    @model_validator(mode="after")
+    def _adapters_go_where_weights_may_change(self) -> Self:
+        if self.freeze_vision and self.lora_rank and self.lora_targets == "all":
+            raise ValueError(
+                "freeze_vision keeps the vision tower as it is, and lora_targets all adapts it: "
+                "set lora_targets to language"
+            )
+        if self.lora_bits and not (self.lora_rank and self.bf16):
+            raise ValueError("lora_bits needs lora_rank above 0 and bf16: true")
+        return self
 
 
 class Sft(Optimiser):

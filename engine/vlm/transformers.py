@@ -16,6 +16,9 @@ from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import inverse_transform, uniforms
 from engine.vlm.weights import located
 
+# Names of modules that stay as stored beside weights of 4 bits, as transformers matches them.
+NOT_IN_FOUR_BITS = [r".*\b(visual|vision_\w+|image_tower|multi_modal_projector)\b", "lm_head"]
+
 
 def load_processor(model: str) -> Any:
     """The processor, padding on the left as batched generation needs."""
@@ -27,8 +30,12 @@ def load_processor(model: str) -> Any:
     return processor
 
 
-def load_model(model: str, dtype: str = "auto") -> Any:
-    """The model for training or generation; half-precision weights become float32 on a CPU."""
+def load_model(model: str, dtype: str = "auto", bits: int | None = None) -> Any:
+    """The model for training or generation; half-precision weights become float32 on a CPU.
+
+    With 4 `bits` the language model's weights are NF4 (QLoRA, arXiv 2305.14314). Raises
+    TriptychError where the model cannot be found, or where 4 bits cannot be computed with.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
@@ -37,12 +44,44 @@ def load_model(model: str, dtype: str = "auto") -> Any:
     on_gpu = torch.cuda.is_available()
     kind = dtype if on_gpu else "float32"
     name, revision = located(model)
+    more = _in_four_bits() if bits else {}
     try:
-        loaded = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=kind)
+        loaded = AutoModelForImageTextToText.from_pretrained(
+            name, revision=revision, dtype=kind, **more
+        )
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise TriptychError(f"cannot load model {model}: {line}") from None
     return batch_vision_attention(loaded)
+
+
+def _in_four_bits() -> dict[str, Any]:
+    """What a loader is given for weights in NF4; the vision tower and the output matrix are not.
+
+    Raises TriptychError without CUDA or bitsandbytes.
+    """
+    import torch
+    from transformers.utils import is_bitsandbytes_available
+
+    if not torch.cuda.is_available():
+        raise TriptychError("lora_bits 4 needs a CUDA GPU: set lora_bits to null")
+    if not is_bitsandbytes_available():
+        raise TriptychError(
+            "lora_bits 4 needs bitsandbytes 0.46.1 or newer: pip install 'triptych[qlora]', or set "
+            "lora_bits to null"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=NOT_IN_FOUR_BITS,
+        ),
+        "device_map": {"": torch.cuda.current_device()},
+    }
 
 
 def vision_token_ids(config: Any) -> list[int]:

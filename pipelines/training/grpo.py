@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.adapting import load_trained, lora, save_trained
 from engine.config.training import Grpo
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt
@@ -14,12 +15,9 @@ from engine.records import Triplet
 from engine.trainer import (
     common_arguments,
     last_checkpoint,
-    lora,
     prepare,
     resumable,
-    save_trained,
     watched,
-    weights_dtype,
 )
 from engine.training_job import TrainingJob
 from pipelines.training.advantages import quarters, verified
@@ -172,11 +170,11 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
     A step takes `batch` completions: `batch / group` questions with `group` completions each.
     """
     GRPOConfig, GRPOTrainer = grpo_classes()
-    from engine.vlm.transformers import load_model, load_processor, vision_token_ids
+    from engine.vlm.transformers import load_processor, vision_token_ids
 
     prepare(job.seed, job.threads)
     section, reward = job.section, job.section.reward
-    model = load_model(job.model, weights_dtype(job))
+    model = load_trained(job)
     processor = load_processor(job.model)
     settings = {
         **common_arguments(job), **PINNED, **loss_settings(section), "max_steps": section.steps,
@@ -196,7 +194,7 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
         ),
         train_dataset=chat_dataset(job, processor),
         processing_class=processor,
-        peft_config=lora(job),
+        peft_config=lora(model, job),
     )
 
 
@@ -209,7 +207,7 @@ def train_grpo(job: GrpoJob) -> GrpoResult:
     trainer.add_callback(watch)
     trainer.train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
-        save_trained(trainer.model, trainer.processing_class, job.out)
+        save_trained(trainer.model, trainer.processing_class, job)
     log = [entry for entry in trainer.state.log_history if "composite" in entry]
     first, last = quarters([entry["composite"] for entry in log])
     return GrpoResult(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.adapting import load_trained, lora, save_trained
 from engine.answers.parsing import render_completion, render_question
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
@@ -15,13 +16,10 @@ from engine.records import Task, Triplet
 from engine.trainer import (
     common_arguments,
     last_checkpoint,
-    lora,
     prepare,
     read_training_set,
     resumable,
-    save_trained,
     watched,
-    weights_dtype,
 )
 from engine.training_job import TrainingJob, TrainingResult
 from generators.phantoms.bank import DIFFICULTIES
@@ -106,12 +104,13 @@ def train_sft(job: TrainingJob) -> TrainingResult:
     """SFT of the job's model on its data, weights to its `out`."""
     from trl import SFTConfig, SFTTrainer
 
-    from engine.vlm.transformers import load_model, load_processor
+    from engine.vlm.transformers import load_processor
 
     prepare(job.seed, job.threads)
     processor = load_processor(job.model)
+    model = load_trained(job)
     trainer = resumable(SFTTrainer)(
-        model=load_model(job.model, weights_dtype(job)),
+        model=model,
         args=SFTConfig(
             **common_arguments(job),
             max_length=None,  # truncation would cut image tokens
@@ -120,9 +119,9 @@ def train_sft(job: TrainingJob) -> TrainingResult:
         ),
         train_dataset=chat_dataset(job, processor),
         processing_class=processor,
-        peft_config=lora(job),
+        peft_config=lora(model, job),
     )
     result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
-        save_trained(trainer.model, processor, job.out)
+        save_trained(trainer.model, processor, job)
     return TrainingResult(loss=round(result.training_loss, 4), steps=trainer.state.global_step)
