@@ -23,7 +23,6 @@ from engine.config.training import Optimiser
 from engine.prompts import answer_prompt
 from engine.records import Consumption, Model, Task, Triplet, unique
 from engine.trainer import write_training_set
-from engine.training_job import TrainingJob
 from engine.workspace import Stage
 from generators import filters
 from generators.phantoms import oracle, reporter
@@ -32,7 +31,7 @@ from pipelines.context import Context
 from pipelines.grpo import fit_policy
 from pipelines.record import seed_triplets
 from pipelines.training.launch import rows_per_step
-from pipelines.training.sft import Turn, train_sft, turns_of
+from pipelines.training.sft import SftJob, Turn, train_sft, turns_of
 from pipelines.training_jobs import job_of
 from reward_model.threshold import choose
 
@@ -201,7 +200,7 @@ def fit(
     """One epoch of SFT of `start` over `data`, from the beginning; (model, steps)."""
     shutil.rmtree(folder, ignore_errors=True)
     write_training_set(folder / "data", data)
-    job = job_of(TrainingJob, context, Stage("arm", 1, "", folder), section, start)
+    job = job_of(SftJob, context, Stage("arm", 1, "", folder), section, start)
     result = train_sft(job.with_section(epochs=1.0, save_steps=0))
     return at(folder), result.steps
 

@@ -24,18 +24,23 @@ def load_trained(job: TrainingJob) -> Any:
 
 
 def weights_dtype(job: TrainingJob) -> str:
-    """How weights are loaded to be trained: as stored with bf16, else with full precision.
+    """How weights are loaded to be trained: in float32, or as stored where bf16 adapters learn.
 
-    AdamW on half-precision weights loses its small squared gradients.
+    AdamW on bf16 weights moves few of them at small rates. Under bf16 the arithmetic is bf16 by
+    autocast, and adapters are float32 whatever they stand beside.
     """
-    return "auto" if job.section.bf16 else "float32"
+    return "auto" if job.section.bf16 and job.section.lora_rank else "float32"
 
 
 def freeze(model: Any, job: TrainingJob) -> Any:
     """`model`, its vision tower without gradients where the job asks for that.
 
-    The projector goes on learning. Raises TriptychError where no tower is found.
+    The projector goes on learning. No gradient is ever asked of what a model is given, as
+    transformers does with checkpointing: ours is not reentrant and does not need it, and a tower
+    that learns nothing would be computed again and backward for it. Raises TriptychError where no
+    tower is found.
     """
+    model.enable_input_require_grads = lambda: None
     if job.section.freeze_vision:
         for _, weight in tower_weights(model, job):
             weight.requires_grad_(False)

@@ -80,6 +80,7 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
 
     section = job.section
     on_gpu = torch.cuda.is_available()
+    checkpointing = on_gpu if section.checkpointing is None else section.checkpointing
     return {
         "output_dir": str(job.beside(".checkpoints")),
         "per_device_train_batch_size": section.batch,
@@ -92,6 +93,8 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "data_seed": job.seed,
         "bf16": section.bf16 and on_gpu,
         "use_cpu": not on_gpu,
+        "gradient_checkpointing": checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "save_strategy": "steps" if section.save_steps else "no",
         "save_steps": section.save_steps or 500,
         "save_total_limit": 1,

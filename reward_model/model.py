@@ -32,6 +32,15 @@ class RewardModel(nn.Module):
         hidden = self.backbone.model(**inputs)[0]
         return self.heads(hidden[:, -1].to(self.heads.weight.dtype))
 
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """As `Trainer` calls it, of the backbone."""
+        self.backbone.gradient_checkpointing_enable(**options)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether the backbone computes activations again."""
+        return bool(self.backbone.is_gradient_checkpointing)
+
     def save(self, folder: Path, settings: JudgeSettings) -> None:
         """Write backbone, heads and settings; the folder is a model for `folder_id` too."""
         self.backbone.save_pretrained(folder)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest.mock import patch
 
-import trl
+import PIL.Image
 from transformers import AutoConfig
 
 import pipelines.training.grpo
@@ -24,7 +24,7 @@ from engine.records import Picture
 from engine.trainer import write_training_set
 from engine.training_job import TrainingJob
 from pipelines.training.grpo import GrpoJob, questions_of, train_grpo
-from pipelines.training.sft import train_sft, turns_of
+from pipelines.training.sft import SftJob, train_sft, turns_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "medgr2-7b.yaml"
 WARM_UP = 2  # steps of SFT that are not counted
@@ -49,12 +49,15 @@ def job_of(options: Options, kind: type[Job], section: Optimiser, **more: Any) -
 
 
 def write_set(job: TrainingJob, pngs: dict[str, bytes], rows: list[dict[str, Any]]) -> None:
-    """The job's rows, and its workspace with their pictures."""
+    """The job's rows with their pictures' sizes, and its workspace with the pictures."""
+    sizes = {name: PIL.Image.open(io.BytesIO(png)).size for name, png in pngs.items()}
     with writing(job.workspace, "gpu", {}) as workspace:
         stage = workspace.begin("ingest", 0, "pictures")
         stage.write(Picture, [Picture(id=name, png=png) for name, png in pngs.items()])
         workspace.commit(stage)
-    write_training_set(job.data, rows)
+    write_training_set(
+        job.data, [row | dict(zip(("width", "height"), sizes[row["image_id"]])) for row in rows]
+    )
 
 
 def sft(
@@ -69,9 +72,9 @@ def sft(
         changed |= {"batch": 2, "accumulate": 2}
     steps = steps or options.steps + skip
     section = load(CONFIG).sft.model_copy(update=changed | {"epochs": 1})
-    job = job_of(options, TrainingJob, section)
+    job = job_of(options, SftJob, section)
     rows, tasks, pngs = rows_about(steps * section.batch * section.accumulate, options.small)
-    write_set(job, pngs, turns_of(rows, tasks, PROMPTS, None, 0, 0))
+    write_set(job, pngs, list(turns_of(rows, tasks, PROMPTS, None, 0, 0)))
     watch = watch or Watch()
     started = synchronised()
     result = watch.run(pipelines.training.sft, train_sft, job)
@@ -80,10 +83,20 @@ def sft(
         {
             "batch": f"{section.batch} x {section.accumulate}",
             "load_s": round(watch.ends[0] - started, 1),
-            **watch.figures(config, 2 if section.lora_rank else 3, options.peak, skip),
+            **watch.figures(config, passes(section), options.peak, skip),
             "loss": result.loss,
         }
     ]
+
+
+def passes(section: Optimiser) -> tuple[int, int]:
+    """Forward passes that count of the language model and of the vision tower.
+
+    One backward pass is two: for the weights, which LoRA leaves out, and for what went in.
+    """
+    language = 2 if section.lora_rank else 3
+    still = section.freeze_vision or (section.lora_rank > 0 and section.lora_targets == "language")
+    return language, 1 if still else language
 
 
 def lora(options: Options) -> list[Figures]:
@@ -98,10 +111,7 @@ def lora_wide(options: Options) -> list[Figures]:
 
 def lora_kept(options: Options) -> list[Figures]:
     """Without checkpointing: activations are kept, nothing is computed again."""
-    config: Any = trl.SFTConfig
-    kept = {"gradient_checkpointing": False}
-    with patch.object(trl, "SFTConfig", lambda **ours: config(**(ours | kept))):
-        return sft(options)
+    return sft(options, checkpointing=False)
 
 
 def lora_workers(options: Options) -> list[Figures]:
@@ -121,12 +131,12 @@ def lora_best(options: Options) -> list[Figures]:
 
 
 def full(options: Options) -> list[Figures]:
-    """All weights, in bfloat16 as our code loads them with `bf16`: Adam's moments are too."""
+    """All weights, in float32 under bf16 arithmetic as our code has them: 16 bytes a weight."""
     return sft(options, 4, 1, lora_rank=0, lr=1e-5, batch=2, accumulate=4)
 
 
 def full_float32(options: Options) -> list[Figures]:
-    """All weights in float32, as our code loads them without `bf16`: 16 bytes a weight."""
+    """All weights and all arithmetic in float32: 16 bytes a weight."""
     return sft(options, 3, 1, lora_rank=0, lr=1e-5, batch=1, accumulate=1, bf16=False)
 
 

@@ -102,18 +102,21 @@ class Watch(TrainerCallback):
         told = self.ends[-1] - self.ends[-2]
         print(f"  step {len(self.per_step)}: {told:.2f} s, {peak_gib()} GiB", flush=True)
 
-    def figures(self, config: Any, times: int, peak: float, skip: int) -> Figures:
+    def figures(self, config: Any, passes: tuple[int, int], peak: float, skip: int) -> Figures:
         """Of SFT's steps after the first `skip`: times, tokens, MFU.
 
-        `times` forward passes count; HFU has one more where the training is checkpointed.
+        So many `passes` of the language model and of the vision tower count; HFU has one more
+        where the training is checkpointed, of the tower if it learns.
         """
         seconds = np.diff(self.ends)[skip:].tolist()
         waits = [begin - end for begin, end in zip(self.begins, self.ends)][skip:]
         rows = [row for step in self.per_step[skip:] for row in step]
         tokens = sum(n for n, _, _ in rows)
         total = sum(seconds)
-        share = forward_operations(config, rows) / total / peak
-        again = self.trainer.args.gradient_checkpointing
+        language = forward_operations(config, [(n, 0, scored) for n, _, scored in rows])
+        tower = forward_operations(config, rows) - language
+        useful = passes[0] * language + passes[1] * tower
+        again = (language + (passes[1] > 1) * tower) * self.trainer.args.gradient_checkpointing
         return {
             "steps": len(seconds),
             **spread(seconds),
@@ -123,8 +126,8 @@ class Watch(TrainerCallback):
             "image_share": round(sum(patches // 4 for _, patches, _ in rows) / tokens, 3),
             "padding": round(self.padded / self.places, 3),
             "tokens_per_s": round(tokens / total),
-            "mfu": round(times * share, 4),
-            "hfu": round((times + again) * share, 4),
+            "mfu": round(useful / total / peak, 4),
+            "hfu": round((useful + again) / total / peak, 4),
         }
 
     def rollout_figures(self, skip: int) -> Figures:

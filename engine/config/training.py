@@ -27,7 +27,7 @@ class Optimiser(Section):
     lora_targets: Literal["language", "all"] = Field(
         "language", description="whose linear layers get adapters: all has the tower's too"
     )
-    lora_alpha: float | None = Field(None, gt=0, description="null: twice the rank")
+    lora_alpha: int | None = Field(None, gt=0, description="null: twice the rank")
     lora_dropout: float = Field(0, ge=0, lt=1)
     lora_bits: Literal[4] | None = Field(
         None, description="4: adapters beside weights in NF4 (QLoRA), which needs CUDA"
@@ -35,7 +35,10 @@ class Optimiser(Section):
     freeze_vision: bool = Field(
         False, description="the vision tower stays as it is; its projector learns"
     )
-    bf16: bool = False
+    bf16: bool = Field(False, description="bf16 arithmetic on a GPU; weights in float32 or LoRA")
+    checkpointing: bool | None = Field(
+        None, description="activations computed again, not kept; null: where there is a GPU"
+    )
     save_steps: int = Field(0, ge=0, description="checkpoint and resume every so many steps")
 
     @model_validator(mode="after")
@@ -54,6 +57,17 @@ class Sft(Optimiser):
     """Supervised fine-tuning of the policy and of the generator."""
 
     ask_share: float = Field(0.3, ge=0, le=1, description="rows that also teach asking")
+    order: Literal["random", "curriculum"] = Field(
+        "random", description="curriculum: the first epoch from few steps and easy to many and hard"
+    )
+    group_by_length: bool | None = Field(
+        None, description="rows of like length in a batch; null: where gpus are asked for"
+    )
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a batch has rows of like length."""
+        return self.gpus > 0 if self.group_by_length is None else self.group_by_length
 
 
 class RewardWeights(Section):

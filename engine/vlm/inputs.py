@@ -30,20 +30,31 @@ def picture(png: bytes, max_pixels: int = MAX_PIXELS) -> Any:
     from PIL import Image
 
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    least = -(-max(image.size) // MAX_ASPECT)  # of the shorter side
-    ground = (max(image.width, least), max(image.height, least))
-    scale = min((max_pixels / (ground[0] * ground[1])) ** 0.5, 1.0)
-
-    def fitted(size: tuple[int, int]) -> tuple[int, int]:
-        return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
-
-    if scale < 1:
-        image = image.resize(fitted(image.size), Image.Resampling.BICUBIC)
-    if image.size == fitted(ground):
+    own, whole = _fitted(image.size, max_pixels)
+    if image.size != own:
+        image = image.resize(own, Image.Resampling.BICUBIC)
+    if own == whole:
         return image
-    black = Image.new("RGB", fitted(ground))
+    black = Image.new("RGB", whole)
     black.paste(image, ((black.width - image.width) // 2, (black.height - image.height) // 2))
     return black
+
+
+def shown_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) in pixels of what `picture` makes of a picture of a size."""
+    return _fitted(size, max_pixels)[1]
+
+
+def _fitted(size: tuple[int, int], max_pixels: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(size of a picture, size of the ground that it stands on), as they are shown."""
+    least = -(-max(size) // MAX_ASPECT)  # of the shorter side
+    ground = (max(size[0], least), max(size[1], least))
+    scale = min((max_pixels / (ground[0] * ground[1])) ** 0.5, 1.0)
+
+    def scaled(width: int, height: int) -> tuple[int, int]:
+        return max(int(width * scale), 1), max(int(height * scale), 1)
+
+    return scaled(*size), scaled(*ground)
 
 
 def within_budget(png: bytes, max_pixels: int = MAX_PIXELS) -> bytes:

@@ -190,7 +190,6 @@ def grpo_trainer(job: GrpoJob, parts: list[Any]) -> Any:
             temperature=section.temperature,
             beta=section.kl,
             generation_kwargs={"suppress_tokens": vision_token_ids(model.config)},
-            gradient_checkpointing=section.lora_rank > 0,
         ),
         train_dataset=chat_dataset(job, processor),
         processing_class=processor,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.adapting import load_trained, lora, save_trained
 from engine.answers.parsing import render_completion, render_question
+from engine.config.training import Sft
 from engine.pixels import Pixels
 from engine.prompts import answer_prompt, ask_prompt
 from engine.records import Task, Triplet
@@ -23,11 +25,23 @@ from engine.trainer import (
 )
 from engine.training_job import TrainingJob, TrainingResult
 from generators.phantoms.bank import DIFFICULTIES
+from pipelines.training.order import Order, lengths_of, ordered
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Turn = dict[str, str]  # image_id, prompt, completion
+Turn = dict[str, Any]  # image_id, prompt, completion, and what is told of its row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftJob(TrainingJob):
+    """The SFT of a policy or a generator.
+
+    Where its section groups rows by length, they have their picture's `width` and `height` in
+    pixels; where it has a curriculum, their `level`.
+    """
+
+    section: Sft
 
 
 def turns_of(
@@ -38,12 +52,14 @@ def turns_of(
     ask_share: float,
     seed: int,
     further: Collection[str] = (),
+    told: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Iterator[Turn]:
     """Training turns: each row answered in its style and in `style`, and some of them asked.
 
     No model is taught to ask composed questions: who composes knows the facts. A row whose id is
     among the `further` has its question and answer from another row and teaches its reasoning
-    alone, so that no question weighs more for being reasoned about in several ways.
+    alone, so that no question weighs more for being reasoned about in several ways. `told` has
+    further columns of a row's turns, by its id.
     """
     rng = np.random.default_rng(seed)
     for row in triplets:
@@ -56,6 +72,7 @@ def turns_of(
                 "image_id": row.image_id,
                 "prompt": answer_prompt(prompts, row.question, row.options, wanted),
                 "completion": render_completion(reasoning, row.answer),
+                **told.get(row.id, {}),
             }
         if row.id in further:
             continue
@@ -67,6 +84,7 @@ def turns_of(
                 "image_id": row.image_id,
                 "prompt": ask_prompt(prompts, fields),
                 "completion": render_question(row.question, row.options),
+                **told.get(row.id, {}),
             }
 
 
@@ -100,7 +118,22 @@ def chat_dataset(job: TrainingJob, processor: Any) -> Dataset:
     return rows
 
 
-def train_sft(job: TrainingJob) -> TrainingResult:
+def order_of(job: SftJob, processor: Any) -> Order | None:
+    """The order of the job's turns; None where it is the trainer's own, at random."""
+    section = job.section
+    if not section.grouped and section.order == "random":
+        return None
+    rows = read_training_set(job.data)
+    return Order(
+        len(rows),
+        section.batch * section.accumulate * section.workers,
+        job.seed,
+        lengths_of(rows, processor, job.max_pixels) if section.grouped else None,
+        rows["level"] if section.order == "curriculum" else None,
+    )
+
+
+def train_sft(job: SftJob) -> TrainingResult:
     """SFT of the job's model on its data, weights to its `out`."""
     from trl import SFTConfig, SFTTrainer
 
@@ -109,13 +142,12 @@ def train_sft(job: TrainingJob) -> TrainingResult:
     prepare(job.seed, job.threads)
     processor = load_processor(job.model)
     model = load_trained(job)
-    trainer = resumable(SFTTrainer)(
+    trainer = ordered(resumable(SFTTrainer), order_of(job, processor))(
         model=model,
         args=SFTConfig(
             **common_arguments(job),
             max_length=None,  # truncation would cut image tokens
             completion_only_loss=True,
-            gradient_checkpointing=job.section.lora_rank > 0,
         ),
         train_dataset=chat_dataset(job, processor),
         processing_class=processor,

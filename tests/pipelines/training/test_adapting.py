@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,20 @@ import torch
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoModelForImageTextToText
+from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from engine.adapting import adapt, freeze, save_trained
+from engine import adapting, guards
+from engine.adapting import adapt, freeze, save_trained, weights_dtype
 from engine.config import build
 from engine.config.training import Sft
 from engine.errors import TriptychError
-from engine.trainer import watched
+from engine.trainer import common_arguments, watched
 from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from engine.vlm.transformers import NOT_IN_FOUR_BITS, load_model, load_processor
+from pipelines.training import sft
 from pipelines.training.grpo import grpo_trainer
 from pipelines.training.sft import train_sft
 from reward_model.training import train_judge
@@ -186,3 +192,136 @@ def test_adapters_trained_on_four_bits_are_merged_into_the_weights_as_stored(
         delta = deltas.get(name.removesuffix(".weight"), torch.zeros(()))
         torch.testing.assert_close(weight, before[name] + delta, rtol=0, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+# Checkpointing
+
+
+@dataclass
+class Step:
+    """What a training of one step computed."""
+
+    losses: list[torch.Tensor] = field(default_factory=list)
+    gradients: list[torch.Tensor] = field(default_factory=list)
+    passes: Counter[str] = field(default_factory=Counter)  # of a layer's forward
+
+
+def stepped(train: Callable[[Any], Any], job: TrainingJob) -> Step:
+    found = Step()
+
+    def listen(job: TrainingJob, step: int, what: str, tensors: list[torch.Tensor]) -> None:
+        if what == "loss":
+            found.losses += [loss.detach().clone() for loss in tensors]
+        if what == "gradient":
+            found.gradients += [gradient.clone() for gradient in tensors]
+
+    def counting(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def passed(self: Any, *given: Any, **more: Any) -> Any:
+            found.passes[name] += self.training
+            return forward(self, *given, **more)
+
+        return passed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guards, "require_finite", listen)
+        for name, layer in (
+            ("tower", modeling_qwen2_5_vl.Qwen2_5_VLVisionBlock),
+            ("language", modeling_qwen2_5_vl.Qwen2_5_VLDecoderLayer),
+        ):
+            patch.setattr(layer, "forward", counting(name, layer.forward))
+        train(job)
+    return found
+
+
+def grpo_of_two_groups(job: Any) -> None:
+    right = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+    watched(grpo_trainer(job, [Fed("correct", right)]), job).train()
+
+
+LAYERS = 4  # of the tiny model's tower, and of its language model
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "changed", "tower"),
+    [
+        (train_sft, trainings.sft, {}, 2),
+        (train_sft, trainings.sft, {"freeze_vision": True}, 1),
+        (train_sft, trainings.sft, {"lora_rank": 4}, 1),
+        (train_sft, trainings.sft, {"lora_rank": 4, "lora_targets": "all"}, 2),
+        (train_judge, trainings.judge, {}, 2),
+        (grpo_of_two_groups, trainings.grpo, {"lora_rank": 4, "steps": 1}, None),
+    ],
+    ids=["sft", "sft-frozen", "sft-lora", "sft-lora-all", "judge", "grpo-lora"],
+)
+def test_checkpointing_changes_what_is_kept_and_no_loss_and_no_gradient(
+    train: Callable[[Any], Any],
+    given: Given,
+    changed: dict[str, Any],
+    tower: int | None,
+    tmp_path: Path,
+) -> None:
+    """Where the tower learns nothing, it is not computed again: nothing goes backward in it."""
+    once = {"save_steps": 0} | ({} if "steps" in changed else {"batch": 16})
+    job = given(tmp_path).with_section(**once, **changed)
+    kept = stepped(train, job.with_section(checkpointing=False))
+    again = stepped(train, job.with_section(checkpointing=True))
+    assert len(kept.losses) == 1
+    assert kept.gradients
+    assert kept.losses == again.losses
+    assert len(kept.gradients) == len(again.gradients)
+    assert all(torch.equal(a, b) for a, b in zip(kept.gradients, again.gradients))
+    if tower is not None:
+        assert kept.passes == {"tower": LAYERS, "language": LAYERS}
+        assert again.passes == {"tower": tower * LAYERS, "language": 2 * LAYERS}
+
+
+def test_checkpointing_is_on_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_in(Path("nowhere"), Sft())
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert common_arguments(job)["gradient_checkpointing"] is there
+        for wanted in (False, True):
+            told = common_arguments(job.with_section(checkpointing=wanted))
+            assert told["gradient_checkpointing"] is wanted
+
+
+# bf16
+
+
+def test_all_weights_are_trained_in_float32_under_bf16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a rate at which bf16 weights would hardly move, as on a GPU: weights load as asked."""
+    products = set()
+    product = torch.nn.functional.linear
+
+    def listen(*given: Any) -> torch.Tensor:
+        found = product(*given)
+        products.add(found.dtype)
+        return found
+
+    def load(model: str, dtype: str, bits: None) -> Any:
+        return AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)
+
+    monkeypatch.setattr(adapting, "load_model", load)
+    monkeypatch.setattr(sft, "common_arguments", lambda job: common_arguments(job) | {"bf16": True})
+    monkeypatch.setattr(torch.nn.functional, "linear", listen)
+    job = trainings.sft(tmp_path).with_section(bf16=True, batch=16, lr=1e-6, save_steps=0)
+    train_sft(job)
+    assert torch.bfloat16 in products
+    trained = load_file(tmp_path / "weights" / "model.safetensors")
+    untrained = load_file(tiny.FOLDER / "model.safetensors")
+    names = [name for name in trained if ".layers." in name and trained[name].ndim == 2]
+    assert {trained[name].dtype for name in names} == {torch.float32}
+    moved = [(trained[name] != untrained[name].float()).float().mean() for name in names]
+    assert min(moved) > 0.9
+
+
+def test_beside_adapters_weights_stay_as_stored_under_bf16(tmp_path: Path) -> None:
+    job = job_in(tmp_path, Sft(bf16=True, lora_rank=4))
+    assert weights_dtype(job) == "auto"
+    assert weights_dtype(job.with_section(bf16=False)) == "float32"
+    stored = AutoModelForImageTextToText.from_pretrained(tiny.FOLDER, dtype=torch.bfloat16)
+    adapted = adapt(stored, job)
+    kinds = {(w.requires_grad, w.dtype) for w in adapted.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}

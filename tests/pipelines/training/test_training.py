@@ -20,7 +20,7 @@ from engine.training_job import TrainingJob
 from engine.vlm import tiny
 from generators import phantoms
 from pipelines.training.grpo import GrpoJob, grpo_classes, train_grpo
-from pipelines.training.sft import train_sft
+from pipelines.training.sft import SftJob, train_sft
 from reward_model.model import load_reward_model
 from reward_model.settings import JudgeSettings
 from reward_model.training import JudgeJob, train_judge
@@ -61,17 +61,29 @@ def judge_lora(folder: Path) -> JudgeJob:
     return judge(folder).with_section(lora_rank=4)
 
 
-def sft(folder: Path) -> TrainingJob:
+def sft(folder: Path) -> SftJob:
     write_rows(folder, {"prompt": PROMPT, "completion": "<answer>no</answer>"})
-    return job_in(folder, Sft(batch=4, epochs=1, save_steps=2))
+    return job_in(folder, Sft(batch=4, epochs=1, save_steps=2), SftJob)
 
 
-def sft_loaded(folder: Path) -> TrainingJob:
+def sft_loaded(folder: Path) -> SftJob:
     return sft(folder).with_section(loaders=1)
 
 
-def sft_lora(folder: Path) -> TrainingJob:
+def sft_lora(folder: Path) -> SftJob:
     return sft(folder).with_section(lora_rank=4)
+
+
+def sft_in_order(folder: Path) -> SftJob:
+    """Three steps an epoch and one of the next: an order that is lost anywhere is seen."""
+    job = sft(folder)
+    rows = [
+        {"image_id": i, "prompt": PROMPT, "completion": "<answer>no</answer>" + " no" * (n % 5)}
+        | {"width": 64, "height": 64, "level": float(n % 3)}
+        for n, i in enumerate(IMAGES)
+    ]
+    write_training_set(job.data, rows)
+    return job.with_section(batch=6, epochs=4 / 3, order="curriculum", group_by_length=True)
 
 
 def grpo(folder: Path) -> GrpoJob:
@@ -99,6 +111,7 @@ class Stopped(Exception):
         (train_sft, sft),
         (train_sft, sft_loaded),
         (train_sft, sft_lora),
+        (train_sft, sft_in_order),
         (train_grpo, grpo),
     ],
 )
