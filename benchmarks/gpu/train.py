@@ -23,8 +23,9 @@ padding not counted.
 
 Forward operations are 2 for each weight of a matrix and token, and attention's own (causal: half);
 the output matrix counts for the tokens that are scored, which in SFT are those of the completions.
-k is 3 where all weights are trained, 2 with LoRA, where frozen weights need no gradient; the
-adapters' own operations are not counted. What checkpointing computes again counts in HFU alone.
+k is 3 where all weights are trained, 2 with LoRA, where frozen weights need no gradient, and 1 for
+a vision tower that learns nothing; the adapters' own operations are not counted. What
+checkpointing computes again counts in HFU alone.
 The peak is 989 TFLOP/s, dense bfloat16 of an H100 or H200 (`--peak`).
 """
 
