@@ -152,7 +152,7 @@ class Config(Section):
 
 
 # Of a section: where and how fast it runs.
-PLACES = {"url", "actors", "gpus", "loaders", "save_steps", "checkpointing"}
+PLACES = {"url", "concurrency", "actors", "gpus", "loaders", "save_steps", "checkpointing"}
 
 
 # Sections of several kinds, which a plain string names, by name or by path.

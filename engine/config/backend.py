@@ -42,6 +42,9 @@ class Endpoint(Section, frozen=True):
     gpus: ClassVar[float] = 0.0  # of ours
     kind: Literal["endpoint"] = "endpoint"
     url: str = Field(description="base URL, …/v1")
+    concurrency: int = Field(
+        16, ge=1, description="requests an actor has under way at most; fewer where it is too busy"
+    )
     private: bool = Field(
         False, description="the server may be told what is private: generator.knowledge"
     )

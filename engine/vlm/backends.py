@@ -20,7 +20,7 @@ def open_vlm(
         case Endpoint():
             from engine.vlm.endpoint import EndpointVLM
 
-            return EndpointVLM(model, backend.url, max_pixels)
+            return EndpointVLM(model, backend, max_pixels)
         case Vllm():
             from engine.vlm.vllm import VllmVLM
 

@@ -1,13 +1,14 @@
 """The protocol on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted model).
 
-What passes (a reset, a time-out, 408, 429, 5xx) is tried again, as late as Retry-After asks. What
-a server refuses of one request is a sample with a problem; what it would refuse of any ends the
-run. Where a batch does not tell the two apart, one small question more does.
+As many requests are under way as the server bears (`engine.vlm.crowding`). What passes (a reset, a
+time-out, 408, 429, 5xx) is tried again, as late as Retry-After asks. What a server refuses of one
+request is a sample with a problem; what it would refuse of any ends the run. Where a batch does not
+tell the two apart, one small question more does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -17,15 +18,23 @@ import httpx
 import stamina
 
 from engine.config import MAX_PIXELS
+from engine.config.backend import Endpoint
 from engine.errors import TriptychError
 from engine.private import address_told, bearer
-from engine.vlm.endpoint_replies import Refused, body_of, parts_of, read_choices, read_reply
+from engine.vlm.crowding import Crowd, Turn
+from engine.vlm.endpoint_replies import (
+    BUSY,
+    Refused,
+    body_of,
+    parts_of,
+    read_choices,
+    read_reply,
+)
 from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import stream_seed
 
-CONCURRENT = 16
 TIMEOUT = httpx.Timeout(300, connect=10)
-TRIES, TRYING_S = 5, 900.0  # of one request, the first try included
+TRIES = 5  # of one request, the first included; what a server was too busy for beside others apart
 FIRST_WAIT_S, LAST_WAIT_S = 1.0, 8.0  # between tries; doubled each time
 LONGEST_WAIT_S = 120.0  # that Retry-After may ask for; a server that asks for more ends the run
 FUTILE = 2  # replies without a usable choice before a request is given up
@@ -39,15 +48,18 @@ class EndpointVLM:
     Redirects are not followed, so the key goes to the configured address and to no other.
     """
 
-    def __init__(self, model: str, url: str, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, model: str, backend: Endpoint, max_pixels: int = MAX_PIXELS) -> None:
         self.model, self.max_pixels = model, max_pixels
-        self.url, self.name = _address(url)
+        self.url, self.name = _address(backend.url)
         self.key, headers = bearer("OPENAI_API_KEY")
+        self.crowd = Crowd(backend.concurrency)
         self.client = httpx.Client(
             headers=headers,
             timeout=TIMEOUT,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=CONCURRENT),
+            limits=httpx.Limits(
+                max_connections=backend.concurrency, max_keepalive_connections=backend.concurrency
+            ),
         )
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
@@ -55,7 +67,7 @@ class EndpointVLM:
 
         Raises TriptychError where the server does not answer or refuses whatever it is asked.
         """
-        with ThreadPoolExecutor(CONCURRENT) as pool:
+        with ThreadPoolExecutor(self.crowd.most) as pool:
             own = [
                 replace(sampling, seed=stream_seed(request, place, sampling))
                 for place, request in enumerate(requests)
@@ -120,37 +132,58 @@ class EndpointVLM:
     def _post(self, body: dict[str, Any], tries: int) -> dict[str, Any]:
         """The server's answer. Raises Refused, or TriptychError where that holds for all."""
         tried = stamina.retry_context(
-            on=_again, attempts=tries, timeout=TRYING_S, wait_initial=FIRST_WAIT_S,
-            wait_max=LAST_WAIT_S, wait_jitter=FIRST_WAIT_S,
+            on=_again(tries), attempts=tries + self.crowd.most.bit_length(), timeout=None,
+            wait_initial=FIRST_WAIT_S, wait_max=LAST_WAIT_S, wait_jitter=FIRST_WAIT_S,
         )  # fmt: skip
         try:
             for attempt in tried:
-                with attempt:
-                    return self._post_once(body)
+                with attempt, self.crowd.turn() as turn:
+                    return self._post_once(body, turn)
         except Refused as error:
             if error.status == 429:  # no fault of this request: it is asked again in a later run
                 raise TriptychError(str(error)) from None
             raise
         raise AssertionError("an attempt returns or raises")
 
-    def _post_once(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _post_once(self, body: dict[str, Any], turn: Turn) -> dict[str, Any]:
         try:
             reply = self.client.post(self.url, json=body)
         except httpx.TransportError as error:
+            if isinstance(error, httpx.TimeoutException):
+                self.crowd.refused(turn)
             why = " ".join(str(error).split()) or type(error).__name__
             raise Refused(f"{self.name} does not answer: {why}", passing=True) from None
         except httpx.HTTPError as error:  # a body that cannot be decompressed
             raise Refused(f"{self.name} answers what cannot be read: {error}") from None
-        return read_reply(reply, self.name, self.key)
+        try:
+            said = read_reply(reply, self.name, self.key)
+        except Refused as error:
+            if error.status in BUSY:
+                error.crowded = turn.crowded
+                self.crowd.refused(turn, min(error.wait_s or 0.0, LONGEST_WAIT_S))
+            raise
+        self.crowd.answered()
+        return said
 
 
-def _again(error: Exception) -> bool | float:
-    """Whether to try again, and after how many seconds where the server says so."""
-    if not (isinstance(error, Refused) and error.passing):
-        return False
-    if error.wait_s is None:
-        return True
-    return error.wait_s if error.wait_s <= LONGEST_WAIT_S else False
+def _again(tries: int) -> Callable[[Exception], bool | float]:
+    """For one request: whether to try again, and in how many seconds where the server says so.
+
+    A try that the server was too busy for beside others does not count: fewer are sent from then
+    on, and how few it bears takes some halvings to find out.
+    """
+    left = tries
+
+    def again(error: Exception) -> bool | float:
+        nonlocal left
+        if not (isinstance(error, Refused) and error.passing):
+            return False
+        left -= not error.crowded
+        if left <= 0 or (error.wait_s or 0.0) > LONGEST_WAIT_S:
+            return False
+        return True if error.wait_s is None else error.wait_s
+
+    return again
 
 
 def _address(url: str) -> tuple[httpx.URL, str]:

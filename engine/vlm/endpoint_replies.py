@@ -17,6 +17,7 @@ from engine.vlm.inputs import REFUSALS, marks_as_words, one_line, within_budget
 from engine.vlm.protocol import Request, Sample, Sampling
 
 PASSING = {408, 425, 429}  # and all from 500 on: asked again
+BUSY = {429, 503}  # of those what says that fewer at once would fare better
 OF_ALL = {401, 402, 404, 405, 407}  # and redirects: no other request would fare better
 LEAST = -9999.0  # what vLLM says where there is none
 LONGEST_WORDS = 300  # characters of a refusal that are told
@@ -24,13 +25,15 @@ LONGEST_WORDS = 300  # characters of a refusal that are told
 
 class Refused(TriptychError):
     """A request that a server does not answer. What is `passing` may be answered later, `wait_s`
-    seconds where the server said so; `status` is HTTP's, 0 where there was none."""
+    seconds where the server said so; `status` is HTTP's, 0 where there was none. What is `crowded`
+    was sent beside others, to a server that was too busy."""
 
     def __init__(
         self, message: str, status: int = 0, passing: bool = False, wait_s: float | None = None
     ) -> None:
         super().__init__(message)
         self.status, self.passing, self.wait_s = status, passing, wait_s
+        self.crowded = False
 
 
 def parts_of(request: Request, max_pixels: int) -> list[dict[str, Any]]:

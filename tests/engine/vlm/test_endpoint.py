@@ -126,7 +126,7 @@ def only_first(reply: Any) -> Script:
 
 def test_an_endpoint_gives_texts_and_log_probabilities(serve: Any) -> None:
     server = serve(completion)
-    vlm = EndpointVLM("any", server.url)
+    vlm = EndpointVLM("any", Endpoint(url=server.url))
     samples = vlm.generate([Request(PNG, "Is there a cyst?")] * 2, Sampling(2, 1.0, 9))
     assert [len(s) for s in samples] == [2, 2]
     assert samples[0][0] == Sample(TEXT, pytest.approx(-1.0), 2)
@@ -231,7 +231,7 @@ def test_a_server_that_ignores_n_is_asked_for_the_rest_with_other_seeds(serve: A
 
 def test_a_form_is_sent_in_the_field_that_vllms_server_has_for_it(serve: Any) -> None:
     server = serve(completion)
-    vlm = EndpointVLM("m", server.url)
+    vlm = EndpointVLM("m", Endpoint(url=server.url))
     vlm.generate([Request(PNG, "Answer.", form="<answer>(yes|no)</answer>")], Sampling(1))
     vlm.generate([Request(PNG, "Answer.")], Sampling(1))
     held, free = server.bodies
@@ -424,7 +424,7 @@ def test_a_request_that_fails_is_a_triplet_with_its_problem(serve: Any) -> None:
     image: Image = make_image(0, "g", "train")
     tasks = [Task.make(kind, "side", "easy", "closed", "direct") for kind in ("CT", "MR")]
     plan = ProposerSettings("m", "compact", 2, 0.6, 1.0, 48, 0, 1)
-    vlm = EndpointVLM("m", serve(server).url)
+    vlm = EndpointVLM("m", Endpoint(url=serve(server).url))
     *answered, failed = propose(vlm, pictures.PNG, [(image.id, task) for task in tasks], plan)
     assert [t.question for t in answered] == ["Which side?"] * 2
     assert [t.problem for t in answered if t.problem] == [f"answer: {vlm.name} gives no choices"]
