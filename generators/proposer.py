@@ -27,6 +27,7 @@ from engine.prompts.files import name_of, words_id
 from engine.records import Prompt, Task, Triplet, content_id, unique
 from engine.resume import Made, Worker
 from engine.vlm.backends import open_vlm
+from engine.vlm.journal import journaled
 from engine.vlm.protocol import VLM, Request, Sampling
 from generators.debate import Debated, debates, read_answer
 from generators.filters import marked
@@ -254,7 +255,8 @@ def _triplet(
 class Proposing:
     """What a worker needs to propose: whose pictures, which model run how, and the settings.
 
-    `held_to` is what its rows are held to before anybody judges them.
+    `held_to` is what its rows are held to before anybody judges them; `journals` is the folder of
+    the shards' journals (`engine.vlm.journal`), where there are any.
     """
 
     workspace: Path
@@ -264,6 +266,7 @@ class Proposing:
     threads: int
     max_pixels: int
     held_to: Filters = field(default_factory=Filters)
+    journals: Path | None = None
 
 
 def make_proposer(job: Proposing) -> Worker:
@@ -279,7 +282,8 @@ def make_proposer(job: Proposing) -> Worker:
         seeded = replace(job.settings, seed=int(content_id(job.settings.seed, shard)[:7], 16))
         pairs = [(r["image_id"], Task.from_dict(r["task"])) for r in rows]
         known = knows(image_id for image_id, _ in pairs)
-        made = propose(vlm, pixels, pairs, seeded, known)
+        asked = journaled(vlm, job.journals and job.journals / f"{shard}.jsonl")
+        made = propose(asked, pixels, pairs, seeded, known)
         held = (marked(row, job.held_to, known.get(row.image_id, NOTHING)) for row in made)
         return {Triplet: unique(held)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 from engine.records import Preference, Task, Triplet, content_id, unique
 from engine.workspace import Stage
@@ -56,10 +57,11 @@ def compare(context: Context, stage: Stage) -> None:
     verdicts = asked_of(config).verdicts
     generated: list[Triplet] = []
     gold: list[Exemplar] = []
+    spent: dict[str, Any] = {}
     if expert.compares_generated or verdicts.first or verdicts.test:
         pairs = asked_pairs(context)
         write_tasks(stage, config.generator, [task for _, task in pairs])
-        run_proposer(context, stage, generator_of(context, refresh=False), pairs)
+        spent = run_proposer(context, stage, generator_of(context, refresh=False), pairs)
         generated = read_shards(stage)
     if not expert.compares_generated:
         seed_images, images = expert_images(context, expert)
@@ -78,4 +80,4 @@ def compare(context: Context, stage: Stage) -> None:
         "preferences": len(preferences),
         "implied": len(implied),
         "holdout": sum(p.holdout for p in preferences),
-    }
+    } | spent

@@ -21,6 +21,7 @@ from pipelines.adherence import axes_of, not_read
 from pipelines.context import Context
 from pipelines.proposals import propose_all, proposing
 from pipelines.record import generator_of
+from pipelines.spending import spending
 
 SAID = 8  # lines about cells without a row
 
@@ -114,7 +115,7 @@ def generate(context: Context, stage: Stage) -> None:
     """A round's triplets, those that did not parse among them, each with its reason."""
     started = time.time()
     job = Planned(
-        proposing(context, generator_of(context), stage.round),
+        proposing(context, generator_of(context), stage.round, stage),
         tuple(context.shards(Assignment, "plan", stage.round)),
         tuple(context.rows(Task, "plan", stage.round)),
         _withdrawn(context, stage.round),
@@ -131,6 +132,7 @@ def generate(context: Context, stage: Stage) -> None:
         "rows_per_second": round(rows / (time.time() - started), 1),
         "cells_not_read": _not_read(context, stage, paths),
     }
+    stage.metrics |= spending([(job.proposing.journals, job.proposing.backend)])
 
 
 def _not_read(context: Context, stage: Stage, written: list[Path]) -> int:

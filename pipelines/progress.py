@@ -34,6 +34,19 @@ def _counted(commit: dict[str, Any]) -> str:
     return ", ".join(f"{n} {name}" for name, n in told.items())
 
 
+def _spent(metrics: dict[str, Any]) -> str:
+    """What a stage's models read and wrote (`pipelines.spending`), if they told."""
+    if "prompt_tokens" not in metrics:
+        return ""
+    told = f", {metrics['prompt_tokens']:,} tokens read, {metrics['completion_tokens']:,} written"
+    if untold := metrics.get("untold_replies"):
+        told += f" ({untold:,} replies did not say)"
+    if "cost" not in metrics:
+        return told
+    cost = metrics["cost"]
+    return f"{told}, cost {cost:,.2f}" if cost >= 1 else f"{told}, cost {cost:.2g}"
+
+
 def verbatim(text: object, style: str = "") -> Text:
     """What a file, a model or a person wrote, for rich: shown as it is, brackets and all."""
     return Text(printable(str(text)), style)
@@ -114,7 +127,8 @@ class Display:
     def committed(self, commit: dict[str, Any]) -> None:
         rows = _counted(commit)
         label = _label(commit["stage"], commit["round"])
-        self.done(f"{label}: {rows or 'done'} in {commit['seconds']:.0f} s")
+        spent = _spent(commit["metrics"])
+        self.done(f"{label}: {rows or 'done'} in {commit['seconds']:.0f} s{spent}")
 
 
 def summary(commits: list[dict[str, Any]]) -> Table:

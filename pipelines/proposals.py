@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -19,6 +19,7 @@ from generators.quotas import Unfilled, wanted_of
 from generators.tasks import Drawn, Mix, draw_tasks
 from pipelines.context import Context
 from pipelines.record import shown
+from pipelines.spending import JOURNALS, spending
 
 Job = TypeVar("Job")
 
@@ -50,8 +51,8 @@ def write_tasks(stage: Stage, section: Generator, tasks: Iterable[Task]) -> None
     stage.write(Prompt, unique(asked))
 
 
-def proposing(context: Context, model: Model, round: int) -> Proposing:
-    """How a model proposes in a round."""
+def proposing(context: Context, model: Model, round: int, stage: Stage | None = None) -> Proposing:
+    """How a model proposes in a round, with journals where it does so in a stage."""
     config, section = context.config, context.config.generator
     settings = ProposerSettings(
         model.id,
@@ -74,18 +75,23 @@ def proposing(context: Context, model: Model, round: int) -> Proposing:
         config.cluster.threads,
         config.max_pixels,
         section.filters,
+        stage.folder.absolute() / JOURNALS if stage else None,
     )
 
 
 def run_proposer(
     context: Context, stage: Stage, model: Model, pairs: Iterable[tuple[str, Task]]
-) -> None:
-    """Triplets of the stage for pairs of an image's id and a task, one shard a batch."""
+) -> dict[str, Any]:
+    """Triplets of the stage for pairs of an image's id and a task, one shard a batch.
+
+    Returns what that took in tokens, as metrics (`pipelines.spending`).
+    """
     rows = [{"image_id": image_id, "task": task.to_dict()} for image_id, task in pairs]
     batch = context.config.generator.batch
     shards = {f"{low // batch:05d}": rows[low : low + batch] for low in range(0, len(rows), batch)}
-    job = proposing(context, model, stage.round)
+    job = proposing(context, model, stage.round, stage)
     propose_all(context, stage, make_proposer, job, shards)
+    return spending([(job.journals, job.backend)])
 
 
 def propose_all(

@@ -27,6 +27,7 @@ from engine.resume import Made, Shards, Worker, make_shards
 from engine.shards import shard_paths
 from engine.sql import Scan
 from engine.vlm.backends import open_vlm
+from engine.vlm.journal import journaled
 from engine.vlm.protocol import Sampling
 from engine.workspace import Stage
 from generators.verification.blind import Answering, answered, answered_blind, shares_of
@@ -34,6 +35,7 @@ from generators.verification.rubric import Assessing, assessed
 from generators.verification.votes import counted, questions_of
 from pipelines.context import Context
 from pipelines.record import generator_of
+from pipelines.spending import JOURNALS, spending
 
 RUBRIC = "rubric"  # the words of a prompt that holds one
 
@@ -42,7 +44,8 @@ RUBRIC = "rubric"  # the words of a prompt that holds one
 class Asking:
     """What a worker needs for one pass: whose rows and pictures, and who is asked how.
 
-    `before` is where the last pass wrote; without `how` the votes alone are counted.
+    `before` is where the last pass wrote, `journals` where this one keeps what it is answered;
+    without `how` the votes alone are counted.
     """
 
     workspace: Path
@@ -55,6 +58,7 @@ class Asking:
     model: str = ""
     backend: Backend | None = None
     how: Answering | Assessing | None = None
+    journals: Path | None = None
 
 
 def make_asker(job: Asking) -> Worker:
@@ -73,13 +77,14 @@ def make_asker(job: Asking) -> Worker:
             found = from_arrow(Verification, pq.read_table(job.before.path(Verification, shard)))
         else:
             found = counted(questions, job.round)
-        if vlm and found and isinstance(job.how, Answering):
+        asked = vlm and journaled(vlm, job.journals and job.journals / f"{shard}.jsonl")
+        if asked and found and isinstance(job.how, Answering):
             others = others_of(job.images, sorted({one.image_id for one in found}))
             rows_of = {t.id: t for t in triplets}
-            found = answered(vlm, found, rows_of, pixels, others, job.how)
-        elif vlm and found and isinstance(job.how, Assessing):
+            found = answered(asked, found, rows_of, pixels, others, job.how)
+        elif asked and found and isinstance(job.how, Assessing):
             known = knows(one.image_id for one in found)
-            found = assessed(vlm, found, questions, pixels, job.how, known)
+            found = assessed(asked, found, questions, pixels, job.how, known)
         return {Verification: found}
 
     return work
@@ -140,6 +145,7 @@ def verify(context: Context, stage: Stage) -> None:
         words = canonical(asks.model_dump())
         stage.write(Prompt, [Prompt(id=asks.id, words=RUBRIC, text=words)])
     stage.metrics = metrics_of(shard_paths(stage.folder, Verification.table))
+    stage.metrics |= spending((job.journals, job.backend) for job in passes)
 
 
 def _places(job: Asking, actors: int) -> Places:
@@ -210,7 +216,7 @@ def _passes(
         max_pixels=config.max_pixels,
     )
     seed = config.seed * 1000 + stage.round
-    passes = []
+    passes, journals = [], stage.folder.absolute() / JOURNALS
     if section.blind and solver:
         blind, writing = section.blind, config.generator
         drawn = writing.temperature if blind.samples > 1 else 0.0
@@ -218,7 +224,7 @@ def _passes(
         how = Answering(solver.id, writing.prompts, tuple(blind.without), sampling)
         backend = blind.backend or writing.backend
         named = replace(votes, name="blind", model=context.path_of(solver))
-        passes.append(replace(named, backend=backend, how=how))
+        passes.append(replace(named, backend=backend, how=how, journals=journals / named.name))
     if section.rubric and verifier:
         rubric = section.rubric
         sampling = Sampling(1, 0.0, rubric.max_tokens, seed)
@@ -226,7 +232,9 @@ def _passes(
         asked = Assessing(verifier.id, rubric.asks, rubric.answers, sampling, knowledge)
         before = Shards(stage.folder / "blind", (Verification,)) if passes else None
         named = replace(votes, name="rubric", model=context.path_of(verifier), before=before)
-        passes.append(replace(named, backend=rubric.backend, how=asked))
+        passes.append(
+            replace(named, backend=rubric.backend, how=asked, journals=journals / named.name)
+        )
     return passes or [votes]
 
 

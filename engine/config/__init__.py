@@ -152,7 +152,9 @@ class Config(Section):
 
 
 # Of a section: where and how fast it runs.
-PLACES = {"url", "concurrency", "actors", "gpus", "loaders", "save_steps", "checkpointing"}
+PLACES = {
+    "url", "concurrency", "prices", "actors", "gpus", "loaders", "save_steps", "checkpointing",
+}  # fmt: skip
 
 
 # Sections of several kinds, which a plain string names, by name or by path.

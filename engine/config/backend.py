@@ -9,11 +9,19 @@ from pydantic import Field
 from engine.config.section import Section, named
 
 
+class Prices(Section, frozen=True):
+    """What a server takes for a million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
 class Local(Section, frozen=True):
     """A model whose weights an actor of ours loads."""
 
     weights_known: ClassVar[bool] = True
     private: ClassVar[bool] = True  # what it is told stays with us
+    prices: ClassVar[Prices | None] = None
     holds_forms: ClassVar[bool] = False  # whether a reply can be held to a regular expression
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
@@ -44,6 +52,9 @@ class Endpoint(Section, frozen=True):
     url: str = Field(description="base URL, …/v1")
     concurrency: int = Field(
         16, ge=1, description="requests an actor has under way at most; fewer where it is too busy"
+    )
+    prices: Prices | None = Field(
+        None, description="of a million tokens of prompts and of completions; null: no cost is told"
     )
     private: bool = Field(
         False, description="the server may be told what is private: generator.knowledge"

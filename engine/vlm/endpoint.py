@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
+from operator import itemgetter
 from typing import Any
 
 import httpx
@@ -29,7 +30,9 @@ from engine.vlm.endpoint_replies import (
     parts_of,
     read_choices,
     read_reply,
+    tokens_of,
 )
+from engine.vlm.journal import Journaled, key_of
 from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import stream_seed
 
@@ -42,11 +45,14 @@ FUTILE = 2  # replies without a usable choice before a request is given up
 stamina.instrumentation.set_on_retry_hooks(())
 
 
-class EndpointVLM:
+class EndpointVLM(Journaled):
     """Chat completions over HTTP; the key is read from OPENAI_API_KEY, if it is set.
 
-    Redirects are not followed, so the key goes to the configured address and to no other.
+    Redirects are not followed, so the key goes to the configured address and to no other. What is
+    in the journal is not asked again; what is refused is not kept in it.
     """
+
+    keeps = True
 
     def __init__(self, model: str, backend: Endpoint, max_pixels: int = MAX_PIXELS) -> None:
         self.model, self.max_pixels = model, max_pixels
@@ -67,18 +73,27 @@ class EndpointVLM:
 
         Raises TriptychError where the server does not answer or refuses whatever it is asked.
         """
+        keys = [key_of(request, place, sampling) for place, request in enumerate(requests)]
+        known = self.journal.answers(keys) if self.journal else {}
+        places = [place for place in range(len(requests)) if place not in known]
         with ThreadPoolExecutor(self.crowd.most) as pool:
-            own = [
-                replace(sampling, seed=stream_seed(request, place, sampling))
-                for place, request in enumerate(requests)
-            ]
-            answers = list(pool.map(self._one, own, requests))
-        failed = [answer for answer in answers if isinstance(answer, Refused)]
-        if len(failed) == len(answers) or any(error.passing for error in failed):
+            own = [replace(sampling, seed=stream_seed(requests[p], p, sampling)) for p in places]
+            of_each = ([keys[p] for p in places], own, [requests[p] for p in places])
+            new = dict(zip(places, pool.map(self._new, *of_each)))
+        failed = [answer for answer in new.values() if isinstance(answer, Refused)]
+        if len(failed) == len(new) or any(error.passing for error in failed):
             self._check_that_it_answers(requests, sampling, failed)
+        answers = {**known, **new}
         return [
-            [_problem(str(answer))] if isinstance(answer, Refused) else answer for answer in answers
+            [_problem(str(answer))] if isinstance(answer, Refused) else answer
+            for _, answer in sorted(answers.items(), key=itemgetter(0))
         ]
+
+    def _new(self, key: str, sampling: Sampling, request: Request) -> list[Sample] | Refused:
+        answer = self._one(sampling, request)
+        if self.journal and not isinstance(answer, Refused):
+            self.journal.keep(key, answer)
+        return answer
 
     def _check_that_it_answers(
         self, requests: Sequence[Request], sampling: Sampling, failed: list[Refused]
@@ -155,6 +170,7 @@ class EndpointVLM:
             raise Refused(f"{self.name} does not answer: {why}", passing=True) from None
         except httpx.HTTPError as error:  # a body that cannot be decompressed
             raise Refused(f"{self.name} answers what cannot be read: {error}") from None
+        self.spent(*tokens_of(reply))
         try:
             said = read_reply(reply, self.name, self.key)
         except Refused as error:

@@ -107,6 +107,25 @@ def _parsed(reply: httpx.Response) -> tuple[dict[str, Any] | None, Any]:
     return said, said if said.get("object") == "error" else said.get("error")
 
 
+def tokens_of(reply: httpx.Response) -> tuple[int | None, int | None]:
+    """Tokens of the prompt and of all choices, as the reply's `usage` says; None where it does not.
+
+    A refusal that tells none had none.
+    """
+    said, _ = _parsed(reply)
+    usage = said.get("usage") if said else None
+    usage = usage if isinstance(usage, dict) else {}
+    prompt, completion = (_count(usage.get(f"{of}_tokens")) for of in ("prompt", "completion"))
+    nothing = None if reply.is_success else 0
+    return (nothing if prompt is None else prompt, nothing if completion is None else completion)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, if it is one: whole, not negative, and none that no model writes."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 1 << 40 else None
+
+
 def _words(error: Any, secret: str) -> str:
     """What an error says, on one line of bounded length and without the secret."""
     words = error.get("message", error) if isinstance(error, dict) else error

@@ -11,6 +11,7 @@ from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm.attention import batch_vision_attention
 from engine.vlm.inputs import check_room, sift
+from engine.vlm.journal import Journaled
 from engine.vlm.memory import Parts
 from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import inverse_transform, uniforms
@@ -90,7 +91,7 @@ def vision_token_ids(config: Any) -> list[int]:
     return [i for name in names if (i := getattr(config, name, None)) is not None]
 
 
-class TransformersVLM:
+class TransformersVLM(Journaled):
     """A model in this process."""
 
     def __init__(
@@ -151,6 +152,8 @@ class TransformersVLM:
                 pad_token_id=self.processor.tokenizer.pad_token_id,
             )
         samples = self._samples(out, length)
+        read = int(inputs["attention_mask"].sum())
+        self.spent(read, sum(sample.tokens for sample in samples))
         return [samples[i : i + sampling.n] for i in range(0, len(samples), sampling.n)]
 
     def _samples(self, out: Any, prompt_length: int) -> list[Sample]:

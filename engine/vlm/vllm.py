@@ -9,13 +9,14 @@ from typing import Any
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
 from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
+from engine.vlm.journal import Journaled
 from engine.vlm.protocol import Request, Sample, Sampling
 from engine.vlm.streams import stream_seed
 from engine.vlm.transformers import load_processor, vision_token_ids
 from engine.vlm.weights import located
 
 
-class VllmVLM:
+class VllmVLM(Journaled):
     """A vLLM engine in this process; on several GPUs each holds a part of every layer."""
 
     def __init__(
@@ -102,7 +103,10 @@ class VllmVLM:
                 *self._sampled(prompts[:half], params[:half]),
                 *self._sampled(prompts[half:], params[half:]),
             ]
-        return [[_sample(o) for o in output.outputs] for output in outputs]
+        found = [[_sample(o) for o in output.outputs] for output in outputs]
+        read = sum(len(output.prompt_token_ids or ()) for output in outputs)
+        self.spent(read, sum(sample.tokens for samples in found for sample in samples))
+        return found
 
 
 def _sample(output: Any) -> Sample:

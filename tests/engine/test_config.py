@@ -263,7 +263,10 @@ def test_where_a_backend_runs_does_not_decide_the_rows() -> None:
     server = ["generator.model=m", "generator.backend=endpoint"]
     there, elsewhere = (
         deciding(build({}, [*server, *(f"generator.backend.{v}" for v in values)], "x").recorded())
-        for values in (["url=http://a/v1"], ["url=http://b/v1", "concurrency=3"])
+        for values in (
+            ["url=http://a/v1"],
+            ["url=http://b/v1", "concurrency=3", "prices={prompt: 1, completion: 2}"],
+        )
     )
     assert there == elsewhere
     for other in ("generator.backend.max_model_len=600", "generator.backend=transformers"):

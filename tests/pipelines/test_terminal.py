@@ -47,7 +47,7 @@ SHOWS: dict[str, Callable[[Console], Any]] = {
     "a tick": lambda c: display(c).done(NASTY),
     "a warning": lambda c: display(c).warn(NASTY),
     "a stage": lambda c: display(c).committed(
-        {"stage": NASTY, "round": 0, "rows": {}, "seconds": 1.0}
+        {"stage": NASTY, "round": 0, "rows": {}, "seconds": 1.0, "metrics": {}}
     ),
     "what was done before": lambda c: display(c).skipped("x", 0, {"folder": NASTY}),
     "a cell": lambda c: c.print(verbatim(NASTY)),

@@ -19,6 +19,7 @@ from engine.vlm import tiny
 from engine.vlm.attention import NAME
 from engine.vlm.backends import open_vlm
 from engine.vlm.inputs import encode
+from engine.vlm.journal import Spent, journaled, spent_in
 from engine.vlm.protocol import Request, Sampling
 from engine.vlm.transformers import TransformersVLM
 from generators import phantoms
@@ -93,6 +94,17 @@ def test_log_probabilities_are_those_of_a_forward_pass(vlm: TransformersVLM) -> 
     expected = logits.gather(1, reply[0][:, None]).mean()
     assert sample.tokens == reply.shape[1]
     assert sample.logprob == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_tokens_of_prompts_and_replies_are_counted_without_padding(
+    vlm: TransformersVLM, tmp_path: Path
+) -> None:
+    asked = [*requests(2), Request(png(9), "Describe the image.")]
+    found = journaled(vlm, tmp_path / "a.jsonl").generate(asked, Sampling(2, 1.0, 12))
+    prompts = [encode(vlm.processor, [request])["input_ids"].shape[1] for request in asked]
+    assert len(set(prompts)) > 1
+    written = sum(sample.tokens for samples in found for sample in samples)
+    assert spent_in(tmp_path) == Spent(sum(prompts), written)
 
 
 def test_vision_tokens_are_never_written(vlm: TransformersVLM) -> None:
