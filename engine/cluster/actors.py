@@ -53,9 +53,10 @@ class _Notes(logging.Handler):
 class _ShardActor:
     """One worker in a Ray Data actor: made once, called for each shard.
 
-    Ray restarts a worker that dies and hands it the same shard, to be done with fewer rows at once;
-    after `DEATHS` of them the shard is given back as failed, so that the others go on. A worker
-    that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
+    Ray restarts a worker that dies and hands it the same shard, which is done again as it was, so
+    that its rows are the same. Where a worker died of it twice, as for want of memory, it is done
+    with fewer rows at once; after `DEATHS` the shard is given back as failed, so that the others go
+    on. A worker that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
     """
 
     def __init__(
@@ -65,9 +66,7 @@ class _ShardActor:
 
         self.deaths, self.number, self.unmade, self.notes = deaths, number, "", _Notes()
         LOG.addHandler(self.notes)
-        here = ray.get_runtime_context()
-        me = here.get_actor_id()
-        spare(int(here.was_current_actor_reconstructed))  # whichever shard it is handed first
+        me = ray.get_runtime_context().get_actor_id()
         if ray.get(deaths.begin.remote(me)) >= DEATHS:
             self.unmade = f"it died {DEATHS} times while it loaded its model ({DIED_OF})"
             return
@@ -90,12 +89,13 @@ class _ShardActor:
         if died >= DEATHS:
             return told | {"died": True}
         if died:
-            spare(died)
+            fewer = ", with fewer rows at once where the backend takes them so" if died > 1 else ""
+            spare(died - 1)
             LOG.warning(
-                "triptych: a worker died on shard %s (%s): it is tried again, with fewer rows at "
-                "once where the backend takes them so",
+                "triptych: a worker died on shard %s (%s): it is tried again%s",
                 row["shard"],
                 DIED_OF,
+                fewer,
             )
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
         self.deaths.end.remote(shard)

@@ -8,7 +8,7 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 Worker = Callable[[str, Rows], Rows]
-DEATHS = 3  # how often a worker may die on one shard, or while it loads, before that is given up
+DEATHS = 4  # how often a worker may die on one shard, or while it loads, before that is given up
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _divisor = 1  # of what this process runs at once
 
 
 def spare(deaths: int) -> None:
-    """Run a quarter of the rows at once for each process before this one that died of its work.
+    """So many processes died of their rows: run a quarter as many at once for each of them.
 
     The kernel kills a process that takes the machine's last memory: nothing is raised then.
     """

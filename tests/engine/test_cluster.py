@@ -135,7 +135,7 @@ def test_a_shard_that_kills_its_worker_is_given_up_and_the_others_are_done(
 
     shards = {name: [{"row": name}] for name in "abcd"}
     done: dict[str, cluster.Rows] = {}
-    with pytest.raises(TriptychError, match=r"shard b: the worker died 3 times on it .* again"):
+    with pytest.raises(TriptychError, match=r"shard b: the worker died 4 times on it .* again"):
         done.update(cluster.map_shards(make, {}, shards))
     assert done == {name: shards[name] for name in "acd"}
     told = sorted(record.getMessage() for record in caplog.records if record.name == "triptych")
@@ -162,10 +162,39 @@ def test_a_worker_killed_for_want_of_memory_does_the_shard_in_smaller_parts(
     shards = {name: [{"n": n} for n in range(12)] for name in "ab"}
     done = dict(cluster.map_shards(make, {}, shards))
     assert done == {name: [{"n": 2 * n} for n in range(12)] for name in "ab"}
-    assert (tmp_path / "killed").read_text() == "x"  # the second shard is spared
+    assert (tmp_path / "killed").read_text() == "xx"  # the second shard is spared
     told = [record.getMessage() for record in caplog.records if record.name == "triptych"]
     assert len(told) == 1
     assert "tried again, with fewer rows at once" in told[0]
+
+
+def test_a_worker_killed_at_random_does_its_shard_again_as_it_was(
+    local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once while it loads and once at work: in smaller parts sums would be ordered otherwise."""
+
+    def die_once(where: str) -> None:
+        if not (tmp_path / where).exists():
+            (tmp_path / where).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def make() -> cluster.Worker:
+        die_once("loading")
+
+        def work(part: Sequence[int]) -> list[int]:
+            with (tmp_path / "parts").open("a") as log:
+                log.write(f"{len(part)} ")
+            die_once("at work")
+            return list(part)
+
+        parts = Parts("test")
+        return lambda shard, rows: [{"n": n} for n in parts.map(work, [r["n"] for r in rows])]
+
+    shards = {name: [{"n": n} for n in range(12)] for name in "ab"}
+    assert dict(cluster.map_shards(make, {}, shards)) == shards
+    assert (tmp_path / "parts").read_text() == "12 12 12 "
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "triptych"]
+    assert told.endswith("it is tried again")
 
 
 def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
@@ -192,7 +221,7 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
         context = Context(workspace, config)
         stage = workspace.begin("generate", 1, "fingerprint")
         monkeypatch.setattr(proposals, "make_proposer", partial(make, "00002"))
-        with pytest.raises(TriptychError, match=r"shard 00002: the worker died 3 times"):
+        with pytest.raises(TriptychError, match=r"shard 00002: the worker died 4 times"):
             proposals.run_proposer(context, stage, context.base(), pairs)
         assert stage.done() == {"triplets-00000", "triplets-00001", "triplets-00003"}
         log.write_text("")
@@ -207,7 +236,7 @@ def test_a_worker_that_dies_while_it_loads_is_given_up(local_ray: None) -> None:
     def make() -> cluster.Worker:
         os._exit(1)
 
-    with pytest.raises(TriptychError, match="it died 3 times while it loaded its model"):
+    with pytest.raises(TriptychError, match="it died 4 times while it loaded its model"):
         list(cluster.map_shards(make, {}, {"a": [{"row": 1}], "b": [{"row": 2}]}))
 
 
