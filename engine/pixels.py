@@ -8,6 +8,7 @@ picture is compared with its id as it is read, and no shard has to be hashed for
 from __future__ import annotations
 
 import io
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,9 +51,9 @@ def shows(png: bytes, image_id: str) -> bool:
 class Pixels(Mapping[str, bytes]):
     """PNG bytes by image id. Raises TriptychError where the workspace has no picture of one.
 
-    It can be pickled, and opens its files where it is used. What it keeps is bounded by HELD bytes
-    and by the ids themselves, 32 bytes each. Unless `vouched` for (the shards' hashes were just
-    looked at), a picture is compared with its id.
+    It can be pickled, opens its files where it is used, and may be asked by threads. What it keeps
+    is bounded by HELD bytes and by the ids themselves, 32 bytes each. Unless `vouched` for (the
+    shards' hashes were just looked at), a picture is compared with its id.
     """
 
     def __init__(self, root: Path, vouched: bool = False) -> None:
@@ -63,35 +64,39 @@ class Pixels(Mapping[str, bytes]):
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._held: OrderedDict[tuple[int, int], pa.ChunkedArray] = OrderedDict()
         self._size = 0
+        self._reading = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Pixels], tuple[Path, bool]]:
         return Pixels, (self.root, self.vouched)
 
     def __getitem__(self, image_id: str) -> bytes:
-        place = self._place(image_id)
+        with self._reading:
+            place = self._place(image_id)
+            png: bytes = self._group(*place[:2])[place[2]].as_py() if place else b""
         if place is None:
             raise TriptychError(
                 f"workspace {self.root} has no picture of image {image_id}: it was withdrawn, or "
                 "an older Triptych made the workspace, so ingest into a new one"
             )
-        shard, group, row = place
-        png: bytes = self._group(shard, group)[row].as_py()
         if not self.vouched and not shows(png, image_id):
             raise TriptychError(
-                f"{self._shards[shard]} does not hold the picture of {image_id} that was "
+                f"{self._shards[place[0]]} does not hold the picture of {image_id} that was "
                 "committed: restore it from a backup (`triptych lineage verify` lists everything "
                 "that is damaged)"
             )
         return png
 
     def __contains__(self, image_id: object) -> bool:
-        return isinstance(image_id, str) and self._place(image_id) is not None
+        with self._reading:
+            return isinstance(image_id, str) and self._place(image_id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (found.decode() for found in self._index())
+        with self._reading:
+            return (found.decode() for found in self._index())
 
     def __len__(self) -> int:
-        return len(self._index())
+        with self._reading:
+            return len(self._index())
 
     def _index(self) -> np.ndarray:
         """The sorted ids of all pictures, as bytes."""

@@ -109,7 +109,9 @@ def propose_all(
         make,
         job,
         shards,
-        Places(section.actors, config.cluster.threads, section.backend.gpus),
+        Places(
+            section.actors, config.cluster.threads, section.backend.gpus, section.backend.shards
+        ),
         lambda done, total: context.display.advance(
             done * section.samples, total * section.samples, "triplets"
         ),

@@ -152,7 +152,7 @@ def _places(job: Asking, actors: int) -> Places:
     """Actors that each hold the model; votes are counted in this process."""
     if job.backend is None:
         return Places(here=True)
-    return Places(actors, job.threads, job.backend.gpus)
+    return Places(actors, job.threads, job.backend.gpus, job.backend.shards)
 
 
 def _generated(context: Context, round: int) -> tuple[dict[str, Rows], dict[str, int], Model]:

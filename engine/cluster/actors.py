@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -31,6 +33,10 @@ class _Deaths:
         self.begun[what] = self.begun.get(what, 0) + 1
         return self.begun[what] - 1
 
+    def of(self, what: str) -> int:
+        """How often a worker died of `what`, if nobody is at it."""
+        return self.begun.get(what, 0)
+
     def end(self, what: str) -> None:
         self.begun.pop(what, None)
 
@@ -56,15 +62,22 @@ class _ShardActor:
     Ray restarts a worker that dies and hands it the same shard, which is done again as it was, so
     that its rows are the same. Where a worker died of it twice, as for want of memory, it is done
     with fewer rows at once; after `DEATHS` the shard is given back as failed, so that the others go
-    on. A worker that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
+    on. Of shards that were in work at once each may be the cause: they are done again one by one.
+    A worker that cannot be made says why: of what a constructor raises, Ray Data tells nothing.
     """
 
     def __init__(
-        self, make: Callable[..., Worker], arguments: dict[str, Any], deaths: Any, number: int
+        self,
+        make: Callable[..., Worker],
+        arguments: dict[str, Any],
+        deaths: Any,
+        number: int,
+        at_once: int,
     ) -> None:
         import ray
 
         self.deaths, self.number, self.unmade, self.notes = deaths, number, "", _Notes()
+        self.at_once, self.room, self.turn = at_once, threading.Semaphore(at_once), threading.Lock()
         LOG.addHandler(self.notes)
         me = ray.get_runtime_context().get_actor_id()
         if ray.get(deaths.begin.remote(me)) >= DEATHS:
@@ -85,9 +98,27 @@ class _ShardActor:
         if self.unmade:
             return told
         shard = f"shard {row['shard']} of map {self.number}"
+        with self._place(ray.get(self.deaths.of.remote(shard))):
+            return told | self._done(shard, row)
+
+    @contextmanager
+    def _place(self, died: int) -> Iterator[None]:
+        """Beside others, or alone where a worker died while it was in work."""
+        places = self.at_once if died else 1
+        with self.turn:
+            for _ in range(places):
+                self.room.acquire()
+        try:
+            yield
+        finally:
+            self.room.release(places)
+
+    def _done(self, shard: str, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
         died = ray.get(self.deaths.begin.remote(shard))
         if died >= DEATHS:
-            return told | {"died": True}
+            return {"died": True}
         if died:
             fewer = ", with fewer rows at once where the backend takes them so" if died > 1 else ""
             spare(died - 1)
@@ -99,7 +130,7 @@ class _ShardActor:
             )
         rows = self.worker(row["shard"], pickle.loads(row["rows"]))
         self.deaths.end.remote(shard)
-        return told | {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
+        return {"rows": pickle.dumps(rows), "notes": "\n".join(self.notes.drain())}
 
 
 _maps = count()
@@ -131,8 +162,12 @@ def in_actors(
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _ShardActor,  # type: ignore[arg-type]
-        fn_constructor_args=(make, arguments, _counter(), next(_maps)),
-        compute=ray.data.ActorPoolStrategy(size=places.actors),
+        fn_constructor_args=(make, arguments, _counter(), next(_maps), places.at_once),
+        compute=ray.data.ActorPoolStrategy(
+            size=places.actors,
+            max_concurrent_calls_per_actor=places.at_once,
+            enable_true_multi_threading=places.at_once > 1,
+        ),
         num_cpus=places.cpus,
         num_gpus=places.gpus,
     )

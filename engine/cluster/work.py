@@ -15,10 +15,12 @@ DEATHS = 4  # how often a worker may die on one shard, or while it loads, before
 class Places:
     """Where shards are worked on: in how many actors, of how many cores and GPUs each.
 
-    `here` are processes of this machine, whether or not there is a Ray.
+    On Ray each works on `at_once` shards at the same time, in threads. `here` are processes of this
+    machine, whether or not there is a Ray.
     """
 
     actors: int = 1
     cpus: int = 1
     gpus: float = 0
+    at_once: int = 1
     here: bool = False

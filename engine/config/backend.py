@@ -22,6 +22,7 @@ class Local(Section, frozen=True):
     weights_known: ClassVar[bool] = True
     private: ClassVar[bool] = True  # what it is told stays with us
     prices: ClassVar[Prices | None] = None
+    shards: ClassVar[int] = 1  # that an actor works on at once
     holds_forms: ClassVar[bool] = False  # whether a reply can be held to a regular expression
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
@@ -53,6 +54,7 @@ class Endpoint(Section, frozen=True):
     concurrency: int = Field(
         16, ge=1, description="requests an actor has under way at most; fewer where it is too busy"
     )
+    shards: int = Field(4, ge=1, description="an actor works on at once, of all its requests")
     prices: Prices | None = Field(
         None, description="of a million tokens of prompts and of completions; null: no cost is told"
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -162,10 +163,10 @@ def test_a_worker_killed_for_want_of_memory_does_the_shard_in_smaller_parts(
     shards = {name: [{"n": n} for n in range(12)] for name in "ab"}
     done = dict(cluster.map_shards(make, {}, shards))
     assert done == {name: [{"n": 2 * n} for n in range(12)] for name in "ab"}
-    assert (tmp_path / "killed").read_text() == "xx"  # the second shard is spared
+    killed = (tmp_path / "killed").read_text()
+    assert 2 <= len(killed) <= 4  # Ray may hand it the other shard first, which then dies as often
     told = [record.getMessage() for record in caplog.records if record.name == "triptych"]
-    assert len(told) == 1
-    assert "tried again, with fewer rows at once" in told[0]
+    assert any("tried again, with fewer rows at once" in line for line in told)
 
 
 def test_a_worker_killed_at_random_does_its_shard_again_as_it_was(
@@ -230,6 +231,47 @@ def test_after_a_dying_worker_the_next_run_has_that_shard_alone(
         rows = proposals.read_shards(stage)
     assert [t.image_id for t in rows] == [image_id for image_id, _ in pairs]
     assert log.read_text() == "00002 "
+
+
+def test_a_worker_works_on_several_shards_at_once(local_ray: None) -> None:
+    """Each waits until another is in work: one after the other none would end."""
+
+    def make() -> cluster.Worker:
+        meeting = threading.Barrier(2)
+
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            meeting.wait(20)
+            return rows
+
+        return work
+
+    shards = {name: [{"row": name}] for name in "abcd"}
+    assert dict(cluster.map_shards(make, {}, shards, cluster.Places(at_once=2))) == shards
+
+
+def test_shards_beside_one_that_kills_its_worker_are_not_given_up_with_it(
+    local_ray: None, tmp_path: Path
+) -> None:
+    """All four are in work when it dies; then each is done alone, and one is the cause."""
+
+    def make() -> cluster.Worker:
+        def work(shard: str, rows: cluster.Rows) -> cluster.Rows:
+            with (tmp_path / shard).open("a") as log:
+                log.write("x")
+            time.sleep(0.5)
+            if shard == "c":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.5)
+            return rows
+
+        return work
+
+    shards = {name: [{"row": name}] for name in "abcd"}
+    done: dict[str, cluster.Rows] = {}
+    with pytest.raises(TriptychError, match=r"shard c: the worker died 4 times on it"):
+        done.update(cluster.map_shards(make, {}, shards, cluster.Places(at_once=4)))
+    assert done == {name: shards[name] for name in "abd"}
+    assert [(tmp_path / name).read_text() for name in "abcd"] == ["xx", "xx", "xxxx", "xx"]
 
 
 def test_a_worker_that_dies_while_it_loads_is_given_up(local_ray: None) -> None:
