@@ -168,7 +168,7 @@ def kill_driver(case: Case, kills: int, pace: Pace, rng: random.Random) -> None:
     while not case.committed():
         process = case.begin()
         if len(case.noted("kill")) < kills:
-            _wait(lambda p=process: case.at_work() or p.poll() is not None)  # type: ignore[misc]
+            _wait(lambda p=process: case.at_work() or p.poll() is not None)
             pause(process, case, pace, rng)
             if process.poll() is None:
                 process.kill()
@@ -184,7 +184,7 @@ def kill_worker(case: Case, kills: int, pace: Pace, rng: random.Random) -> None:
         process = case.begin()
         seen: set[int] = set()
         while len(case.noted("kill")) < kills:
-            _wait(lambda p=process, s=seen: p.poll() is not None or _new(p, s))  # type: ignore[misc]
+            _wait(lambda p=process, s=seen: p.poll() is not None or _new(p, s))
             if process.poll() is not None:
                 break
             worker = next(iter(_new(process, seen)), None)
@@ -219,10 +219,8 @@ def pace_of(case: Case) -> Pace:
     """How fast an undisturbed run was, by when its shards were whole."""
     folder = case.committed()
     assert folder is not None
-    commit = json.loads((folder / "commit.json").read_text())
     begun = min(path.stat().st_mtime for path in folder.glob(f"{Run.table}-*"))
     whole = sorted(path.stat().st_mtime for path in case.shards())
-    assert commit["seconds"] > 0
     return Pace(whole[0] - begun, (whole[-1] - whole[0]) / max(len(whole) - 1, 1))
 
 
