@@ -22,7 +22,6 @@ class Local(Section, frozen=True):
     weights_known: ClassVar[bool] = True
     private: ClassVar[bool] = True  # what it is told stays with us
     prices: ClassVar[Prices | None] = None
-    shards: ClassVar[int] = 1  # that an actor works on at once
     holds_forms: ClassVar[bool] = False  # whether a reply can be held to a regular expression
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
@@ -31,6 +30,7 @@ class Local(Section, frozen=True):
 class Transformers(Local, frozen=True):
     """transformers in the actor's process."""
 
+    shards: ClassVar[int] = 1  # that an actor works on at once
     frees_memory: ClassVar[bool] = True  # for the next model of the same process
     kind: Literal["transformers"] = "transformers"
 
@@ -41,6 +41,9 @@ class Vllm(Local, frozen=True):
     frees_memory: ClassVar[bool] = False
     holds_forms: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
+    shards: int = Field(
+        1, ge=1, description="an actor works on at once; with 2 or more the rows hang on the timing"
+    )
 
 
 class Endpoint(Section, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
+from engine.vlm.feeding import Fed
 from engine.vlm.inputs import REFUSALS, chat_text, check_room, one_line, picture
 from engine.vlm.journal import Journaled
 from engine.vlm.protocol import Request, Sample, Sampling
@@ -17,7 +18,10 @@ from engine.vlm.weights import located
 
 
 class VllmVLM(Journaled):
-    """A vLLM engine in this process; on several GPUs each holds a part of every layer."""
+    """A vLLM engine in this process; on several GPUs each holds a part of every layer.
+
+    Threads may ask it at once: what they ask is computed together (`engine.vlm.feeding`).
+    """
 
     def __init__(
         self,
@@ -42,24 +46,25 @@ class VllmVLM(Journaled):
         check_room(self.processor, max_pixels, max_model_len)
         side = int(max_pixels**0.5)
         name, revision = located(model)
-        self.engine = LLM(
-            model=name,
-            revision=revision,
-            tokenizer_revision=revision,
-            max_model_len=max_model_len,
-            limit_mm_per_prompt={
+        options: dict[str, Any] = {
+            "model": name,
+            "revision": revision,
+            "tokenizer_revision": revision,
+            "max_model_len": max_model_len,
+            "limit_mm_per_prompt": {
                 "image": {"count": 1, "width": side, "height": side},  # what memory is held for
                 "video": 0,
             },
-            tensor_parallel_size=max(int(gpus), 1),
+            "tensor_parallel_size": max(int(gpus), 1),
             # Workers are processes of this actor, which holds the GPUs, not actors of their own.
-            distributed_executor_backend="mp" if gpus > 1 else None,
-            enforce_eager=not _has_gpu(),
+            "distributed_executor_backend": "mp" if gpus > 1 else None,
+            "enforce_eager": not _has_gpu(),
             # Where a prompt is read in parts, its generator is wound back, which no CPU one can be.
-            enable_chunked_prefill=_has_gpu(),
-            seed=0,
-        )
-        config: Any = self.engine.llm_engine.model_config.hf_config
+            "enable_chunked_prefill": _has_gpu(),
+            "seed": 0,
+        }
+        self.fed = Fed(lambda: _Stepped(LLM(**options)))
+        config: Any = self.fed.engine.llm.llm_engine.model_config.hf_config
         self.banned = dict.fromkeys(vision_token_ids(config), -100.0)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Sample]]:
@@ -77,7 +82,13 @@ class VllmVLM(Journaled):
             )
             for place, request in enumerate(requests)
         ]
-        return self._sampled([self._prompt(request) for request in requests], params)
+        prompts = [self._prompt(request) for request in requests]
+        answers = self.fed.generate(prompts, params)
+        told = [answer for answer in answers if not isinstance(answer, Exception)]
+        found = [_samples(answer) for answer in answers]
+        read = sum(len(answer.prompt_token_ids or ()) for answer in told)
+        self.spent(read, sum(sample.tokens for samples in found for sample in samples))
+        return found
 
     def _prompt(self, request: Request) -> dict[str, Any]:
         prompt: dict[str, Any] = {"prompt": chat_text(self.processor, request)}
@@ -85,28 +96,35 @@ class VllmVLM(Journaled):
             prompt["multi_modal_data"] = {"image": picture(request.png, self.max_pixels)}
         return prompt
 
-    def _sampled(self, prompts: list[Any], params: list[Any]) -> list[list[Sample]]:
-        """Samples of each prompt; where the engine refuses one, the others are asked without it.
 
-        vLLM refuses a batch whole and takes back what it had accepted of it, so that halves can be
-        asked again: prompts have random streams of their own.
-        """
-        from vllm.exceptions import VLLMClientError
+class _Stepped:
+    """The engine as `engine.vlm.feeding` steps it."""
 
-        try:
-            outputs = self.engine.generate(prompts, params, use_tqdm=False)
-        except (VLLMClientError, *REFUSALS) as error:
-            if len(prompts) == 1:
-                return [[Sample("", None, 0, f"vLLM refuses it: {one_line(error)}")]]
-            half = len(prompts) // 2
-            return [
-                *self._sampled(prompts[:half], params[:half]),
-                *self._sampled(prompts[half:], params[half:]),
-            ]
-        found = [[_sample(o) for o in output.outputs] for output in outputs]
-        read = sum(len(output.prompt_token_ids or ()) for output in outputs)
-        self.spent(read, sum(sample.tokens for samples in found for sample in samples))
-        return found
+    def __init__(self, llm: Any) -> None:
+        self.llm = llm
+
+    def ask(self, prompt: Any, params: Any) -> str:
+        (name,) = self.llm.enqueue([prompt], [params], use_tqdm=False)
+        return _own(name)
+
+    def step(self) -> list[tuple[str, Any]]:
+        return [(_own(out.request_id), out) for out in self.llm.llm_engine.step() if out.finished]
+
+
+def _own(name: str) -> str:
+    """A request's number, to which vLLM appends a dash and letters in some places."""
+    return name.partition("-")[0]
+
+
+def _samples(answer: Any) -> list[Sample]:
+    """The samples of an answer; one that was refused has its problem."""
+    from vllm.exceptions import VLLMClientError
+
+    if isinstance(answer, (VLLMClientError, *REFUSALS)):
+        return [Sample("", None, 0, f"vLLM refuses it: {one_line(answer)}")]
+    if isinstance(answer, Exception):
+        raise answer
+    return [_sample(output) for output in answer.outputs]
 
 
 def _sample(output: Any) -> Sample:

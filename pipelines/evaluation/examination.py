@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import ClassVar
 
 import pyarrow.parquet as pq
@@ -52,15 +53,18 @@ def make_examinees(job: Examination) -> Worker:
     One worker serves all arms, one model at a time.
     """
     opened: dict[str, VLM] = {}
+    opening = Lock()
     pixels = Pixels(job.workspace)
 
     def work(shard: str, rows: Rows) -> Made:
         (arm,) = {row["arm"] for row in rows}
-        if arm not in opened:
-            opened.clear()
-            opened[arm] = open_vlm(
-                job.section.backend, job.models[arm], job.threads, job.max_pixels
-            )
+        with opening:
+            if arm not in opened:
+                opened.clear()
+                opened[arm] = open_vlm(
+                    job.section.backend, job.models[arm], job.threads, job.max_pixels
+                )
+            vlm = opened[arm]
         requests = [
             Request(
                 pixels[r["image_id"]],
@@ -69,7 +73,7 @@ def make_examinees(job: Examination) -> Worker:
             )
             for r in rows
         ]
-        replies = opened[arm].generate(requests, job.sampling)
+        replies = vlm.generate(requests, job.sampling)
         return {
             Reply: [
                 Reply(id=r["id"], arm=arm, texts=tuple(sample.text for sample in reply))
@@ -101,10 +105,11 @@ def ask(
                 | {"question": q.question, "options": list(q.options)}
                 for q in some
             ]
-    places = Places(job.section.actors, job.threads, job.section.backend.gpus)
+    backend = job.section.backend
+    places = Places(job.section.actors, job.threads, backend.gpus, backend.shards)
     total = sum(map(len, arms.values()))
     # Where a model's memory is not given back each arm has workers of its own.
-    together = [list(arms)] if job.section.backend.frees_memory else [[arm] for arm in arms]
+    together = [list(arms)] if backend.frees_memory else [[arm] for arm in arms]
     for group in together:
         mine = {name: rows for name, rows in shards.items() if rows[0]["arm"] in group}
         before = sum((arm, q.id) in found for arm, questions in arms.items() for q in questions)

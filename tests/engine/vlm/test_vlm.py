@@ -232,6 +232,7 @@ def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
 LONG_BATCH = """
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from engine.answers.forms import of_answer, of_question
 from engine.imaging.ingest import to_png
@@ -268,6 +269,14 @@ print("of the constrained distribution")
 (blind,), (seeing,) = vlm.generate([Request(None, batch[0].text), batch[0]], Sampling(1, 0.0, 4))
 assert not (blind.problem or seeing.problem) and blind.logprob != seeing.logprob
 print("one may be without an image")
+some, others = batch[:20], batch[100:140]
+ask = lambda part: vlm.generate(part, Sampling(2, 0.8, 8, seed=4))
+apart = [ask(part) for part in (some, others)]
+with ThreadPoolExecutor(2) as pool:
+    beside = list(pool.map(ask, (some, others)))
+pairs = [(a, b) for x, y in zip(apart, beside) for m, n in zip(x, y) for a, b in zip(m, n)]
+assert len(pairs) == 120 and sum(a.text == b.text for a, b in pairs) >= 114, pairs
+print("threads beside one another")
 """
 
 
@@ -275,10 +284,11 @@ def test_vllm_draws_alike_and_refuses_single_rows() -> None:
     """A batch that does not fit one step is read in parts, at which CPU generators break off."""
     pytest.importorskip("vllm", reason="vLLM is not installed: pip install -e '.[cpu]'")
     done = subprocess.run(
-        [sys.executable, "-c", LONG_BATCH, MODEL], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", LONG_BATCH, MODEL], capture_output=True, text=True, timeout=600
     )
     assert "drawn alike" in done.stdout, done.stderr[-2000:]
     assert "one row ends no batch" in done.stdout, done.stderr[-2000:]
     assert "held to their form" in done.stdout, done.stderr[-2000:]
     assert "of the constrained distribution" in done.stdout, done.stdout + done.stderr[-2000:]
     assert "one may be without an image" in done.stdout, done.stderr[-2000:]
+    assert "threads beside one another" in done.stdout, done.stderr[-2000:]
