@@ -33,6 +33,7 @@ from pipelines.context import Context
 from pipelines.judging import Judging, make_judge
 from pipelines.proposals import read_shards, run_proposer
 from pipelines.record import generator_of, images_of, shown, validation_questions
+from pipelines.spending import JOURNALS, spending
 from reward_model.threshold import choices_of
 
 NOW, NEW = "now", "new"  # who generates, and the round's policy
@@ -73,6 +74,8 @@ def _compared(context: Context, stage: Stage, now: Model, new: Model, held: Held
         for name in (PRECISION, ADHERENCE)
     }
     accepted = all(test.passes for test in tests.values())
+    backend = context.config.generator.backend
+    stage.metrics |= spending((stage.folder / name / JOURNALS, backend) for name in found)
     stage.metrics |= {
         "accepted": accepted,
         "generator": new.id if accepted else now.id,
