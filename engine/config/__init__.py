@@ -153,7 +153,8 @@ class Config(Section):
 
 # Of a section: where and how fast it runs.
 PLACES = {
-    "url", "concurrency", "shards", "prices", "actors", "gpus", "loaders", "save_steps", "checkpointing",
+    "url", "concurrency", "shards", "prices",
+    "actors", "gpus", "loaders", "save_steps", "checkpointing",
 }  # fmt: skip
 
 
