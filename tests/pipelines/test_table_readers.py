@@ -43,13 +43,16 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images that the generator was asked about: it answers at once."""
     asked: list[str] = []
 
-    def run(context: Context, stage: Stage, model: object, pairs: list[tuple[str, Task]]) -> None:
+    def run(
+        context: Context, stage: Stage, model: object, pairs: list[tuple[str, Task]]
+    ) -> dict[str, int]:
         asked.extend(image_id for image_id, _ in pairs)
         rows = [
             answered(IMAGES[i], f"What is shown, {n}?", "a mass", (), task_id=task.id)
             for n, (i, task) in enumerate(pairs)
         ]
         stage.write(Triplet, rows)
+        return {}
 
     monkeypatch.setattr(compare, "run_proposer", run)
     return asked

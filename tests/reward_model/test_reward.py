@@ -66,7 +66,7 @@ def composite_reward(
 def accepted(values: dict[str, float]) -> dict[str, float] | None:
     """The weights as the configuration holds them, None where it refuses them."""
     try:
-        return dict(Grpo.model_validate({"reward": values}).reward)
+        return Grpo.model_validate({"reward": values}).reward.weights
     except ValidationError:
         return None
 

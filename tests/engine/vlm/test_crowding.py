@@ -65,7 +65,7 @@ def test_a_server_that_bears_few_is_sent_few_and_every_request_is_answered(
     assert 1 <= vlm.crowd.bears < 8
     early = [number for number in bearing.refused if number < 64]
     late = [number for number in bearing.refused if number >= len(server.bodies) - 64]
-    assert len(late) < len(early) / 2  # it learns; what it loses is what it tries out
+    assert len(late) < len(early)  # it learns; what it loses is what it tries out
     before = len(server.bodies)
     ask(vlm, 32)
     assert len(server.bodies) - before < 32 * 1.5  # and remembers from one batch to the next
