@@ -29,7 +29,7 @@ all-tests: $(VENV)/.ready-vllm
 	$(PYTEST)
 
 light-tests: $(VENV)/.ready-vllm
-	@echo "== tests that need no loop, in $(WORKERS) processes, about four minutes on two cores"
+	@echo "== tests that need no loop, in $(WORKERS) processes, about three minutes on two cores"
 	$(PYTEST) -m "not slow and not loop"
 
 lint: $(VENV)/.ready-vllm
