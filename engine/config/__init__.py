@@ -27,6 +27,7 @@ from engine.config.source import Source
 from engine.config.training import Grpo, Sft
 from engine.config.verify import Verify
 from engine.errors import TriptychError
+from engine.yaml_file import read_yaml
 
 MAX_PIXELS = 1280 * 28 * 28  # of a picture as a model is shown it
 
@@ -202,12 +203,9 @@ def load(path: Path, overrides: list[str] | None = None) -> Config:
 
     Raises TriptychError with one line a problem: the file, the key, what is wrong.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise TriptychError(f"no configuration file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise TriptychError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not path.exists():
+        raise TriptychError(f"no configuration file {path}")
+    values = read_yaml(path, "configuration") or {}
     if not isinstance(values, dict):
         raise TriptychError(f"{path} must hold `key: value` lines")
     return build(values, overrides or [], str(path))

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from engine.config.section import Section
 from engine.errors import TriptychError
 from engine.records import content_id
+from engine.yaml_file import read_yaml
 
 Subject = Literal[
     "instruction",  # a text in the picture tells what to answer
@@ -90,15 +91,7 @@ def shipped_text() -> str:
 
 def read_policy(path: Path) -> Policy:
     """A user's policy; raises TriptychError with file, clause and what is wrong, in a line."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise TriptychError(
-            f"policy {path} cannot be read: {error.strerror}; `triptych prompts FILE --of policy` "
-            "makes one"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise TriptychError(f"policy {path} is no YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, "policy", unread="`triptych prompts FILE --of policy` makes one")
     if not isinstance(values, dict):
         raise TriptychError(f"policy {path}: give `clauses`, each with its number and what it says")
     try:

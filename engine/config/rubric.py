@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from engine.config.section import Section
 from engine.errors import TriptychError
 from engine.records import content_id
+from engine.yaml_file import read_yaml
 
 FIELDS = {  # of each text, which fields it may and must have
     "request": {"known", "question", "options", "item"},
@@ -90,12 +91,7 @@ class RubricAsks(Section):
 
 def read_rubric(path: Path) -> dict[str, Any]:
     """A rubric file; raises TriptychError with the file, the key and what is wrong."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise TriptychError(f"rubric {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise TriptychError(f"rubric {path} is no YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, "rubric")
     if not isinstance(values, dict):
         raise TriptychError(f"rubric {path}: give the keys of engine/prompts/rubrics/default.yaml")
     try:

@@ -35,6 +35,7 @@ from engine.answers.parsing import parse_question, render_question
 from engine.answers.spelling import normalise
 from engine.config.section import Section
 from engine.errors import TriptychError
+from engine.yaml_file import read_yaml
 
 VALUE = "value"  # the place of a value that is asked about
 ANY = "any"  # of a condition: whatever the other column says
@@ -130,6 +131,10 @@ Templates = dict[str, list[Template]]
 _CHECK = TypeAdapter(Templates)
 
 
+class _Twice(TriptychError):
+    """A key that comes twice; the file is not known where it is found."""
+
+
 class _Text(yaml.BaseLoader):
     """YAML whose every value is text; a key that comes twice is refused."""
 
@@ -139,25 +144,16 @@ class _Text(yaml.BaseLoader):
         twice = [str(key) for key in keys if keys.count(key) > 1]
         if twice:
             line = node.start_mark.line + 1
-            raise TriptychError(f"{twice[0]} stands twice in what begins on line {line}")
+            raise _Twice(f"{twice[0]} stands twice in what begins on line {line}")
         return super().construct_mapping(node, deep)
 
 
 def read_templates(path: Path) -> Templates:
     """Templates from a YAML file; raises TriptychError with the file, the key and what is wrong."""
+    needs = "a text with : or # in it, or ? in braces, needs quotes"
     try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Text)
-    except OSError as error:
-        raise TriptychError(f"templates {path} cannot be read: {error.strerror}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise TriptychError(
-            f"templates {path} line {line}: no YAML: {error.problem}; a text with : or # in it, or "
-            "? in braces, needs quotes"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise TriptychError(f"templates {path}: no YAML: {type(error).__name__}") from None
-    except TriptychError as error:
+        values = read_yaml(path, "templates", broken=needs, loader=_Text)
+    except _Twice as error:
         raise TriptychError(f"templates {path}: {error}") from None
     if not isinstance(values, dict) or not values:
         raise TriptychError(f"templates {path}: give `COLUMN:` lines with questions below them")

@@ -17,6 +17,7 @@ import yaml
 from engine.errors import TriptychError
 from engine.prompts import NAMES, prompt_set
 from engine.records import Task, canonical, column_names, content_id
+from engine.yaml_file import read_yaml
 
 STYLES = ("direct", "step", "meta")  # that every set can ask for; `debate` is one more
 TURNS = ("first", "second", "verdict")
@@ -62,18 +63,9 @@ def words_from(value: object) -> object:
 
 def read_set(path: Path) -> dict[str, Any]:
     """A user's set of prompts; raises TriptychError with the file and what is wrong, in a line."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise TriptychError(
-            f"prompts {path} cannot be read: {error.strerror}; name one of {', '.join(NAMES)} or a "
-            "YAML file, of which `triptych prompts FILE` makes one"
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise TriptychError(f"prompts {path} line {line}: no YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise TriptychError(f"prompts {path}: no YAML: {type(error).__name__}") from None
+    names = ", ".join(NAMES)
+    makes = f"name one of {names} or a YAML file, of which `triptych prompts FILE` makes one"
+    values = read_yaml(path, "prompts", unread=makes)
     return checked(values, f"prompts {path}")
 
 

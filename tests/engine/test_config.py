@@ -105,9 +105,9 @@ def test_two_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1", "is not YAML"),
-        ("a: b: c", "is not YAML"),
-        ("\tx", "is not YAML"),
+        ("a: [1", "line 1: no YAML"),
+        ("a: b: c", "line 1: no YAML"),
+        ("\tx", "line 1: no YAML"),
         ("- 1", "must hold `key: value` lines"),
         ("just words", "must hold `key: value` lines"),
         ("rounds: many", "rounds: "),
@@ -126,6 +126,21 @@ def test_a_file_that_is_no_configuration_is_refused_in_one_line(
     assert said in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "marked.yaml"
+    path.write_bytes(b"\xef\xbb\xbfrounds: 7\n")
+    assert load(path).rounds == 7
+
+
+def test_a_folder_and_text_in_another_encoding_are_no_configurations(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: Zürich\n".encode("latin-1"))
+    with pytest.raises(TriptychError, match=r"configuration .*latin\.yaml: no YAML"):
+        load(path)
+    with pytest.raises(TriptychError, match=r"configuration .* cannot be read: Is a directory"):
+        load(tmp_path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
