@@ -13,8 +13,8 @@ For each round: verdicts spent so far; precision (right answer and reasoning) of
 the kept ones; what was promised; the judge's AUC on parsed rows, alone and as used (its calibrated
 probability, which knows the generator's log-probability), beside that of agreement and the
 generator's log-probability, with the 95 % interval of what it is above them as used (patients
-resampled); ECE of its probability; the kept share of questions. What would count as success,
-written down before:
+resampled); ECE of its probability; the kept share of questions; whether the refined judge took
+over, and what it gained on the gate's verdicts. What would count as success, written down before:
 
     AUC as used of at least 0.90, and above agreement + log-probability with an interval that
     excludes 0
@@ -249,6 +249,7 @@ def measured(workspace: Workspace, truths: Truths) -> list[dict[str, Any]]:
         i.id: replace(i, truth=canonical(truths[i.id].to_dict())) for i in workspace.read(Image)
     }
     verdicts = workspace.read(Verdict)
+    refined = {c["round"]: c["metrics"] for c in workspace.commits() if c["stage"] == "refine"}
     rounds = []
     for commit in workspace.commits():
         if commit["stage"] != "select":
@@ -282,6 +283,8 @@ def measured(workspace: Workspace, truths: Truths) -> list[dict[str, Any]]:
                 "auc_plain": round(auc(plain, right[known]), 4),
                 "difference": [round(v, 4) for v in gain],
                 "ece": round(calibration_error(chance, right[known]), 4),
+                "refined": refined[number]["accepted"],
+                "refined_gain": refined[number].get("gate_test", {}).get("gain"),
             }
         )
     return rounds
@@ -328,8 +331,9 @@ def one_run(keep: Path, error_rate: float, seed: int) -> dict[str, Any]:
 
 
 HEAD = (
-    "errors", "seed", "round", "verdicts", "precision before", "after", "kept", "judge's AUC",
-    "as used", "agreement + log-p.", "difference", "ECE", "promise",
+    "readers err in", "seed", "round", "verdicts so far", "precision before", "after",
+    "kept of questions", "promise", "judge's AUC", "agreement + log-p.", "judge above it", "ECE",
+    "refined judge",
 )  # fmt: skip
 
 
@@ -340,13 +344,16 @@ def show(results: list[dict[str, Any]]) -> None:
         for row in run["rounds"]:
             after = row["precision_after"]
             gap, low, high = row["difference"]
+            gain = row["refined_gain"]
             cells = (
                 f"{run['error_rate']:.0%}", run["seed"], row["round"], row["verdicts"],
                 f"{row['precision_before']:.3f}", "–" if after is None else f"{after:.3f}",
-                f"{row['kept_share']:.0%}", f"{row['auc']:.3f}", f"{row['auc_used']:.3f}",
-                f"{row['auc_plain']:.3f}",
-                f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]", f"{row['ece']:.3f}",
+                f"{row['kept_share']:.0%}",
                 "granted" if all(row["granted"]) and row["granted"] else "refused",
+                f"{row['auc_used']:.3f}", f"{row['auc_plain']:.3f}",
+                f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]", f"{row['ece']:.3f}",
+                ("kept" if row["refined"] else "not")
+                + ("" if gain is None else f" ({gain:+.3f})"),
             )  # fmt: skip
             print(f"| {' | '.join(map(str, cells))} |")
 
