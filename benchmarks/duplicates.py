@@ -5,7 +5,8 @@
 Three tables and a line of JSON. For each set: pairs of different images that are joined, and the
 highest correlation of any; the share of altered copies that are found, by kind of change; then time
 and peak memory of the search among ever more images of one anatomy, a hundredth of them copies
-that are noisy and mirrored or turned, and how many of these it finds.
+that are noisy and mirrored or turned, and how many of these it finds; beside it the search within
+groups, of two and a copy with its original's, as select does it.
 
 Images beyond the first 1,000 are not drawn: their signatures are put together from the principal
 components of MR phantoms' fine structure. The leading ones, by which the anatomy falls into
@@ -35,6 +36,7 @@ from engine.imaging.duplicates import (
     SIGNATURE_BYTES,
     correlation,
     near_pairs,
+    near_within,
     of_detail,
     signature,
     stacked,
@@ -150,9 +152,10 @@ def of_scale(largest: int) -> list[dict[str, Any]]:
             times = math.log(rows[-1]["seconds"] / rows[-2]["seconds"])
             rows[-1]["exponent"] = round(times / math.log(n / rows[-2]["n"]), 2)
     table(["images", "CPU seconds", "exponent", "signatures MB", "peak MB beside them",
-           "copies found", "others joined"],
+           "copies found", "others joined", "CPU seconds within groups", "copies found"],
           [[r["n"], r["seconds"], r.get("exponent", ""), r["held"], r["peak"],
-            f"{r['found']:.2%}", r["others"]] for r in rows])  # fmt: skip
+            f"{r['found']:.2%}", r["others"], r["within"], f"{r['found within']:.2%}"]
+           for r in rows])  # fmt: skip
     return rows
 
 
@@ -169,9 +172,17 @@ def of_size(path: Path, truth: set[tuple[int, int]]) -> dict[str, Any]:
     began = time.process_time()
     pairs = set(near_pairs(signatures))
     seconds = time.process_time() - began
+    peak = _peak() - before
+    groups = np.arange(len(signatures)) // 2
+    for one, other in truth:
+        groups[other] = groups[one]
+    began = time.process_time()
+    within = set(near_within(signatures, groups))
+    within_seconds = time.process_time() - began
     return {
+        "within": round(within_seconds, 2), "found within": len(within & truth) / len(truth),
         "n": len(signatures), "seconds": round(seconds, 2), "held": round(signatures.nbytes / 1e6),
-        "peak": round((_peak() - before) / 1e6), "found": len(pairs & truth) / len(truth),
+        "peak": round(peak / 1e6), "found": len(pairs & truth) / len(truth),
         "others": len(pairs - truth),
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.hacking import series, share
 from engine.config import build
 from engine.config.training import Grpo, Hacking
 from engine.workspace import Stage
@@ -17,17 +18,6 @@ from pipelines.training.grpo import GrpoResult
 from pipelines.training.hacking import hacked, hacking_watch, rise
 
 SETTINGS = Hacking()
-STEPS = np.arange(300)
-
-
-def series(slope: float, seed: int, start: float = 0.4, follow: float = 0.0) -> list[float]:
-    """Three hundred steps of a part's mean: a line, and noise of 0.05 that may follow itself."""
-    rng = np.random.default_rng(seed)
-    fresh = rng.normal(0, 0.05 * np.sqrt(1 - follow**2), len(STEPS))
-    noise = [float(rng.normal(0, 0.05))]
-    for each in fresh[1:]:
-        noise.append(follow * noise[-1] + float(each))
-    return list(np.clip(start + slope * STEPS + noise, 0, 1))
 
 
 def stopped_at(judge: list[float], right: list[float]) -> int | None:
@@ -42,20 +32,6 @@ def stopped_at(judge: list[float], right: list[float]) -> int | None:
             return step
     assert watch.reason is None
     return None
-
-
-def stops(judge: list[float], right: list[float]) -> bool:
-    """Whether a training with this log stops."""
-    return any(hacked(judge[:n], right[:n], SETTINGS) for n in range(1, len(judge) + 1))
-
-
-def share(judge: float, right: float, follow: float = 0.0, start: float = 0.4) -> float:
-    """The share of a hundred trainings that stop, by the slopes of the two parts."""
-    found = [
-        stops(series(judge, 2 * n, follow=follow), series(right, 2 * n + 1, start, follow))
-        for n in range(100)
-    ]
-    return float(np.mean(found))
 
 
 def test_the_judge_rising_alone_stops_a_training() -> None:
