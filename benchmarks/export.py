@@ -28,8 +28,9 @@ import numpy as np
 import typer
 
 from engine.config import Config
+from engine.imaging.ingest import picture_of
 from engine.lineage.opening import maintaining, writing
-from engine.pixels import pixels_id, to_png
+from engine.pixels import pixels_id
 from engine.records import TYPES_BY_TABLE, Image, Picture, Task, content_id, schema_of
 from engine.workspace import Workspace
 
@@ -80,7 +81,7 @@ def commit_images(workspace: Workspace, number: int) -> None:
             pixels = pictures[n % PICTURES].copy()
             pixels[0, :4] = np.array([n], "<u4").view(np.uint8)
             rows.append(_image(n, pixels_id(pixels), len(pixels)))
-            pngs.append(Picture(id=rows[-1].id, png=to_png(pixels)))
+            pngs.append(picture_of(rows[-1].id, pixels))
         stage.write(Image, rows, f"{low // SHARD:05d}")
         stage.write(Picture, pngs, f"{low // SHARD:05d}")
     stage.metrics = {"images": number}

@@ -119,7 +119,8 @@ class Maker:
         self.rows += sum(commit["rows"].values())
 
 
-PICTURES = """SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB AS png
+PICTURES = """SELECT md5('i' || n) AS id, encode('png ' || md5('i' || n))::BLOB AS png,
+    encode('signature')::BLOB AS signature
 FROM range({low}, {high}) r(n)"""
 
 IMAGES = f"""SELECT md5('i' || n) AS id,

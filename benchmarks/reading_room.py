@@ -36,8 +36,9 @@ from typing import Any
 import httpx
 import numpy as np
 
+from engine.imaging.ingest import picture_of
 from engine.lineage.opening import writing
-from engine.pixels import pixels_id, to_png
+from engine.pixels import pixels_id
 from engine.records import Image, Item, Picture, Row, Triplet, content_id
 from engine.workspace import Workspace
 from reward_model.journal import Journal
@@ -60,7 +61,7 @@ def images(number: int) -> Iterator[tuple[Image, Picture]]:
             group=f"group-{n // 2}", split="train", source=f"MR/{n:05d}.dcm", rendering="{}",
             deidentification="drawn", is_synthetic=True, patient=f"patient-{n // 2}",
         )  # fmt: skip
-        yield image, Picture(id=image.id, png=to_png(pixels))
+        yield image, picture_of(image.id, pixels)
 
 
 def row_of(image: Image, n: int) -> Triplet:

@@ -34,6 +34,7 @@ import typer
 
 from engine.answers.parsing import render_completion, render_question
 from engine.config import Config, build
+from engine.imaging.ingest import picture_of
 from engine.lineage.runs import code_id
 from engine.pixels import pixels_id, to_png
 from engine.records import Image, Judgement, Picture, Triplet, content_id
@@ -166,7 +167,7 @@ def commit_images(context: Any, number: int) -> None:
         for n in range(low, min(low + SHARD, number)):
             pixels = drawn(n, base)
             image_id, split = pixels_id(pixels), ("train", "train", "train", "test")[n // 2 % 4]
-            pictures.append(Picture(id=image_id, png=to_png(pixels)))
+            pictures.append(picture_of(image_id, pixels))
             images.append(
                 Image(
                     id=image_id, width=SIDE, height=SIDE, modality="MR", anatomy="head",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import TriptychError
+from engine.imaging.duplicates import stacked
 from engine.records import Picture, bytes_id
 from engine.workspace import Workspace
 
@@ -46,6 +47,19 @@ def shows(png: bytes, image_id: str) -> bool:
             return pixels_id(np.asarray(image)) == image_id
     except (OSError, ValueError, SyntaxError):
         return False
+
+
+def signatures_in(shards: Iterable[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """By what the pictures of shards are compared, a row group at a time.
+
+    Ids are (N,) of 32 bytes, signatures (N, SIGNATURE_BYTES) uint8.
+    """
+    for shard in shards:
+        file = pq.ParquetFile(shard)
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["id", "signature"], use_threads=False)
+            signed = stacked(rows["signature"].to_pylist())
+            yield np.array(rows["id"].to_pylist(), "S32"), signed
 
 
 class Pixels(Mapping[str, bytes]):

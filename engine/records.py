@@ -87,11 +87,15 @@ class Image(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture(Row):
-    """An image's pixels as an 8-bit PNG, under the image's id: `engine.pixels` finds them by it."""
+    """An image's pixels as an 8-bit PNG, under the image's id: `engine.pixels` finds them by it.
+
+    `engine.imaging.duplicates` compares pictures by their signature.
+    """
 
     table: ClassVar[str] = "pictures"
     id: str
     png: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

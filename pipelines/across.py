@@ -5,40 +5,38 @@ before it does: contamination, then near-duplicates, then balance (`generators/f
 of two stays depends on surer rows alone, so that no threshold keeps a row out for one that it does
 not keep, and a certificate is of what is kept.
 
-Rows come as streams of DuckDB; pixels are read by workers, of which signatures come back in files.
-The driver holds what was refused, the texts of benchmarks, the ids of images that are compared, and
-of balance counts and the rows that wait.
+Rows come as streams of DuckDB; pictures are compared by the signatures that lie beside them. The
+driver holds what was refused, the texts of benchmarks, the ids of images that are compared, and of
+balance counts and the rows that wait.
 """
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from engine.cluster import Places, Rows, cores
 from engine.config.select import Contamination, Select
+from engine.errors import TriptychError
 from engine.imaging.duplicates import (
+    BLOCK,
     PAIRS,
     SIGNATURE_BYTES,
     joined,
     near_within,
     orientation,
-    signature,
 )
-from engine.pixels import Pixels
+from engine.pixels import signatures_in
 from engine.reasons import FURTHER, UNBALANCED
-from engine.records import Image, Row, Triplet, schema_of
-from engine.resume import Made, Shards, Worker, make_shards
+from engine.records import Image, Picture, Triplet, schema_of
 from engine.sets.published import read_published
 from engine.shards import write_shard
 from engine.sql import Scan
@@ -51,32 +49,6 @@ from pipelines.weighing import Weighing
 from reward_model.threshold import KEEPS, Weighed
 
 NOWHERE = -1.0  # the confidence of a row for which balance has no place: under every threshold
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown(Row):
-    """An image that chosen rows are about, and its group; no table of the record."""
-
-    table: ClassVar[str] = "shown"
-    id: str
-    group: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signed(Row):
-    """The signature by which an image is compared; no table of the record."""
-
-    table: ClassVar[str] = "signed"
-    id: str
-    signature: bytes
-
-
-@dataclass(frozen=True)
-class Signing:
-    """Whose pictures are signed: the images of a file of `Shown`, a row group a shard."""
-
-    root: Path
-    shown: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +75,8 @@ several AS (
 )
 """.format(keeps=", ".join(f"'{reason}'" for reason in KEEPS))
 _SHOWN = f"""
-WITH {_CHOSEN} SELECT id, "group" FROM grouped
-WHERE ("group" IN (FROM several)) OR ({{all}} AND fresh) ORDER BY id
+WITH {_CHOSEN} SELECT id, dense_rank() OVER (ORDER BY "group") AS number FROM grouped
+WHERE ("group" IN (FROM several)) OR ({{all}} AND fresh) ORDER BY number, id
 """
 _ABOUT = f"""
 WITH {_CHOSEN}
@@ -169,10 +141,10 @@ def across(context: Context, stage: Stage, weighing: Weighing) -> tuple[Weighing
 
 @dataclass(frozen=True)
 class Signatures:
-    """Images in order of their ids, with what they are compared by, in a file."""
+    """Images in order of their groups, with what they are compared by, in a file."""
 
     ids: np.ndarray  # (N,) of 32 bytes
-    groups: np.ndarray  # (N,) whole numbers; ingest gave near copies one group
+    groups: np.ndarray  # (N,) rising whole numbers; ingest gave near copies one group
     path: Path
 
     def rows(self, more: int = 0) -> np.ndarray:
@@ -182,56 +154,41 @@ class Signatures:
             return np.empty(shape, np.uint8)
         return np.memmap(self.path, np.uint8, "r", shape=shape)
 
-    def places(self, ids: list[str]) -> np.ndarray:
-        return np.searchsorted(self.ids, np.array(ids, "S32"))
+    def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Whole groups, at least BLOCK images at a time: where they are, and their signatures."""
+        starts = np.flatnonzero(np.diff(self.groups, prepend=-1)).tolist()
+        with self.path.open("rb") as file:
+            low = 0
+            for high in [*starts, len(self.ids)]:
+                if high - low >= BLOCK or low < high == len(self.ids):
+                    read = file.read((high - low) * SIGNATURE_BYTES)
+                    yield slice(low, high), np.frombuffer(read, np.uint8).reshape(high - low, -1)
+                    low = high
 
 
 def _signed(context: Context, stage: Stage, scan: Scan, rules: Select) -> Signatures:
     """Signatures of the images that may have copies, of all where benchmarks are named."""
     folder = stage.folder / "across"
-    every = bool(rules.contamination.benchmarks)
-    shown = folder / "shown.parquet"
-    path = folder / "signatures"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
-    number = 0
-    if rules.near_duplicates or every:
-        number = scan.write(shown, Shown, _SHOWN.format(all="true" if every else "false"))
-    if not number:
-        return Signatures(np.empty(0, "S32"), np.empty(0, np.int64), path)
-    groups = pq.read_metadata(shown).num_row_groups
-    shards: dict[str, Rows] = {f"{n:05d}": [{"group": n}] for n in range(groups)}
-    to = Shards(folder, (Signed,))
-    places = Places(actors=min(cores(), groups), here=True)
-    make_shards(
-        to, make_signer, Signing(context.workspace.root.absolute(), shown), shards, places,
-        lambda done, total: context.display.advance(done, total, "parts of images"),
-    )  # fmt: skip
-    ids: list[np.ndarray] = []
-    with path.open("wb") as out:
-        for name in shards:
-            table = pq.read_table(to.path(Signed, name))
-            ids.append(np.array(table["id"].to_pylist(), "S32"))
-            out.writelines(table["signature"].to_pylist())
-    group = pq.read_table(shown, columns=["group"])["group"].combine_chunks()
-    groups = group.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    return Signatures(np.concatenate(ids), groups, path)
-
-
-def make_signer(job: Signing) -> Worker:
-    """A worker on row groups {group} of the images that are shown: their signatures."""
-    pixels, file = Pixels(job.root), pq.ParquetFile(job.shown)
-
-    def work(shard: str, rows: Rows) -> Made:
-        ids = file.read_row_group(rows[0]["group"])["id"].to_pylist()
-        return {Signed: [Signed(id=i, signature=_signature(pixels[i])) for i in ids]}
-
-    return work
-
-
-def _signature(png: bytes) -> bytes:
-    with PIL.Image.open(io.BytesIO(png)) as picture:
-        return signature(picture)
+    every = bool(rules.contamination.benchmarks)
+    shown = scan.values(_SHOWN.format(all="true" if every else "false"))
+    kind = np.dtype([("id", "S32"), ("group", np.int64)])
+    wanted = np.fromiter(shown if rules.near_duplicates or every else (), kind)
+    signed = Signatures(wanted["id"], wanted["group"], folder / "signatures")
+    order = np.argsort(signed.ids)
+    missing = np.ones(len(order), bool)
+    with signed.path.open("wb") as out:
+        for ids, rows in signatures_in(context.shards(Picture)) if len(order) else ():
+            at = order[np.searchsorted(signed.ids, ids, sorter=order) % len(order)]
+            for number in np.flatnonzero(signed.ids[at] == ids):
+                os.pwrite(out.fileno(), rows[number], int(at[number]) * SIGNATURE_BYTES)
+                missing[at[number]] = False
+    if missing.any():
+        raise TriptychError(
+            f"workspace {context.workspace.root} has no picture of image "
+            f"{signed.ids[missing][0].decode()}: ingest into a new one"
+        )
+    return signed
 
 
 def _contaminated(
@@ -272,16 +229,20 @@ def _contaminated(
 
 def _copies(signed: Signatures) -> pa.Table:
     """Images that have near copies: the smallest id among these, and how each is turned to it."""
-    ids, signatures = signed.ids, signed.rows()
-    pairs = near_within(signatures, signed.groups)
-    roots = joined((ids[one].decode(), ids[other].decode()) for one, other in pairs)
-    names = sorted(roots)
-    turned: list[int] = []
-    for low in range(0, len(names), PAIRS):
-        some = names[low : low + PAIRS]
-        places = (signed.places(own) for own in ([roots[name] for name in some], some))
-        turned += orientation(*(signatures[place] for place in places)).tolist()
-    return pa.table([names, [roots[name] for name in names], turned], schema=_COPIES)
+    tables = [_COPIES.empty_table()]
+    for where, rows in signed.parts():
+        ids = [name.decode() for name in signed.ids[where].tolist()]
+        pairs = near_within(rows, signed.groups[where])
+        roots = joined((ids[one], ids[other]) for one, other in pairs)
+        place = {name: number for number, name in enumerate(ids) if name in roots}
+        names = sorted(roots)
+        turned: list[int] = []
+        for low in range(0, len(names), PAIRS):
+            some = names[low : low + PAIRS]
+            of_roots, own = ([place[name] for name in n] for n in (map(roots.get, some), some))
+            turned += orientation(rows[of_roots], rows[own]).tolist()
+        tables.append(pa.table([names, [roots[n] for n in names], turned], schema=_COPIES))
+    return pa.concat_tables(tables)
 
 
 def _repeated(scan: Scan, out: Any) -> list[tuple[str, str]]:

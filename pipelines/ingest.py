@@ -25,6 +25,7 @@ from engine.imaging.deidentify import key_id
 from engine.imaging.duplicates import SIGNATURE_BYTES, stacked
 from engine.imaging.groups import SEEN, group_images
 from engine.imaging.ingest import Look, Rules, copied, ingest_file, list_files
+from engine.pixels import signatures_in
 from engine.records import (
     Image,
     Model,
@@ -223,14 +224,13 @@ def rows_of(shards: Shards, names: Iterable[str], row_type: type[Row]) -> list[A
 
 def looked_at(shards: Shards, names: Iterable[str]) -> tuple[pa.Table, np.ndarray]:
     """What images are settled by: SEEN's columns, and signatures in a file beside the shards."""
-    tables = [schema_of(Look).empty_table().select(SEEN.names)]
+    tables = [SEEN.empty_table()]
+    tables += [pq.read_table(shards.path(Look, name)).select(SEEN.names) for name in names]
+    seen = pa.concat_tables(tables)
     path = shards.folder / "signatures"
     with path.open("wb") as out:
-        for name in names:
-            table = pq.read_table(shards.path(Look, name))
-            tables.append(table.select(SEEN.names))
-            out.writelines(table["signature"].to_pylist())
-    seen = pa.concat_tables(tables)
+        for _, signed in signatures_in(shards.path(Picture, name) for name in names):
+            out.write(signed.tobytes())
     if not len(seen):
         return seen, stacked([])
     return seen, np.memmap(path, np.uint8, "r", shape=(len(seen), SIGNATURE_BYTES))

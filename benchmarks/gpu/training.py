@@ -53,7 +53,7 @@ def write_set(job: TrainingJob, pngs: dict[str, bytes], rows: list[dict[str, Any
     sizes = {name: PIL.Image.open(io.BytesIO(png)).size for name, png in pngs.items()}
     with writing(job.workspace, "gpu", {}) as workspace:
         stage = workspace.begin("ingest", 0, "pictures")
-        stage.write(Picture, [Picture(id=name, png=png) for name, png in pngs.items()])
+        stage.write(Picture, [Picture(id=n, png=png, signature=b"") for n, png in pngs.items()])
         workspace.commit(stage)
     write_training_set(
         job.data, [row | dict(zip(("width", "height"), sizes[row["image_id"]])) for row in rows]

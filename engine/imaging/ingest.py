@@ -97,7 +97,6 @@ class Look(Row):
     patient: str
     group: str
     split: str
-    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,8 @@ def ingest_file(decoder: Decoder, root: Path, path: Path, rules: Rules) -> Read:
         kept_out = _kept_out(item, rules)
         if kept_out is None:
             read.images.append(image)
-            read.pictures.append(Picture(id=image.id, png=to_png(item.pixels)))
-            read.looks.append(look_of(image, signature_of(item.pixels)))
+            read.pictures.append(picture_of(image.id, item.pixels))
+            read.looks.append(look_of(image))
         else:
             read.refusals.append(not_used(image, item.frame, *kept_out))
     return read
@@ -218,12 +217,13 @@ def image_of(item: Rendered, root: Path, path: Path, rules: Rules) -> Image:
     )
 
 
-def signature_of(pixels: np.ndarray) -> bytes:
-    """The signature of (H, W) or (H, W, 3) uint8 pixels."""
-    return signature(PIL.Image.fromarray(pixels))
+def picture_of(image_id: str, pixels: np.ndarray) -> Picture:
+    """The picture of (H, W) or (H, W, 3) uint8 pixels, which have this id."""
+    signed = signature(PIL.Image.fromarray(pixels))
+    return Picture(id=image_id, png=to_png(pixels), signature=signed)
 
 
-def look_of(image: Image, signature: bytes) -> Look:
+def look_of(image: Image) -> Look:
     """What an image is settled by."""
     return Look(
         id=image.id,
@@ -232,7 +232,6 @@ def look_of(image: Image, signature: bytes) -> Look:
         patient=image.patient,
         group=image.group,
         split=image.split,
-        signature=signature,
     )
 
 
@@ -251,7 +250,7 @@ def settle(
     have.
     """
     every = [*earlier, *images]
-    seen = to_arrow(Look, (look_of(image, b"") for image in every)).select(SEEN.names)
+    seen = to_arrow(Look, map(look_of, every)).select(SEEN.names)
     pictures = stacked(signatures[image.id] for image in every)
     found, copies = group_images(seen, pictures, shares, ties, lines)
     by_place = {(i.id, i.source, frame_of(i)): i for i in images}

@@ -10,7 +10,8 @@ import numpy as np
 import PIL.Image
 
 from engine.answers.parsing import render_completion, render_question
-from engine.pixels import pixels_id, to_png
+from engine.imaging.ingest import picture_of
+from engine.pixels import pixels_id
 from engine.question_types import UNKNOWN, found_format, found_type
 from engine.records import Image, Picture, Task, Triplet, canonical, content_id
 from generators.safety.inscription import Inscription, lay_out, written
@@ -85,7 +86,7 @@ def with_text(image: Image, png: bytes, how: Inscription) -> tuple[Image, Pictur
         twin_of=image.id,
         drawn=canonical(change | {"inscription": how.to_dict()}),
     )
-    return new, Picture(id=new.id, png=to_png(pixels))
+    return new, picture_of(new.id, pixels)
 
 
 def has_text(image: Image) -> bool:

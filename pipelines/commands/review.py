@@ -11,7 +11,6 @@ that it releases join the workspace with it.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,10 +26,9 @@ from engine.config import Config
 from engine.errors import TriptychError
 from engine.imaging.decode import Decoder, Rendered
 from engine.imaging.deidentify import NO_HEADER, PROFILE, key_id
-from engine.imaging.duplicates import signature
 from engine.imaging.errors import ImagingError
-from engine.imaging.ingest import Rules, frame_of, image_of, list_files, settle, signature_of
-from engine.pixels import Pixels, pixels_id, to_png
+from engine.imaging.ingest import Rules, frame_of, image_of, list_files, picture_of, settle
+from engine.pixels import pixels_id, signatures_in
 from engine.records import Image, Picture, Refusal, Review, content_id
 from engine.workspace import Workspace
 from pipelines.ingest import REPORT, table_lines, write_report
@@ -149,16 +147,12 @@ def _released(
     copies = [r for r in workspace.read(Refusal) if r.status == "duplicate" and r.image_id in by_id]
     ties = [(r.patient, by_id[r.image_id].group) for r in copies]
     shares: list[tuple[str, float]] = list(config.source.split.items())
-    looks = {image_id: signature_of(w.rendered.pixels) for image_id, w in found.items()}
-    pixels = Pixels(workspace.root)
-    for image in earlier:
-        looks[image.id] = signature(PIL.Image.open(io.BytesIO(pixels[image.id])))
+    pictures = {name: picture_of(name, w.rendered.pixels) for name, w in found.items()}
+    looks = {name: picture.signature for name, picture in pictures.items()}
+    for names, signed in signatures_in(path for _, path, _ in workspace.shards(Picture.table)):
+        looks |= {name.decode(): one.tobytes() for name, one in zip(names.tolist(), signed)}
     settled, _ = settle(fresh, looks, dict(shares), earlier, ties, table_lines(rules))
-    wanted = {image.id for image in settled}
-    pictures = [
-        Picture(id=n, png=to_png(w.rendered.pixels)) for n, w in found.items() if n in wanted
-    ]
-    return settled, pictures
+    return settled, [pictures[image.id] for image in settled]
 
 
 def _review(refusal: Refusal, verdict: str, by: str, at: str) -> Review:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ from engine.records import (
 from engine.workspace import Workspace
 from pipelines.commands.reproduce import reproduce
 from pipelines.commands.withdraw import withdraw
-from tests.pictures import PNG
+from tests.pictures import PNG, picture
 from tests.round_workspace import commit, make_image, make_triplet
 
 pytestmark = pytest.mark.loop
@@ -137,7 +138,8 @@ def large(tmp_path: Path) -> Workspace:
         for shard in range(10):
             part = images[shard * 4 : shard * 4 + 4]
             pictures = [
-                Picture(id=i.id, png=PNG[i.id] + random.Random(i.id).randbytes(MB)) for i in part
+                replace(picture(i.id), png=PNG[i.id] + random.Random(i.id).randbytes(MB))
+                for i in part
             ]
             stage.write(Image, part, f"{shard:03d}")
             stage.write(Picture, pictures, f"{shard:03d}")

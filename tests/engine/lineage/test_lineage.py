@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from tests.lineage_workspace import (
     make_image,
     make_triplet,
 )
-from tests.pictures import PNG
+from tests.pictures import picture
 
 ROOT = Path(__file__).parents[3]
 
@@ -231,7 +232,7 @@ def test_verify_finds_an_image_that_is_not_what_its_id_says(tmp_path: Path) -> N
     with writing(tmp_path, "t", CONFIG) as workspace:
         stage = workspace.begin("ingest", 0, "wrong")
         stage.write(Image, [image, other])
-        stage.write(Picture, [Picture(id=image.id, png=PNG[other.id])])
+        stage.write(Picture, [replace(picture(other.id), id=image.id)])
         workspace.commit(stage)
     assert problems(workspace) == {"an image's id is not of its pixels", "an image has no picture"}
 

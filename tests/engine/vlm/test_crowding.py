@@ -102,13 +102,24 @@ def test_what_says_nothing_of_crowding_lowers_nothing(serve: Any, fault: Any) ->
     assert vlm.crowd.bears == 8
 
 
-def test_while_a_server_asks_to_be_left_alone_it_is_sent_nothing(serve: Any) -> None:
+def test_while_a_server_asks_to_be_left_alone_it_is_sent_nothing(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at: list[float] = []
+    told, refused = threading.Event(), Crowd.refused
+
+    def tell(crowd: Crowd, turn: Any, wait_s: float = 0.0) -> None:
+        refused(crowd, turn, wait_s)
+        told.set()
 
     def busy_once(body: dict[str, Any], number: int) -> Any:
         at.append(time.monotonic())
-        return completion(body) if number else refusal(429, Retry_After="1")
+        if not number:
+            return refusal(429, Retry_After="1")
+        assert told.wait(60)  # what is under way beside it is answered after the refusal is known
+        return completion(body)
 
+    monkeypatch.setattr(Crowd, "refused", tell)
     assert len(ask(opened(serve(busy_once), 2), 12)) == 12
     beside = 1  # was under way when the first was refused
     assert min(sorted(at)[1 + beside :]) - at[0] > 0.9
