@@ -224,7 +224,7 @@ def rows_of(shards: Shards, names: Iterable[str], row_type: type[Row]) -> list[A
 
 def looked_at(shards: Shards, names: Iterable[str]) -> tuple[pa.Table, np.ndarray]:
     """What images are settled by: SEEN's columns, and signatures in a file beside the shards."""
-    tables = [SEEN.empty_table()]
+    tables = [schema_of(Look).empty_table().select(SEEN.names)]
     tables += [pq.read_table(shards.path(Look, name)).select(SEEN.names) for name in names]
     seen = pa.concat_tables(tables)
     path = shards.folder / "signatures"
