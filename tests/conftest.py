@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -70,6 +71,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pytest's own, made before a run has a temporary folder that goes with it."""
     return tmp_path_factory.getbasetemp()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    workers.look_past_imports()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def small(*more: str) -> list[str]:

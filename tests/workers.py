@@ -6,7 +6,9 @@ fixture of the module made is made once, and the longest begin first, so that wo
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -62,6 +64,9 @@ ONE_THREAD = (
 )
 
 
+_imported = 0  # modules, when garbage was last made to be looked for in what came later alone
+
+
 def is_worker() -> bool:
     """Whether this process is one of several workers."""
     return "PYTEST_XDIST_WORKER" in os.environ
@@ -71,6 +76,19 @@ def cap_threads() -> None:
     """Let a worker compute on one core; before torch or NumPy is imported."""
     if is_worker():
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+
+
+def look_past_imports() -> None:
+    """Keep collections of garbage from looking through what imports left, where that has grown.
+
+    Each training collects all garbage three times, which takes a third of a second of a process
+    that has imported TRL.
+    """
+    global _imported
+    if len(sys.modules) > _imported + 200:
+        gc.collect()
+        gc.freeze()
+        _imported = len(sys.modules)
 
 
 def mark(items: Iterable[pytest.Item]) -> None:

@@ -19,6 +19,7 @@ from engine.config.backend import Endpoint, Transformers, Vllm
 from engine.config.expert import Simulated
 from engine.config.training import RewardWeights
 from engine.errors import TriptychError
+from tests.forked import triptych
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -351,11 +352,6 @@ def test_no_override_raises_anything_but_our_error(key: str, value: str) -> None
 
 
 # The command
-
-
-def triptych(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 def one_line(result: subprocess.CompletedProcess[str]) -> str:

@@ -31,8 +31,8 @@ from reward_model.journal import Journal
 from reward_model.patient_sets import REPORT, TRAIN, set_of
 from reward_model.threshold import UNCERTIFIED, choices_of
 from reward_model.verdicts import Answer, verdict_of
-from tests.conftest import triptych
 from tests.drawn_workspace import answered, context_of, drawn
+from tests.forked import triptych
 from tests.lineage_workspace import TASK, commit, make_judgement, make_model
 
 GATE = '{"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "n": 9, "on": "verdicts"}'

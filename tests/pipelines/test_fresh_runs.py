@@ -21,7 +21,8 @@ from pipelines.context import Context, run_stage
 from reward_model.measure import Gate
 from reward_model.training import JudgeResult
 from tests.cleanly import clean
-from tests.conftest import ROOT, triptych
+from tests.conftest import ROOT
+from tests.forked import triptych
 from tests.judge_rows import measurement
 from tests.lineage_workspace import commit, make_judgement, make_model
 

@@ -11,7 +11,8 @@ from engine.lineage.verify import verify
 from engine.records import Decision, Evaluation, Image
 from engine.workspace import Workspace
 from generators.phantoms.dicom import write_cohort
-from tests.conftest import SMALL, sets, triptych
+from tests.conftest import SMALL, sets
+from tests.forked import triptych
 
 pytestmark = pytest.mark.loop
 

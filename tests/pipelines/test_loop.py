@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ from engine.records import Consumption, Decision, Image, Model, Preference, Trip
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
 from reward_model.patient_sets import is_frozen
+from tests import forked
 from tests.cleanly import clean
-from tests.conftest import ROOT, TRIPTYCH, small, triptych
+from tests.conftest import small, triptych
 
 INLINE = "cluster.address=inline"
 WITHOUT_RAY = 0.3  # of a stage's time on Ray, about
@@ -52,7 +52,7 @@ def test_a_run_ends_with_a_policy_a_dataset_and_a_report(small_run: Path) -> Non
     assert {"generator", "judge", "sft", "policy"} <= roles
     assert (small_run / "report" / "index.html").stat().st_size > 10_000
     assert sum(len(rows) for rows in dataset_rows(small_run).values()) > 0
-    verified = triptych("lineage", "verify", "-w", small_run)
+    verified = forked.triptych("lineage", "verify", "-w", small_run)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
@@ -94,7 +94,7 @@ def test_refinement_keeps_off_frozen_images(small_run: Path) -> None:
 def test_a_generated_row_is_made_again_byte_for_byte(small_run: Path) -> None:
     """By the weights that wrote it, with its whole batch."""
     row = Workspace.existing(small_run).read(Triplet, "generate")[0]
-    told = triptych("lineage", "reproduce", row.id, "-w", small_run, "--json")
+    told = forked.triptych("lineage", "reproduce", row.id, "-w", small_run, "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["equal"], told.stdout
 
@@ -109,24 +109,24 @@ def test_no_patient_is_in_two_splits(small_run: Path) -> None:
 
 def test_a_finished_run_is_skipped_and_says_so(small_run: Path) -> None:
     before = dataset_rows(small_run)
-    done = triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE))
+    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE))
     assert done.returncode == 0
     assert done.stdout.count("skipped") == len(ONCE) + len(ROUND) - 1  # without renew
     assert dataset_rows(small_run) == before
 
 
 def test_status_trace_and_preview_work_on_a_finished_run(small_run: Path) -> None:
-    assert "evaluate" in triptych("status", "-w", small_run).stdout
+    assert "evaluate" in forked.triptych("status", "-w", small_run).stdout
     workspace = Workspace.existing(small_run)
     row = next(d.triplet_id for d in workspace.read(Decision) if d.keep)
-    told = triptych("lineage", "trace", row, "-w", small_run, "--json")
+    told = forked.triptych("lineage", "trace", row, "-w", small_run, "--json")
     assert json.loads(told.stdout)
-    shown = triptych("preview", "-w", small_run, "--rows", "2", "--set", INLINE)
+    shown = forked.triptych("preview", "-w", small_run, "--rows", "2", "--set", INLINE)
     assert "confidence" in shown.stdout or "not parsed" in shown.stdout, shown.stderr[-2000:]
 
 
 def test_another_configuration_is_refused_in_one_line(small_run: Path) -> None:
-    done = triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE, "seed=5"))
+    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE, "seed=5"))
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
     assert "another configuration" in done.stderr
@@ -167,21 +167,16 @@ def test_kill_9_in_every_stage_changes_no_row(small_run: Path, tmp_path: Path) -
     rng = random.Random(0)
     kills = 0
     for number in range(len(ONCE) + len(ROUND) - 1):
-        process = subprocess.Popen(
-            [str(TRIPTYCH), *arguments],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while process.poll() is None and not _stage_in_progress(killed, number):
+        process = forked.start(tmp_path / "told", *arguments)
+        while process.exitcode is None and not _stage_in_progress(killed, number):
             time.sleep(0.02)
         # A moment in the stage, or, where the stage is quick, in one that follows it.
         time.sleep(rng.uniform(0, max(seconds[number] * WITHOUT_RAY, 0.3)))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process.exitcode is None:
+            process.kill()
             kills += 1
-        process.wait()
+        process.join()
     assert kills >= 8
-    done = triptych(*arguments)
+    done = forked.triptych(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     assert dataset_rows(killed) == dataset_rows(small_run)

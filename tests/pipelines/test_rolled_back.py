@@ -8,7 +8,8 @@ import pytest
 
 from engine.records import Evaluation, Model
 from engine.workspace import Workspace
-from tests.conftest import small, triptych
+from tests.conftest import small
+from tests.forked import triptych
 
 INLINE = "cluster.address=inline"
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.loop
 
 def test_grpo_that_loses_on_validation_is_rolled_back(tmp_path: Path) -> None:
     """A rate of 1 ruins the weights; the SFT model stays the policy, and the report says so."""
-    ruin = small("grpo.lr=1", "grpo.tolerance=0", INLINE)
+    ruin = small("grpo.lr=1", "grpo.tolerance=0", "reward.refine_pairs=0", INLINE)
     done = triptych("run", "configs/demo.yaml", "-w", tmp_path / "run", *ruin)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "SFT stays the policy" in done.stdout

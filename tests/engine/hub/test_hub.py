@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +22,11 @@ from engine.records import Image, Task, Withdrawal, content_id
 from engine.workspace import Workspace
 from pipelines.commands.export import export
 from pipelines.progress import Display
+from tests.forked import triptych
 from tests.round_workspace import commit, make_image, make_triplet
 
 pytestmark = pytest.mark.loop
 
-ROOT = Path(__file__).parents[3]
 TOKEN = "hf_of_the_stub"
 
 
@@ -195,14 +194,11 @@ def pushed(
     place: Path, endpoint: str, *words: str, token: str | None = TOKEN
 ) -> subprocess.CompletedProcess[str]:
     """`triptych export --push` as a user runs it."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    env = {key: "" for key in os.environ if key.startswith(("HF_", "HUGGING"))}
     env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(place.parent / "hf"), "COLUMNS": "300"}
     env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    env |= {"HF_TOKEN": token} if token else {}
-    command = [sys.executable, "-m", "pipelines.cli", "export", "-w", str(place), "--push"]
-    return subprocess.run(
-        [*command, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
-    )
+    env |= {"HF_TOKEN": token or ""}
+    return triptych("export", "-w", place, "--push", *words, env=env)
 
 
 def local(place: Path) -> dict[str, bytes]:
