@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# A run starts dozens of processes: each would compile our modules again where this is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check all-tests light-tests lint clean
 

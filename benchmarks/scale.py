@@ -265,7 +265,7 @@ def measured(number: int, folder: Path) -> dict[str, Any]:
             stage = now.read_text() if now.exists() else "begin"
             peaks[stage] = max(peaks.get(stage, 0), round(held(process.pid)))
             known.write_text(json.dumps(peaks))
-            time.sleep(0.5)
+            time.sleep(1)
     if process.returncode:
         raise SystemExit(f"{number} images: the run ended with {process.returncode}")
     seconds = json.loads((folder / "seconds.json").read_text())

@@ -16,27 +16,46 @@ import pytest
 # A test needs the loop where it, or its module, is marked `loop`, and where it uses one of these:
 # it runs the loop, reads the whole record that a loop leaves, or looks with RapidOCR's models.
 LOOP = {"original", "copy", "full", "exported", "rapidocr"}
-# So does a module whose tests take stages of a workspace one by one, or hundreds of pictures.
+# So does a module whose tests take stages of a workspace one by one, hundreds of pictures, or a
+# model's files.
 LONG = {
     "tests/engine/imaging/test_copies.py",
     "tests/engine/imaging/test_corpus.py",
+    "tests/engine/imaging/test_duplicates.py",
     "tests/engine/imaging/test_isolation.py",
+    "tests/engine/imaging/test_printed_text.py",
+    "tests/engine/lineage/test_model_files.py",
     "tests/engine/lineage/test_story.py",
     "tests/engine/lineage/test_withdraw.py",
     "tests/engine/lineage/test_withdrawn_opinions.py",
     "tests/engine/test_caveats.py",
+    "tests/generators/test_compose.py",
     "tests/generators/test_layouts.py",
     "tests/generators/test_phantoms.py",
+    "tests/generators/test_safety.py",
+    "tests/generators/test_twins.py",
     "tests/pipelines/test_across.py",
     "tests/pipelines/test_adherence.py",
     "tests/pipelines/test_annotate.py",
     "tests/pipelines/test_asked.py",
     "tests/pipelines/test_compose.py",
     "tests/pipelines/test_drawing.py",
+    "tests/pipelines/test_evaluate.py",
+    "tests/pipelines/test_init.py",
+    "tests/pipelines/test_judge_training.py",
+    "tests/pipelines/test_learning_rows.py",
+    "tests/pipelines/test_rationales.py",
+    "tests/pipelines/test_renew.py",
     "tests/pipelines/test_review.py",
+    "tests/pipelines/test_safety.py",
+    "tests/pipelines/test_spending.py",
+    "tests/pipelines/test_table_readers.py",
     "tests/pipelines/test_verdicts_command.py",
     "tests/pipelines/test_verify.py",
     "tests/reward_model/reading_room/test_reading.py",
+    "tests/reward_model/test_expert_errors.py",
+    "tests/reward_model/test_simulated_expert.py",
+    "tests/reward_model/test_twins.py",
 }
 # The longest first, but two Rays not at once: their workers wait for whoever is not nice.
 # All others come after, in their order.

@@ -8,6 +8,7 @@ lists ("in", "an", "die"; "et", "os"; "peau d'orange", "en face", "café au lait
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 from engine.records import Triplet
 from generators.filters.words import words_of
@@ -46,6 +47,7 @@ def reason(row: Triplet) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)  # the samples of a question come one after the other
 def other_language(text: str) -> str | None:
     """The language of which a text has two common words and English has neither; else None."""
     words = {word.lower() for word in words_of(unicodedata.normalize("NFC", text))}

@@ -8,6 +8,7 @@ also write "is there calcification" and "the the dark gray", and keep all of bot
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from engine.answers.sentences import ABBREVIATED
 from engine.imaging.lexicon import vocabulary
@@ -72,6 +73,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+@lru_cache(maxsize=64)  # the samples of a question come one after the other
 def flaw(text: str, few: int = 5) -> str | None:
     """The first thing wrong with a text as English, in a few words; None where nothing is found.
 

@@ -88,12 +88,13 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
     """`ray start --head`, the first stages one by one, then `triptych submit` does the rest.
 
     Judge and SFT have two workers each and write checkpoints; a vLLM engine generates, where vLLM
-    is installed; what the small run has is off: GRPO, a guarantee and refinement.
+    is installed; what the small run has is off: GRPO, a guarantee, votes and refinement.
     """
     workspace = tmp_path_factory.mktemp("submitted") / "run"
     two = [f"{name}.{key}" for name in ("reward", "sft") for key in PAIRED]
     backend = ["generator.backend=vllm"] if VLLM else []
     off = ["grpo.steps=0", "reward.refine_pairs=0", "select.guarantee=null"]
+    off += ["verify.pass_rate=false"]
     off += ["expert.verdicts={first: 10, random: 0, informative: 0, test: 0}"]
     config = small(*two, *backend, *off)
     with ray_head() as (address, dashboard):
