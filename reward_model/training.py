@@ -139,7 +139,7 @@ def train_judge(job: JudgeJob) -> TrainingResult:
     adapted = adapt(model.backbone, job)
 
     class ExampleTrainer(Trainer):
-        def compute_loss(  # type: ignore[override]
+        def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
         ) -> Any:
             told = [inputs.pop(name) for name in ("targets", "tiers", "second")]

@@ -161,7 +161,7 @@ def in_actors(
 
     items = [{"shard": name, "rows": pickle.dumps(rows)} for name, rows in shards.items()]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        _ShardActor,  # type: ignore[arg-type]
+        _ShardActor,
         fn_constructor_args=(make, arguments, _counter(), next(_maps), places.at_once),
         compute=ray.data.ActorPoolStrategy(
             size=places.actors,

@@ -42,7 +42,7 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
     resources = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         # Of Ray Train v2; pickled, for its controller need not load a result's class.
-        lambda: pickle.dumps(loop(job)),  # type: ignore[arg-type]
+        lambda: pickle.dumps(loop(job)),
         scaling_config=ray.train.ScalingConfig(
             num_workers=0 if here else workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
@@ -50,7 +50,7 @@ def train(loop: Callable[[Job], Result | None], job: Job) -> Result:
             storage_path=str(job.beside(".ray")),
             name="train",
             # A worker that fails would fail again; a node that is taken away may do better.
-            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]  # of Ray Train v2
+            failure_config=ray.train.FailureConfig(  # of Ray Train v2
                 max_failures=0,
                 controller_failure_limit=WAITS if is_shared() else DEATHS,
                 max_preemption_failures=DEATHS,

@@ -51,7 +51,7 @@ def build_tokenizer(corpus: Iterable[str], vocab_size: int = 1024) -> Any:
         tokenizer_object=bpe,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        unk_token=None,  # type: ignore[arg-type]
+        unk_token=None,
         additional_special_tokens=list(SPECIAL[1:]),
     )
     tokenizer.add_tokens([mark for tag in TAGS for mark in (f"<{tag}>", f"</{tag}>")])
