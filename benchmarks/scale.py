@@ -5,12 +5,12 @@
 
 Files are read, tasks drawn, triplets written, judged, selected, exported and reported by the code
 of a run; what a model would say is drawn at random, a training copies its start. Up to REAL images
-the folder is of PNG, of one anatomy each a little different; above, rows of images are committed as
-ingest commits them. For each stage its seconds and those of the processor, all processes together;
-the exponent is of the latter, from one size to the next, since other work on the machine hardly
-stretches them. For each size the peak memory of all processes but those that would hold a model.
-Sizes that were measured are kept in --keep, and one that was cut short goes on. Ends with one line
-of JSON.
+the folder is of PNG, of one anatomy each a little different; above, or with --committed, rows of
+images are committed as ingest commits them. For each stage its seconds and those of the processor,
+all processes together; the exponent is of the latter, from one size to the next, since other work
+on the machine hardly stretches them. For each size the peak memory of all processes but those that
+would hold a model. Sizes that were measured are kept in --keep, and one that was cut short goes on.
+Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -135,13 +135,13 @@ def base_picture() -> np.ndarray:
     return np.asarray(picture.resize((SIDE, SIDE)), float)
 
 
-def write_files(folder: Path, number: int) -> None:
+def write_files(folder: Path, number: int, pictures: bool) -> None:
     """A folder in VQA-RAD's form: PNG, and questions about the first ASKED of them."""
     if (folder / "questions.json").exists():
         return
     base = base_picture()
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for n in range(number if number <= REAL else 0):
+    for n in range(number if pictures else 0):
         (folder / "images" / f"{n:07d}.png").write_bytes(to_png(drawn(n, base)))
     rows = [
         {
@@ -196,14 +196,17 @@ def config_of(folder: Path, number: int) -> Config:
     return build(values, [], "the benchmark")
 
 
-def run_size(number: int, folder: Path) -> dict[str, list[float]]:
-    """Seconds by stage of the loop over `number` images, on the clock and of the processor."""
+def run_size(number: int, folder: Path, committed: bool) -> dict[str, list[float]]:
+    """Seconds by stage of the loop over `number` images, on the clock and of the processor.
+
+    Where they are `committed`, no files are read.
+    """
     from generators import proposer
     from pipelines import fine_tuning, grpo, judge_training, judging, loop
     from pipelines.context import opened
     from pipelines.evaluation import examination
 
-    write_files(folder / "source", number)
+    write_files(folder / "source", number, not committed)
     known = folder / "processor.json"
     seconds: dict[str, list[float]] = {}
     processor: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
@@ -226,10 +229,10 @@ def run_size(number: int, folder: Path) -> dict[str, list[float]]:
             stack.enter_context(patch.object(module, "train_on_cluster", trained))
         config = config_of(folder / "source", number)
         context = stack.enter_context(opened(config, folder / "w"))
-        if number > REAL:
+        if committed:
             commit_images(context, number)
         for name in loop.ONCE:
-            if name != "ingest" or number <= REAL:
+            if name != "ingest" or not committed:
                 timed(name, partial(loop.step, context, name))
         for name in loop.stages_of(context.config):
             timed(
@@ -251,13 +254,14 @@ def processor_seconds() -> float:
     return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 
 
-def measured(number: int, folder: Path) -> dict[str, Any]:
+def measured(number: int, folder: Path, committed: bool) -> dict[str, Any]:
     """A size in a process of its own: {"images", "seconds", "peaks"} of it and its children.
 
     `peaks` are MiB by stage. A run that was cut short goes on where it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "benchmarks.scale", "--one", str(number), "--keep", str(folder)]
+    words += ["--committed"] if committed else []
     known, now = folder / "peaks.json", folder / "stage"
     peaks: dict[str, float] = json.loads(known.read_text()) if known.exists() else {}
     with subprocess.Popen(words, stdout=sys.stderr) as process:
@@ -308,17 +312,19 @@ def main(
     full: Annotated[bool, typer.Option(help="Up to a million images.")] = False,
     sizes: Annotated[list[int] | None, typer.Option(help="Images; repeatable.")] = None,
     keep: Annotated[Path, typer.Option(help="Where sizes are kept.")] = Path("runs/scale"),
+    committed: Annotated[bool, typer.Option(help="Read no files at any size.")] = False,
     one: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure every size and print the table."""
     if one is not None:
-        (keep / "seconds.json").write_text(json.dumps(run_size(one, keep)))
+        (keep / "seconds.json").write_text(json.dumps(run_size(one, keep, committed)))
         return
     results = []
     for number in sizes or (FULL if full else SIZES):
-        path = keep / f"{number}-{code_id()[:12]}.json"
+        given = committed or number > REAL
+        path = keep / f"{number}-{'committed-' if given else ''}{code_id()[:12]}.json"
         if not path.exists():
-            found = measured(number, keep / str(number))
+            found = measured(number, keep / str(number), given)
             path.write_text(json.dumps(found))
         results.append(json.loads(path.read_text()))
     show(results)
