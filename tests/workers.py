@@ -57,21 +57,23 @@ LONG = {
     "tests/reward_model/test_simulated_expert.py",
     "tests/reward_model/test_twins.py",
 }
-# The longest first, but two Rays not at once: their workers wait for whoever is not nice.
-# All others come after, in their order.
+# The longest first, and what starts a Ray once the first has ended: a Ray's workers are nice, and
+# wait for whoever is not. All others come after, in their order.
 LONGEST = (
     "tests/pipelines/test_submitted.py",
-    "tests/pipelines/test_rolled_back.py",
-    "tests/pipelines/test_input.py",
     "tests/pipelines/test_fresh_runs.py",
-    "tests/pipelines/test_loop.py",
-    "tests/pipelines/test_init_runs.py",
-    "tests/engine/test_cluster.py",
     "tests/engine/vlm/test_vlm.py",
-    "tests/pipelines/training/test_training.py",
-    "tests/pipelines/training/test_training_sets.py",
-    "tests/engine/imaging/test_deidentify.py",
+    "tests/pipelines/test_input.py",
+    "tests/pipelines/test_rolled_back.py",
     "tests/reward_model/test_judge_learns.py",
+    "tests/reward_model/test_refinement.py",
+    "tests/pipelines/training/test_training_sets.py",
+    "tests/pipelines/training/test_adapting.py",
+    "tests/pipelines/training/test_training.py",
+    "tests/pipelines/test_init_runs.py",
+    "tests/engine/lineage/test_lineage.py",
+    "tests/pipelines/test_loop.py",
+    "tests/engine/test_cluster.py",
 )
 # Workers share the cores: each computes on one, in its own process and in those that it starts.
 ONE_THREAD = (
