@@ -104,6 +104,22 @@ def test_a_row_of_an_earlier_round_stays_whatever_is_surer(
     assert f"row {old.id} of an earlier round" in decided.reason
 
 
+def test_copies_are_compared_by_signatures_and_no_pixel_is_read(
+    tmp_path: Path, images: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        answered(images[n], "Is there a tumor?", "yes", logprob=-0.1 * n, round=1) for n in (0, 2)
+    ]
+    pictures = [replace(picture, png=b"") for picture in pictures_of(images)]
+    monkeypatch.setitem(globals(), "pictures_of", lambda _: pictures)
+    a_round(tmp_path / "w", images, rows)
+    assert sum(d.keep for d in selected(tmp_path / "w", 1)[0].values()) == 1
+    pictures.pop(0)
+    a_round(tmp_path / "without", images, rows)
+    with pytest.raises(TriptychError, match=f"has no picture of image {images[0].id}"):
+        selected(tmp_path / "without", 1)
+
+
 def test_near_duplicates_may_be_kept(tmp_path: Path, images: list[Image]) -> None:
     rows = [
         answered(images[n], "Is there a tumor?", "yes", logprob=-0.1 * n, round=1) for n in (0, 2)
