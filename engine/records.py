@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType
 from typing import Any, ClassVar, get_args, get_type_hints
 
@@ -197,7 +197,12 @@ class Triplet(Row):
     @property
     def question_key(self) -> str:
         """What candidates for one answer share: image, question and options."""
-        return content_id(self.image_id, self.question, self.options)
+        return _question_key(self.image_id, self.question, self.options)
+
+
+@lru_cache(maxsize=1 << 16)  # the samples of a question have one, and are asked for it often
+def _question_key(image_id: str, question: str, options: tuple[str, ...]) -> str:
+    return content_id(image_id, question, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

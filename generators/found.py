@@ -76,13 +76,16 @@ def _of_question(samples: list[Triplet], chosen: str | None, steps: int) -> list
     first, rate = samples[0], None
     if chosen is not None:
         rate = round(pass_rate(samples, chosen), 4)
+    question_type = found_type(first.question)
+    answer_format = found_format(first.options, chosen or first.answer)
+    difficulty = difficulty_of(rate, len(samples))
     return [
         Found(
             id=content_id("found", row.id),
             triplet_id=row.id,
-            question_type=found_type(first.question),
-            answer_format=found_format(first.options, chosen or first.answer),
-            difficulty=difficulty_of(rate, len(samples)),
+            question_type=question_type,
+            answer_format=answer_format,
+            difficulty=difficulty,
             pass_rate=rate,
             samples=len(samples),
             steps=steps,

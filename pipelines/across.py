@@ -13,7 +13,7 @@ balance counts and the rows that wait.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -281,7 +281,7 @@ def guessable(scan: Scan, margin: float | None) -> dict[str, Any]:
     interval is in the end.
     """
 
-    def rows(taken: bool) -> Iterator[dict[Stratum, str]]:
+    def rows(taken: bool) -> Iterator[Mapping[Stratum, str]]:
         query = _DECIDED.format(taken="true" if taken else "false")
         for question, options, answer, _, again in scan.values(query):
             yield strata(question, tuple(options), answer, again)

@@ -20,9 +20,11 @@ compare with and are left alone.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from engine.answers.matching import resolve
 from engine.answers.spelling import normalise
@@ -35,8 +37,7 @@ YES_OR_NO = ("no", "yes")
 SHOWN = 6  # strata that are told of
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Stratum:
+class Stratum(NamedTuple):
     """Rows that look alike to who guesses: what is guessed, of which rows, of how many options."""
 
     guessed: str  # value or place
@@ -68,9 +69,10 @@ class Guess:
         return {"guess": self.guess, "n": self.n} | shares
 
 
+@lru_cache(maxsize=1 << 12)  # many rows ask the same and say the same, and are counted thrice
 def strata(
     question: str, options: tuple[str, ...], answer: str, again: bool = True
-) -> dict[Stratum, str]:
+) -> Mapping[Stratum, str]:
     """What can be guessed of a row, by stratum; nothing where it has no options.
 
     Of a question that is not asked `again` nothing can be learned.
@@ -90,7 +92,7 @@ def strata(
     return found
 
 
-def guesses(rows: Iterable[dict[Stratum, str]]) -> list[Guess]:
+def guesses(rows: Iterable[Mapping[Stratum, str]]) -> list[Guess]:
     """The best constant guess of each stratum, from the one that is right most above chance."""
     counts: dict[Stratum, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -130,12 +132,12 @@ class Balance:
         self.waiting: dict[Stratum, dict[str, list[_Waiting]]] = defaultdict(dict)
         self.arrived = 0
 
-    def count(self, at: dict[Stratum, str]) -> None:
+    def count(self, at: Mapping[Stratum, str]) -> None:
         """A row that has its place already."""
         for stratum, value in at.items():
             self.counts[stratum][value] += 1
 
-    def add(self, row_id: str, confidence: float, at: dict[Stratum, str]) -> Iterator[Placed]:
+    def add(self, row_id: str, confidence: float, at: Mapping[Stratum, str]) -> Iterator[Placed]:
         """A row, none of which may be surer than those before it; who gets a place by it.
 
         A row that is told of by no call has its own place, or waits still (`left`).
@@ -165,7 +167,7 @@ class Balance:
             for value in sorted(self.waiting[stratum]):
                 yield from (Placed(r.id, None, r.reason) for r in self.waiting[stratum][value])
 
-    def _full(self, at: dict[Stratum, str]) -> Stratum | None:
+    def _full(self, at: Mapping[Stratum, str]) -> Stratum | None:
         """The first stratum in which one more of a row's value would be guessed too often."""
         for stratum, value in at.items():
             count = self.counts[stratum]
@@ -179,5 +181,5 @@ class Balance:
 class _Waiting:
     turn: int
     id: str
-    at: dict[Stratum, str]
+    at: Mapping[Stratum, str]
     reason: str = ""
