@@ -5,6 +5,7 @@ The run's output, the report, a dataset's card and a model's card say it in thes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from engine.statistics import CHANCE
@@ -53,6 +54,30 @@ def of_selection(metrics: dict[str, Any]) -> list[str]:
         why = metrics.get("why_none")
         lines.append(f"no row was kept; most often: {why}" if why else "nothing was generated")
     return lines
+
+
+def of_readers(heard: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
+    """How far readers agree, of the rounds and metrics of stage collect: a line a kind of opinion.
+
+    Each round's are of all answers until then, so that the last that has any are told. Empty where
+    no two readers answered the same question.
+    """
+    measured = [(r, metrics["agreement"]) for r, metrics in heard if metrics.get("agreement")]
+    if not measured:
+        return []
+    last, found = max(measured, key=lambda one: one[0])
+    return [f"{_alpha(one)}, up to round {last}" for one in found]
+
+
+def _alpha(one: dict[str, Any]) -> str:
+    alpha, low, high = (one[name] for name in ("alpha", "low", "high"))
+    between = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+    told = "is not defined, since all said the same" if alpha is None else f"{alpha:.2f}{between}"
+    return (
+        f"{one['of']}: Krippendorff's alpha {told}; {one['equal']:.0%} of pairs of answers are "
+        f"equal, of {one['readers']} readers, {one['asked']} questions and "
+        f"{one['patients']} patients"
+    )
 
 
 NOT_COVERED = (

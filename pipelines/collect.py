@@ -13,6 +13,7 @@ from engine.records import Item, Preference, Task, Triplet, Verdict, unique
 from engine.workspace import Stage
 from pipelines.context import Context
 from pipelines.record import expert_of, images_of, triplets_by_id
+from reward_model.agreement import agreements, recorded
 from reward_model.experts import reads_journal
 from reward_model.experts.expert import EXPERT
 from reward_model.preferences import derived
@@ -77,6 +78,11 @@ def collect(context: Context, stage: Stage) -> None:
         "readers": len({v.expert for v in verdicts} | {p.expert for p in preferences}),
         "streams": dict(Counter(v.stream for v in verdicts)),
     }
+    patients = {
+        name: images[row.image_id].group for name, row in rows.items() if row.image_id in images
+    }
+    if told := recorded(agreements(answers, patients)):
+        stage.metrics["agreement"] = told
 
 
 def _asked_about(items: Iterable[Item]) -> list[str]:

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -246,6 +247,26 @@ def of_alpha(tables: np.ndarray) -> Disagreement:
 def _above_zero(values: np.ndarray) -> np.ndarray:
     """Without what rounding leaves of zero."""
     return np.where(np.abs(values) < 1e-12, 0.0, values)
+
+
+def recorded(found: Iterable[Agreement]) -> list[dict[str, Any]]:
+    """How far all readers agree, as the metrics of a stage hold it (`engine.caveats.of_readers`)."""
+    told = []
+    for agreement in found:
+        if all_readers := agreement.alpha:
+            numbers = {name: getattr(all_readers, name) for name in ("low", "high")}
+            numbers |= {"alpha": all_readers.value, "equal": all_readers.agreed}
+            rounded = {k: None if v is None else round(v, 4) for k, v in numbers.items()}
+            told.append(
+                {
+                    "of": agreement.of,
+                    "readers": len(agreement.readers),
+                    "asked": all_readers.units,
+                    "patients": all_readers.patients,
+                }
+                | rounded
+            )
+    return told
 
 
 HEAD = ("", "kappa or alpha", "95 %", "equal", "asked", "patients")

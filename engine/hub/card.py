@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from engine.caveats import NOT_COVERED, of_selection, promised
+from engine.caveats import NOT_COVERED, of_readers, of_selection, promised
 from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import (
     NOT_STATED,
@@ -128,8 +128,10 @@ def _counts(ledger: Ledger, counts: Counts) -> list[str]:
             f"{withdrawn} withdrawn images are left out, with all that derives from them."
         )
     told = [f"**Round {r}: {line}.**" for r, m in of_rounds(ledger) for line in of_selection(m)]
+    heard = of_readers(of_rounds(ledger, "collect"))
     promises = [f"- Round {r}: {line}." for r, m in of_rounds(ledger) for line in promised(m)]
     told += ["\n".join(promises), NOT_COVERED] if promises else []
+    told += ["\n".join(f"- Readers, {x}." for x in heard)] if heard else []
     rejects = "Rejected ids and their reasons are in `rejects.parquet`."
     return [
         section("Counts", *blocks),

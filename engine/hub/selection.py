@@ -181,7 +181,8 @@ def told_by_id(ledger: Ledger) -> dict[str, str]:
     return {model: text for model, text in told.items() if text}
 
 
-def of_rounds(ledger: Ledger) -> list[tuple[int, dict[str, Any]]]:
-    """The metrics of each round's selection."""
-    commits = ledger.sql("SELECT round, metrics FROM commits WHERE stage = 'select' ORDER BY ALL")
+def of_rounds(ledger: Ledger, stage: str = "select") -> list[tuple[int, dict[str, Any]]]:
+    """The metrics of each round's selection, or of another stage."""
+    query = "SELECT round, metrics FROM commits WHERE stage = ? ORDER BY ALL"
+    commits = ledger.sql(query, [stage])
     return [(c["round"], json.loads(c["metrics"])) for c in commits]

@@ -197,6 +197,9 @@ def test_a_run_waits_until_as_many_have_answered_as_were_to(context: Context) ->
     run(context, "collect", 0)
     verdicts = context.rows(Verdict)
     assert len(verdicts) == sum(i.readers for i in items if i.kind == "verdict")
+    heard = context.workspace.commits()[-1]["metrics"]["agreement"]
+    assert [(one["of"], one["readers"], one["equal"]) for one in heard] == [("verdict", 2, 1.0)]
+    assert heard[0]["asked"] == 6
     told = {(p.item_id, p.criterion, p.outcome) for p in context.rows(Preference)}
     asked_which = {i.id for i in items if i.kind == "preference"}
     assert told == {

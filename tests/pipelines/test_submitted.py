@@ -20,7 +20,8 @@ import pytest
 from engine.errors import PEOPLE
 from engine.records import Model, Triplet
 from engine.workspace import Workspace
-from tests.conftest import ROOT, TRIPTYCH, small, triptych
+from tests import forked
+from tests.conftest import ROOT, TRIPTYCH, sets, small, triptych
 
 PAIRED = ("workers=2", "save_steps=1")
 VLLM = find_spec("vllm") is not None
@@ -88,7 +89,8 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
     """`ray start --head`, the first stages one by one, then `triptych submit` does the rest.
 
     Judge and SFT have two workers each and write checkpoints; a vLLM engine generates, where vLLM
-    is installed; what the small run has is off: GRPO, a guarantee, votes and refinement.
+    is installed; what the small run has is off: GRPO, a guarantee, votes and refinement. The
+    generator is tuned in one process, without the cluster.
     """
     workspace = tmp_path_factory.mktemp("submitted") / "run"
     two = [f"{name}.{key}" for name in ("reward", "sft") for key in PAIRED]
@@ -104,6 +106,8 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
         latest = Workspace.existing(workspace).latest
         second = triptych("seed", "-w", workspace, env=env)
         assert second.returncode == 0, second.stderr[-3000:]
+        third = forked.triptych("tune", "-w", workspace, *sets("cluster.address=inline"))
+        assert third.returncode == 0, third.stderr[-3000:]
         words = ["configs/demo.yaml", "--address", dashboard, "-w", workspace, *config]
         job = triptych("submit", *words, env=env, timeout=900)
         code = "import sys; from engine import cluster; sys.exit(cluster.submit(*sys.argv[1:]))"
@@ -120,7 +124,7 @@ def test_stage_commands_and_a_submitted_job_share_a_cluster(submitted: Submitted
     job = submitted.job
     assert submitted.latest["cluster"] == {"address": None, "cpus": None, "threads": 1}
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
-    assert job.stdout.count("skipped") == 2
+    assert job.stdout.count("skipped") == 3
     assert (submitted.workspace / "report" / "index.html").exists()
 
 

@@ -158,6 +158,22 @@ def test_file_names_of_real_images_stay_at_home(tmp_path: Path) -> None:
     assert SYNTHETIC_NOTE not in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_the_card_says_how_far_readers_agree_in_the_end(tmp_path: Path) -> None:
+    said = {"of": "verdict", "readers": 2, "asked": 40, "patients": 30, "equal": 0.9}
+    with writing(tmp_path / "w", "real", {}) as workspace:
+        ingest(workspace, [make_image(0, "g0", "train")])
+        for round, alpha in ((0, 0.2), (1, 0.713), (2, None)):
+            told = said | {"alpha": alpha, "low": 0.6, "high": 0.8}
+            commit(workspace, "collect", round, {"agreement": [told]} if alpha else {}, [])
+        export(workspace, tmp_path / "out", "real")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert text.count("Krippendorff") == 1
+    assert (
+        "- Readers, verdict: Krippendorff's alpha 0.71 [0.60, 0.80]; 90% of pairs of answers are "
+        "equal, of 2 readers, 40 questions and 30 patients, up to round 1."
+    ) in text
+
+
 def test_the_card_counts_what_was_exported(full: Workspace, exported: Path) -> None:
     text = (exported / "README.md").read_text()
     rows = pq.read_metadata(exported / "data" / "test-00000-of-00001.parquet").num_rows
