@@ -250,7 +250,7 @@ def _above_zero(values: np.ndarray) -> np.ndarray:
 
 
 def recorded(found: Iterable[Agreement]) -> list[dict[str, Any]]:
-    """How far all readers agree, as the metrics of a stage hold it (`engine.caveats.of_readers`)."""
+    """How far all readers agree, as a stage's metrics hold it (`engine.caveats.of_readers`)."""
     told = []
     for agreement in found:
         if all_readers := agreement.alpha:

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.errors import PEOPLE
@@ -69,8 +70,10 @@ def ray_head() -> Iterator[tuple[str, str]]:
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.2)
             yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
-        finally:
-            started.terminate()
+        finally:  # at once: asked to, it takes half a minute to end
+            for one in [*psutil.Process(started.pid).children(recursive=True), started]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
             started.wait(60)
 
 
@@ -109,10 +112,11 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
         third = forked.triptych("tune", "-w", workspace, *sets("cluster.address=inline"))
         assert third.returncode == 0, third.stderr[-3000:]
         words = ["configs/demo.yaml", "--address", dashboard, "-w", workspace, *config]
-        job = triptych("submit", *words, env=env, timeout=900)
         code = "import sys; from engine import cluster; sys.exit(cluster.submit(*sys.argv[1:]))"
         ends = [sys.executable, "-c", code, dashboard, f"exit {PEOPLE}"]
-        waiting = subprocess.run(ends, cwd=ROOT, check=False, timeout=120).returncode
+        with subprocess.Popen(ends, cwd=ROOT) as beside:
+            job = triptych("submit", *words, env=env, timeout=900)
+            waiting = beside.wait(120)
     return Submitted(workspace, latest, job, waiting)
 
 

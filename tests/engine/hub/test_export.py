@@ -160,8 +160,11 @@ def test_file_names_of_real_images_stay_at_home(tmp_path: Path) -> None:
 
 def test_the_card_says_how_far_readers_agree_in_the_end(tmp_path: Path) -> None:
     said = {"of": "verdict", "readers": 2, "asked": 40, "patients": 30, "equal": 0.9}
+    image = make_image(0, "g0", "train")
+    task = Task.make("CT", "disease", "easy", "choice", "step")
     with writing(tmp_path / "w", "real", {}) as workspace:
-        ingest(workspace, [make_image(0, "g0", "train")])
+        ingest(workspace, [image])
+        commit(workspace, "expert", 0, {}, [make_triplet(image, "expert", task, 0, 0)])
         for round, alpha in ((0, 0.2), (1, 0.713), (2, None)):
             told = said | {"alpha": alpha, "low": 0.6, "high": 0.8}
             commit(workspace, "collect", round, {"agreement": [told]} if alpha else {}, [])
