@@ -75,7 +75,7 @@ def _alpha(one: dict[str, Any]) -> str:
     told = "is not defined, since all said the same" if alpha is None else f"{alpha:.2f}{between}"
     return (
         f"{one['of']}: Krippendorff's alpha {told}; {one['equal']:.0%} of pairs of answers are "
-        f"equal, of {one['readers']} readers, {one['asked']} questions and "
+        f"equal, of {one['readers']} readers on {one['asked']} questions about "
         f"{one['patients']} patients"
     )
 

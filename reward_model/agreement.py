@@ -257,10 +257,11 @@ def recorded(found: Iterable[Agreement]) -> list[dict[str, Any]]:
             numbers = {name: getattr(all_readers, name) for name in ("low", "high")}
             numbers |= {"alpha": all_readers.value, "equal": all_readers.agreed}
             rounded = {k: None if v is None else round(v, 4) for k, v in numbers.items()}
+            beside = {name for pair in agreement.pairs for name in (pair.one, pair.two)}
             told.append(
                 {
                     "of": agreement.of,
-                    "readers": len(agreement.readers),
+                    "readers": len(beside),
                     "asked": all_readers.units,
                     "patients": all_readers.patients,
                 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.caveats import of_judge, of_readers, of_selection, promised
+from engine.caveats import of_judge, of_selection, promised
 from engine.hub.card import SYNTHETIC_NOTE
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
@@ -157,8 +157,7 @@ def caveats(commits: list[dict[str, Any]]) -> list[str]:
             found += [f"Round {commit['round']}: {line}" for line in told]
         elif commit["stage"] == "reward" and "gate" in metrics:
             found += [f"Before the rounds: {line}" for line in of_judge(metrics)]
-    heard = [(c["round"], c["metrics"]) for c in commits if c["stage"] == "collect"]
-    return found + [f"Readers: {line}" for line in of_readers(heard)]
+    return found
 
 
 def accuracy(ledger: Ledger) -> tuple[str, list[dict[str, Any]]]:

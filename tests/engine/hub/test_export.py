@@ -173,7 +173,7 @@ def test_the_card_says_how_far_readers_agree_in_the_end(tmp_path: Path) -> None:
     assert text.count("Krippendorff") == 1
     assert (
         "- Readers, verdict: Krippendorff's alpha 0.71 [0.60, 0.80]; 90% of pairs of answers are "
-        "equal, of 2 readers, 40 questions and 30 patients, up to round 1."
+        "equal, of 2 readers on 40 questions about 30 patients, up to round 1."
     ) in text
 
 
