@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +11,6 @@ from typing import Any
 from engine.cluster.causes import DIED_OF
 from engine.cluster.work import Rows, Worker
 from engine.errors import TriptychError
-
-SELDOM = 100_000  # new objects before garbage is looked for: rows are no cycles, and are many
 
 
 def in_processes(
@@ -49,7 +46,6 @@ _here: list[Worker] = []  # the worker of a process of `in_processes`
 
 
 def _begin_process(make: Callable[..., Worker], arguments: dict[str, Any]) -> None:
-    gc.set_threshold(SELDOM)
     _here.append(make(**arguments))
 
 

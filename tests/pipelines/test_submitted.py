@@ -71,9 +71,11 @@ def ray_head() -> Iterator[tuple[str, str]]:
                 time.sleep(0.2)
             yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         finally:  # at once: asked to, it takes half a minute to end
-            for one in [*psutil.Process(started.pid).children(recursive=True), started]:
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended by itself
+                for one in psutil.Process(started.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
+            started.kill()
             started.wait(60)
 
 
