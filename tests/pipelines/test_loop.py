@@ -246,7 +246,7 @@ def _stage_in_progress(workspace: Path, committed: int) -> bool:
 def test_kill_9_in_every_stage_changes_no_row(small_run: Path, tmp_path: Path) -> None:
     """The same command after each kill, without Ray; the rows are those of a calm run on Ray."""
     killed = tmp_path / "killed"
-    arguments = ["run", "configs/demo.yaml", *small(INLINE), "-w", str(killed)]
+    arguments = ["run", "configs/demo.yaml", *config(INLINE), "-w", str(killed)]
     seconds = [c["seconds"] for c in Workspace.existing(small_run).commits()]
     rng = random.Random(0)
     kills = 0
