@@ -17,7 +17,6 @@ from engine.records import Item, Triplet, content_id
 from reward_model.threshold import answer_key
 from reward_model.verdicts import INFORMATIVE
 
-
 SPARE = 1.5  # candidates for one that an expert is asked about: some do not parse
 
 

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from engine.config.backend import Inference, LocalBackend, Transformers
 
-
 VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 

@@ -1,4 +1,4 @@
-"""Models whose configuration and processor are known here, so that they can be reckoned with offline.
+"""Models whose configuration and processor are known here, to be reckoned with offline.
 
 A file a model: its name on the Hub, the commit that it is of, how many weights it has, and of
 `config.json` and `preprocessor_config.json` what decides sizes.

@@ -19,11 +19,11 @@ These are tensors alone. CUDA's own context and what the allocator cannot use ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from engine.config.training import Grpo, Optimiser
-from pipelines.training.preflight.shapes import Shape, Text, Vision
+from pipelines.training.preflight.shapes import Shape, Text
 
 GIB = 2**30
 SPARE = 0.08  # of a GPU, that tensors cannot have: an assumption
@@ -62,7 +62,6 @@ class Held:
 
     parts: Parts
     rows: int = 0
-    notes: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> float:
@@ -159,14 +158,8 @@ def reading(shape: Shape, batch: Batch, e: int) -> float:
     text, vision = shape.text, shape.vision
     said = batch.all_tokens * forward(text.hidden, text.intermediate, e)
     said += cache(text, batch.all_tokens, e)
-    seen = batch.all_patches * (
-        _vision_forward(vision, e) + 4 * vision.patch_values
-    )
-    return max(said + batch.all_patches * 4 * vision.patch_values, seen)
-
-
-def _vision_forward(vision: Vision, e: int) -> float:
-    return forward(vision.hidden, vision.intermediate, e)
+    seen = batch.all_patches * forward(vision.hidden, vision.intermediate, e)
+    return max(said, seen) + batch.all_patches * 4 * vision.patch_values
 
 
 def training(shape: Shape, section: Optimiser, batch: Batch, on_gpu: bool, logits: bool) -> Held:
@@ -220,9 +213,8 @@ def _written(shape: Shape, batch: Batch, samples: int, tokens: int, e: int) -> P
     return max(first, last, key=lambda parts: sum(parts.values()))
 
 
-def at_once(held: Mapping[int, float] | object, most: int, room: float | None) -> int:
+def at_once(held: Callable[[int], float], most: int, room: float | None) -> int:
     """How many rows fit, halved from `most` as `engine.vlm.memory` does; 1 where none does."""
-    assert callable(held)
     rows = most
     while room is not None and rows > 1 and held(rows) > room:
         rows //= 2

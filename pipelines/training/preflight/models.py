@@ -1,4 +1,4 @@
-"""What can be known of a model without loading it: from its folder, the Hub's cache, or from here."""
+"""What is known of a model that is not loaded: from its folder, the Hub's cache, or here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of a model of Qwen2.5-VL's kind, from its configuration: weights, adapters, operations."""
+"""The shape of a model of Qwen2.5-VL's kind, from its configuration: weights and operations."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ class Shape:
         text, vision = self.text, self.vision
         weights, seen = text.layers * _products(text.matrices), 0.0
         tower = vision.depth * _products(vision.matrices) + vision.hidden * vision.patch_values
-        tower += _products(vision.merger) / vision.merge**2
+        merger = _products(vision.merger) / vision.merge**2
         window = (vision.window // vision.patch) ** 2
         said = 0.0
         for tokens, patches, scored in rows:
             said += 2 * weights * tokens + 2 * text.layers * text.hidden * tokens**2
             said += 2 * text.hidden * text.vocabulary * scored
             attended = vision.full * patches + (vision.depth - vision.full) * window
-            seen += 2 * tower * patches + 4 * vision.hidden * patches * attended
+            seen += 2 * (tower + merger) * patches + 4 * vision.hidden * patches * attended
         return said, seen
 
 

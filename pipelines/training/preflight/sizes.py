@@ -38,6 +38,7 @@ class Work:
     reads: int = 0
     writes: int = 0
     save_steps: int = 0
+    epochs: float = 1
 
     @property
     def saves(self) -> int:
@@ -137,7 +138,8 @@ def _of_round(config: Config, round: int) -> Iterator[Work]:
     arms = 3 if round == 1 else 2
     number = arms * evaluate.questions + evaluate.validation
     yield Work(stage="evaluate", round=round, number=number, what="answers", writes=number)
-    yield _trained("refine", round, opinions(config, round), "opinions", config.reward, True)
+    again = config.reward.model_copy(update={"epochs": config.reward.refine_epochs})
+    yield _trained("refine", round, opinions(config, round), "opinions", again)
     if section.refine:
         yield _generated(config, "renew", round, 2 * section.refine.tasks)
 
@@ -153,11 +155,7 @@ def _generated(config: Config, stage: str, round: int, tasks: int) -> Work:
     )
 
 
-def _trained(
-    stage: str, round: int, rows: int, what: str, section: Optimiser, refined: bool = False
-) -> Work:
-    if refined:
-        section = section.model_copy(update={"epochs": getattr(section, "refine_epochs")})
+def _trained(stage: str, round: int, rows: int, what: str, section: Optimiser) -> Work:
     return Work(
         stage=stage,
         round=round,
@@ -166,6 +164,7 @@ def _trained(
         steps=steps_of(rows, section),
         per_step=rows_per_step(section),
         save_steps=section.save_steps,
+        epochs=section.epochs,
     )
 
 

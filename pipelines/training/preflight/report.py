@@ -1,0 +1,342 @@
+"""All that preflight says of a configuration, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engine.config import Config
+from engine.errors import TriptychError
+from pipelines.training.preflight.cost import (
+    RECORD,
+    TOKEN,
+    checkpoint_bytes,
+    model_bytes,
+    rates,
+    reading_seconds,
+    step_seconds,
+    training_seconds,
+    writing_seconds,
+)
+from pipelines.training.preflight.images import Pictures, pictures
+from pipelines.training.preflight.lengths import Longest, longest
+from pipelines.training.preflight.memory import GIB, SPARE, Parts
+from pipelines.training.preflight.models import Described, describe
+from pipelines.training.preflight.shapes import Seen
+from pipelines.training.preflight.sizes import Work, works
+from pipelines.training.preflight.stages import Machine, Reckoned, Stage, stages
+
+HELD_BY = {"tune": "sft", "refine": "reward", "compare": "generate", "renew": "generate"}
+SECTIONS = {"tune": "sft", "sft": "sft", "reward": "reward", "refine": "reward", "grpo": "grpo"}
+ACTORS = {"generate": "generator.actors", "evaluate": "evaluate.actors", "verify": "verify.actors"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A stage of a round, and hours of its GPUs, together and by the clock; None: not known."""
+
+    work: Work
+    gpu_hours: float | None = None
+    hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """What is known of the images: how many, sizes (width, height) of some, and who says."""
+
+    number: int | None = None
+    sizes: Sequence[tuple[int, int]] = ()
+    source: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a run takes. `problems` are why it cannot run, `unknown` is what is not told."""
+
+    config: Config
+    machine: Machine
+    images: Images
+    models: dict[str, Described] = field(default_factory=dict)
+    picture: Pictures | None = None
+    prompts: list[Longest] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    works: list[Timed] = field(default_factory=list)
+    disk: Parts = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Of all stages whose time is known; None where none is."""
+        return _sum(timed.gpu_hours for timed in self.works)
+
+    @property
+    def hours(self) -> float | None:
+        return _sum(timed.hours for timed in self.works)
+
+    @property
+    def paid_hours(self) -> float | None:
+        """GPU-hours that are paid for: all GPUs that there are, while any works."""
+        if self.hours is None or not self.machine.gpus:
+            return self.gpu_hours
+        return self.hours * self.machine.gpus
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def report(config: Config, machine: Machine, images: Images, disk: float | None = None) -> Report:
+    """Everything; `disk` is what the workspace's place has left, in bytes, where that is asked.
+
+    Raises TriptychError where the configuration has nobody to ask.
+    """
+    told = Report(config=config, machine=machine, images=images)
+    told.works = [Timed(work=work) for work in works(config)]
+    _models(told)
+    if "policy" in told.models:
+        _lengths(told)
+        _memory(told)
+        _time(told)
+        _disk(told, disk)
+    _checkpoints(told)
+    _caveats(told)
+    return told
+
+
+def _models(told: Report) -> None:
+    for role, name in roles(told.config).items():
+        try:
+            told.models[role] = describe(name)
+        except TriptychError as error:
+            if (line := str(error)) not in told.unknown:
+                told.unknown.append(line)
+
+
+def roles(config: Config) -> dict[str, str]:
+    """By role the model that a run begins with; a server's is not among them."""
+    base, section = config.base_model(), config.generator
+    judge = config.reward.model
+    found = {"policy": base}
+    if section.backend.weights_known:
+        found["generator"] = section.model or base
+    found["judge"] = base if judge in (None, "generator") else judge
+    if config.verify.rubric and config.verify.rubric.backend.weights_known:
+        found["verifier"] = config.verify.rubric.model
+    return found
+
+
+def told_by_judge(config: Config) -> bool:
+    """Whether GRPO's reward asks the judge."""
+    weights = config.grpo.reward.weights
+    return bool(weights["judge"] or weights.get("process"))
+
+
+def _lengths(told: Report) -> None:
+    policy, config = told.models["policy"], told.config
+    told.picture = pictures(policy.processor, config.max_pixels, told.images.sizes)
+    told.prompts = longest(config, told.picture.most, policy.count)
+    over: dict[str, Longest] = {}
+    for prompt in told.prompts:
+        if prompt.limit is not None and prompt.whole > prompt.limit:
+            over[prompt.named] = max(prompt, over.get(prompt.named, prompt), key=lambda p: p.whole)
+    for named, prompt in over.items():
+        told.problems.append(
+            f"{prompt.what}: a prompt of {prompt.prompt:,} tokens and a reply of {prompt.reply:,} "
+            f"are {prompt.whole - (prompt.limit or 0):,} more than {named} {prompt.limit:,}: set "
+            f"{named}={-(-prompt.whole // 256) * 256}"
+        )
+
+
+def _memory(told: Report) -> None:
+    assert told.picture
+    by_kind = {prompt.what: prompt for prompt in told.prompts}
+    reckoned = Reckoned(
+        config=told.config,
+        machine=told.machine,
+        models=told.models,
+        image=told.picture.most,
+        prompts=by_kind,
+    )
+    told.stages = list(stages(reckoned))
+    for stage in told.stages:
+        told.problems += stage.problems
+        told.problems += _of_gpus(told, stage)
+        told.problems += _of_host(told, stage)
+
+
+def _of_gpus(told: Report, stage: Stage) -> list[str]:
+    there = told.machine.gpus
+    if there is None or stage.all_gpus <= there:
+        return []
+    setting = ACTORS.get(stage.name, f"{stage.name}.workers")
+    fits = int(there // stage.gpus)
+    to = f"set {setting}={fits}" if fits else f"{stage.gpus:g} a process are more than there are"
+    return [
+        f"{stage.name}: {stage.processes} processes of {stage.gpus:g} GPUs are "
+        f"{stage.all_gpus:g}, and there are {there}: {to}"
+    ]
+
+
+def _of_host(told: Report, stage: Stage) -> list[str]:
+    """A process that no node holds is refused; all together may be spread over nodes."""
+    if told.machine.host_memory is None or not stage.gpus:
+        return []
+    has, one = told.machine.host_memory * GIB, stage.host / stage.processes
+    if one > has:
+        return [
+            f"{stage.name}: a process takes {one / GIB:.0f} GiB of the host's memory, "
+            f"{(one - has) / GIB:.0f} more than it has: a smaller model, or a larger host"
+        ]
+    if stage.host > has:
+        told.warnings.append(
+            f"{stage.name}: {stage.processes} processes take {stage.host / GIB:.0f} GiB of the "
+            f"host's memory, and a node has {has / GIB:.0f}: spread them over nodes, or lower "
+            f"{ACTORS.get(stage.name, f'{stage.name}.workers')}"
+        )
+    return []
+
+
+def _time(told: Report) -> None:
+    """Hours of each stage, where it has GPUs of ours and its model is known."""
+    assert told.picture
+    config, models = told.config, told.models
+    lines = longest(config, round(told.picture.mean), models["policy"].count)
+    prompts = {prompt.what: prompt.prompt for prompt in lines}
+    held = {stage.name: stage for stage in told.stages}
+    timed = []
+    for one in told.works:
+        stage = held.get(HELD_BY.get(one.work.stage, one.work.stage))
+        if stage is None or not stage.gpus:
+            timed.append(one)
+            continue
+        hours = _gpu_seconds(told, one.work, prompts) / 3600
+        timed.append(Timed(work=one.work, gpu_hours=hours, hours=hours / stage.all_gpus))
+    told.works = timed
+
+
+def _gpu_seconds(told: Report, work: Work, prompts: Mapping[str, int]) -> float:
+    config, models = told.config, told.models
+    policy, written = models["policy"].shape, config.generator.max_tokens
+    assert told.picture
+
+    patches = told.picture.mean * models["policy"].processor.merge ** 2
+
+    def row(what: str, more: int = 0, scored: int = 0) -> Seen:
+        return prompts[what] + more, patches, scored
+
+    match work.stage:
+        case "tune" | "sft":
+            turn = row("answering", written, written)
+            return training_seconds(policy, config.sft, turn, work.epochs * work.number)
+        case "reward" | "refine":
+            rows = 2 * work.epochs * work.number  # both of a pair
+            return training_seconds(models["judge"].shape, config.reward, row("judging"), rows)
+        case "judge":
+            return reading_seconds(models["judge"].shape, row("judging"), work.reads)
+        case "grpo":
+            judge = models["judge"].shape if told_by_judge(config) and "judge" in models else None
+            each = step_seconds(policy, judge, config.grpo, row("GRPO"), row("judging"))
+            learned = work.steps * work.per_step * each
+            return learned + writing_seconds(policy, work.writes * config.grpo.max_tokens)
+        case "evaluate":
+            return writing_seconds(policy, work.writes * config.evaluate.max_tokens)
+        case "verify":
+            rubric = config.verify.rubric
+            tokens = rubric.max_tokens if rubric else written
+            return writing_seconds(models["verifier"].shape, work.writes * tokens)
+        case _:
+            return writing_seconds(models["generator"].shape, work.writes * written)
+
+
+def _disk(told: Report, free: float | None) -> None:
+    """What a workspace grows to: pictures, the record, models, checkpoints while they are there."""
+    config, models = told.config, told.models
+    assert told.picture
+    parts = told.disk
+    if told.images.number and told.picture.seen:
+        parts["pictures"] = told.images.number * told.picture.pixels  # a byte a pixel, at most
+    triplets = sum(t.work.number for t in told.works if t.work.what.startswith("triplets, "))
+    parts["record"] = triplets * (RECORD + 4 * TOKEN * config.generator.max_tokens)
+    policy, rounds = models["policy"].shape, config.rounds
+    names = [timed.work.stage for timed in told.works]
+    parts["policies"] = names.count("sft") * model_bytes(policy, config.sft)
+    parts["policies"] += names.count("grpo") * model_bytes(policy, config.grpo)
+    if "tune" in names:
+        parts["generator"] = model_bytes(policy, config.sft)
+    sections = [(policy, config.sft), (policy, config.grpo)]
+    if "judge" in models:
+        judge = models["judge"].shape
+        parts["judges"] = (1 + rounds) * model_bytes(judge, config.reward)
+        sections.append((judge, config.reward))
+    kept = [checkpoint_bytes(shape, section) for shape, section in sections if section.save_steps]
+    if kept:
+        parts["checkpoints at once"] = 2 * max(kept)  # the last one goes when the next is there
+    if free is not None and sum(parts.values()) > free:
+        total = sum(parts.values())
+        told.problems.append(
+            f"disk: {total / GIB:.0f} GiB, {(total - free) / GIB:.0f} more than the workspace's "
+            "place has left: set --workspace to another place, or lower rounds"
+        )
+
+
+def _checkpoints(told: Report) -> None:
+    """Where a checkpoint is asked for and never reached, or none is asked for and much is lost."""
+    for name in dict.fromkeys(SECTIONS.values()):
+        mine = [t for t in told.works if SECTIONS.get(t.work.stage) == name and t.work.steps]
+        never = [t.work for t in mine if t.work.save_steps and not t.work.saves]
+        if never:
+            where = ", ".join(_place(work) for work in never)
+            to = max(min(work.steps for work in never) // 4, 1)
+            told.warnings.append(
+                f"{name}.save_steps {never[0].save_steps} is never reached, and no checkpoint "
+                f"written: {where}: set {name}.save_steps={to}"
+            )
+        lost = [t for t in mine if not t.work.save_steps and (t.hours or 0) > 1]
+        if lost:
+            where = ", ".join(_place(t.work) for t in lost)
+            told.warnings.append(
+                f"{name}.save_steps is 0, and an interruption costs more than an hour: {where}"
+            )
+
+
+def _place(work: Work) -> str:
+    where = f"{work.stage} of round {work.round}" if work.round else work.stage
+    return f"{where} ({work.steps} steps)"
+
+
+def _caveats(told: Report) -> None:
+    config, machine = told.config, told.machine
+    on_gpus = any(stage.gpus for stage in told.stages)
+    if on_gpus and machine.gpu_memory is None:
+        told.unknown.append(
+            "a GPU's memory: no stage is held to one; give --gpu-memory, or set cluster.gpu_memory"
+        )
+    if told.picture and not told.picture.seen:
+        told.unknown.append(
+            "the images' sizes: every picture is taken to have the most tokens that max_pixels "
+            "allows"
+        )
+    policy = told.models.get("policy")
+    if policy and not policy.tokenizer:
+        told.unknown.append("the tokenizer: 4 letters are taken for a token")
+    if not config.generator.backend.weights_known:
+        told.unknown.append(f"what the server of {config.generator.model} takes, and its time")
+    if config.generator.knowledge:
+        told.unknown.append("how long generator.knowledge is: prompts do not count it")
+    if told.gpu_hours is None:
+        told.unknown.append("time: no rate was measured without a GPU")
+    else:
+        told.unknown.append(
+            f"time as it will be: the rates are of one {rates()['card']} and random weights "
+            f"({rates()['page']}), scaled by operations; several GPUs, vLLM on a GPU and other "
+            "cards were not measured; replies are taken to have max_tokens"
+        )
+    if told.stages and machine.gpu_memory is not None and on_gpus:
+        told.unknown.append(
+            f"what CUDA and its allocator take: {SPARE:.0%} of a GPU is left to them"
+        )
+    if any(timed.work.stage == "consult" for timed in told.works):
+        told.unknown.append("how long experts take, which is in no time here")
