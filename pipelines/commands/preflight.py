@@ -24,9 +24,10 @@ from pipelines.commands.inspection import picture_sizes
 from pipelines.progress import Display
 from pipelines.training.preflight.memory import GIB
 from pipelines.training.preflight.report import Images, Report, Timed, report
-from pipelines.training.preflight.stages import Machine, Stage
+from pipelines.training.preflight.stages import Machine
 
 SEEN = 10_000  # images of a workspace whose sizes are read
+ROWS = {"generate": "sequences", "evaluate": "sequences", "verify": "sequences"}
 
 
 def check(
@@ -76,14 +77,14 @@ def images_of(config: Config, folder: Path | None) -> Images:
             return Images(
                 number=sum(pq.read_metadata(path).num_rows for path in paths),
                 sizes=_sizes(paths),
-                source="the workspace",
+                source="of the workspace",
             )
     if source.path is None:
         drawn = sum(source.phantoms.values()) + 2 * source.twins
-        return Images(number=drawn, sizes=[(source.size, source.size)], source="drawn")
+        return Images(number=drawn, sizes=[(source.size, source.size)], source="as drawn")
     if Path(source.path).is_dir():
         sizes, number = picture_sizes(Path(source.path))
-        return Images(number=number, sizes=sizes, source=source.path)
+        return Images(number=number, sizes=sizes, source=f"{len(sizes):,} of {source.path}")
     return Images()
 
 
@@ -166,11 +167,8 @@ def _table(title: str, *columns: str, right: str = "") -> Table:
 def _models(found: Report) -> Table:
     table = _table("Models", "role", "model", "weights", "known from", right="weights")
     for role, one in found.models.items():
-        name = (
-            "tiny"
-            if one.name == found.config.base_model() == one.name and (found.config.model == "tiny")
-            else one.name
-        )
+        base = role != "verifier" and one.name == found.config.base_model()
+        name = found.config.model if base else one.name
         table.add_row(role, name, f"{one.shape.weights:,}", one.source)
     return table
 
@@ -185,7 +183,7 @@ def _prompts(found: Report) -> Table:
         limit = "" if one.limit is None else f"{one.limit:,}"
         table.add_row(one.what, *(f"{n:,}" for n in cells), limit)
     if picture := found.picture:
-        seen = f"{picture.seen:,} of {found.images.source}" if picture.seen else "no image was seen"
+        seen = found.images.source if picture.seen else "of any size: no image was seen"
         table.caption = (
             f"a picture: {picture.most:,} tokens at most, {picture.mean:,.0f} on average ({seen})"
         )
@@ -194,25 +192,22 @@ def _prompts(found: Report) -> Table:
 
 def _memory(found: Report) -> Table:
     table = _table(
-        "Memory of a process, in GiB", "stage", "processes", "GPUs", "takes", "of which", "host, all",
-        right="processes, GPUs, takes, host, all",
+        "Memory", "stage", "processes", "part", "GiB of each", "GiB of the host, all",
+        right="GiB of each, GiB of the host, all",
     )  # fmt: skip
     for one in found.stages:
-        parts = [f"{name} {_gib(size)}" for name, size in one.held.parts.items()]
-        table.add_row(
-            one.name, str(one.processes), f"{one.gpus:g}", _gib(one.held.total),
-            ", ".join(parts) + _at_once(one), _gib(one.host),
-        )  # fmt: skip
+        where = f"{one.processes}, each {one.gpus:g} GPUs" if one.gpus else f"{one.processes}"
+        rows = f", {one.held.rows:,} {ROWS.get(one.name, 'rows')} at once" if one.held.rows else ""
+        table.add_row(one.name, where, f"all{rows}", _gib(one.held.total), _gib(one.host))
+        for name, size in one.held.parts.items():
+            table.add_row("", "", f"  {name}", _gib(size), "", style="dim")
     machine = found.machine
     if machine.gpu_memory:
         room = (machine.room(1) or 0) / GIB
-        table.caption = f"a GPU has {machine.gpu_memory:.0f} ({machine.source}), tensors {room:.1f}"
+        table.caption = (
+            f"a GPU has {machine.gpu_memory:g} GiB ({machine.source}), tensors may take {room:.1f}"
+        )
     return table
-
-
-def _at_once(stage: Stage) -> str:
-    kinds = {"generate": "sequences", "evaluate": "sequences", "verify": "sequences"}
-    return f"; {stage.held.rows:,} {kinds.get(stage.name, 'rows')} at once"
 
 
 def _works(found: Report) -> Table:
@@ -254,4 +249,4 @@ def _money(found: Report, rate: float | None) -> float | None:
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:,.1f}"
+    return f"{size / GIB:,.1f}" if size >= GIB / 20 else f"{size / GIB:.2g}"

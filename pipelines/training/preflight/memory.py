@@ -228,7 +228,7 @@ def engine(shape: Shape, gpus: float, share: float, longest: int, card: float | 
     parts: Parts = {"weights": shape.weights * shape.bytes / gpus, "a step's tokens": step}
     one = cache(shape.text, longest, shape.bytes) / min(gpus, shape.text.kv_heads)
     left = one if card is None else card * share - sum(parts.values())
-    rows = int(left / one) if left > 0 else 0
+    rows = 0 if card is None else max(int(left / one), 0)
     return Held(parts=parts | {"keys and values": max(left, one)}, rows=rows)
 
 

@@ -69,9 +69,8 @@ def _found(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any], Path | None
         source = f"the Hub's cache{f', {commit}' if (commit := _commit(files)) else ''}"
     if "config.json" in files:
         processor = next((files[n] for n in PROCESSORS if n in files), None)
-        values = json.loads(processor.read_text("utf-8")) if processor else {}
-        config = json.loads(files["config.json"].read_text("utf-8"))
-        return config, values, files.get("tokenizer.json"), source
+        values = _read(processor) if processor else {}
+        return _read(files["config.json"]), values, files.get("tokenizer.json"), source
     if place in known_models() and not Path(name).is_dir():
         model = known_models()[place]
         if revision not in (None, model["commit"]):
@@ -85,6 +84,16 @@ def _found(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any], Path | None
         f"{name} is no folder, not in the Hub's cache and not known here, so nothing is told of "
         f"it: fetch what it is with `hf download {place} --include '*.json'`, or give a folder"
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TriptychError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise TriptychError(f"{path} is no JSON object")
+    return found
 
 
 def _cached(name: str, revision: str | None) -> dict[str, Path]:

@@ -25,6 +25,7 @@ from pipelines.training.preflight.models import Described, describe
 from pipelines.training.preflight.shapes import Seen
 from pipelines.training.preflight.sizes import Work, works
 from pipelines.training.preflight.stages import Machine, Reckoned, Stage, stages
+from reward_model.experts import reads_journal
 
 HELD_BY = {"tune": "sft", "refine": "reward", "compare": "generate", "renew": "generate"}
 SECTIONS = {"tune": "sft", "sft": "sft", "reward": "reward", "refine": "reward", "grpo": "grpo"}
@@ -338,5 +339,5 @@ def _caveats(told: Report) -> None:
         told.unknown.append(
             f"what CUDA and its allocator take: {SPARE:.0%} of a GPU is left to them"
         )
-    if any(timed.work.stage == "consult" for timed in told.works):
-        told.unknown.append("how long experts take, which is in no time here")
+    if reads_journal(config):
+        told.unknown.append("how long readers take: it is in no time here")

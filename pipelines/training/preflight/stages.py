@@ -25,8 +25,9 @@ from pipelines.training.preflight.memory import (
 )
 from pipelines.training.preflight.models import Described
 
-PROCESS = 4 * GIB  # of a process that has imported torch and transformers and opened CUDA
-LOADER = 1 * GIB  # of a process that prepares batches
+PROCESS = 4 * GIB  # of a process on a GPU, with torch, transformers and CUDA; assumed
+ON_A_CPU = 1 * GIB  # of one without; assumed
+LOADER = 1 * GIB  # of a process that prepares batches; assumed
 RANK = 64  # of the adapters that are proposed where all weights do not fit
 
 
@@ -39,12 +40,14 @@ class Machine:
     host_memory: float | None = None
     source: str = ""
 
-    def room(self, gpus: float) -> float | None:
-        """Bytes that tensors of a process may take."""
+    def room(self, gpus: float, processes: int = 1) -> float | None:
+        """Bytes that tensors of a process may take; without a GPU it shares the host."""
         if gpus:
             card = self.gpu_memory
             return None if card is None else card * GIB * (1 - SPARE) * min(gpus, 1.0)
-        return None if self.host_memory is None else self.host_memory * GIB * (1 - SPARE)
+        if self.host_memory is None:
+            return None
+        return max(self.host_memory * GIB * (1 - SPARE) / processes - ON_A_CPU, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ def _grpo(told: Reckoned) -> Stage:
         assert isinstance(section, Grpo)
         on_gpu = section.gpus > 0
         shape = judge.shape if judge else None
-        room = told.machine.room(section.gpus)
+        room = told.machine.room(section.gpus, section.workers)
         return rollout(policy.shape, shape, section, asked, judged, on_gpu, room)
 
     return _trained(told, "grpo", "policy", config.grpo, held)
@@ -174,9 +177,8 @@ def _trained(
     section: Optimiser,
     held: Callable[[Any], Held],
 ) -> Stage:
-    found, room, model = held(section), told.machine.room(section.gpus), told.models[role]
-    if room is not None and not section.gpus:
-        room /= section.workers
+    room = told.machine.room(section.gpus, section.workers)
+    found, model = held(section), told.models[role]
     problems = []
     if room is not None and found.total > room:
         problems = [f"{_over(name, found, room)}: {remedy(name, section, held, room)}"]
@@ -194,30 +196,40 @@ def _trained(
 
 
 def remedy(name: str, section: Optimiser, held: Callable[[Any], Held], room: float) -> str:
-    """Which settings to change and to what, the first that suffice together."""
+    """Which settings to change and to what: the first that suffice, each beside those before it."""
+    words: dict[str, str] = {}
+    least = held(section).total
+    for values in _changes(section):
+        section = section.model_copy(update=values)
+        words |= {key: f"{name}.{key}={str(value).lower()}" for key, value in values.items()}
+        least = held(section).total
+        if least <= room:
+            return f"set {' and '.join(words.values())} ({least / GIB:.1f} GiB)"
+    tried = f"with {' and '.join(words.values())} it still takes" if words else "it takes"
+    return f"{tried} {least / GIB:.1f} GiB: a larger GPU, or a smaller model"
+
+
+def _changes(section: Optimiser) -> Iterator[dict[str, Any]]:
+    """Values that take less memory, the ones that change least of what is learned first.
+
+    But all weights, whose 16 bytes each no batch makes up for. GRPO draws a step's completions at
+    once, so that there fewer a step are left, whole groups of them.
+    """
     on_gpu = section.gpus > 0
-    changes: list[tuple[str, dict[str, Any]]] = []
     if not section.lora_rank:
-        changes.append((f"{name}.lora_rank={RANK}", {"lora_rank": RANK}))
+        yield {"lora_rank": RANK}
     if on_gpu and not section.bf16:
-        changes.append((f"{name}.bf16=true", {"bf16": True}))
+        yield {"bf16": True}
     if section.checkpointing is False or (section.checkpointing is None and not on_gpu):
-        changes.append((f"{name}.checkpointing=true", {"checkpointing": True}))
-    words: list[str] = []
-    now = section
-    for said, values in changes:
-        words, now = [*words, said], now.model_copy(update=values)
-        if (total := held(now).total) <= room:
-            return f"set {' and '.join(words)} ({total / GIB:.1f} GiB)"
-    while now.batch > 1:
-        halved = {"batch": now.batch // 2, "accumulate": now.accumulate * 2}
-        now = now.model_copy(update=halved)
-        if (total := held(now).total) <= room:
-            words += [f"{name}.batch={now.batch}", f"{name}.accumulate={now.accumulate}"]
-            return f"set {' and '.join(words)} ({total / GIB:.1f} GiB)"
-    least = held(now).total / GIB
-    tried = " and ".join([*words, f"{name}.batch=1"])
-    return f"with {tried} it still takes {least:.1f} GiB: a larger GPU, or a smaller model"
+        yield {"checkpointing": True}
+    batch, accumulate = section.batch, section.accumulate
+    while batch > 1 and batch % 2 == 0:
+        batch, accumulate = batch // 2, accumulate * 2
+        yield {"batch": batch, "accumulate": accumulate}
+    group = getattr(section, "group", 0)
+    while group and accumulate > 1 and batch * (accumulate // 2) * section.workers % group == 0:
+        accumulate //= 2
+        yield {"accumulate": accumulate}
 
 
 def _asked(
@@ -232,7 +244,7 @@ def _asked(
 ) -> Stage:
     """A model that is asked on a backend; one that a server has takes nothing here."""
     model, gpus = told.models[role], backend.gpus
-    reply, room = told.prompts[what].reply, told.machine.room(gpus)
+    reply, room = told.prompts[what].reply, told.machine.room(gpus, actors)
     setting = {"generate": "generator", "verify": "verify.rubric"}.get(name, name) + ".backend"
     if backend.takes is not None and gpus:
         card = told.machine.gpu_memory
@@ -298,4 +310,4 @@ def _host(processes: int, loaded: float, held: Held, gpus: float) -> float:
 
     Without a GPU everything is there.
     """
-    return processes * (PROCESS + (loaded if gpus else held.total))
+    return processes * (PROCESS + loaded if gpus else ON_A_CPU + held.total)
