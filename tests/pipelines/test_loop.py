@@ -13,9 +13,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from engine.config import build
 from engine.records import Consumption, Decision, Image, Model, Preference, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
+from pipelines.training.launch import steps_of
+from pipelines.training.preflight.sizes import works
 from reward_model.patient_sets import is_frozen
 from tests import forked
 from tests.cleanly import clean
@@ -105,6 +108,28 @@ def test_no_patient_is_in_two_splits(small_run: Path) -> None:
         splits.setdefault(image.group, set()).add(image.split)
     assert max(len(s) for s in splits.values()) == 1
     assert set.union(*splits.values()) == {"train", "val", "test"}
+
+
+def test_preflight_counts_what_the_run_then_made(small_run: Path) -> None:
+    workspace = Workspace.existing(small_run)
+    config = build(workspace.config, [], "the record")
+    told = {(work.stage, work.round): work for work in works(config)}
+    done = {(c["stage"], c["round"]): c for c in workspace.commits()}
+    for place, section in ((("tune", 0), config.sft), (("sft", 1), config.sft)):
+        metrics = done[place]["metrics"]
+        assert metrics["steps"] == steps_of(metrics["turns"], section)
+        assert metrics["turns"] <= 1.1 * told[place].number  # who asks is drawn by lot
+    for place in (("reward", 0), ("refine", 1)):
+        if "by_set" in (metrics := done[place]["metrics"]):
+            learned = metrics["by_set"]["train"]["rows"] + metrics["by_set"]["train"]["pairs"]
+            assert learned > 0
+            epochs = config.reward.epochs if place[1] == 0 else config.reward.refine_epochs
+            section = config.reward.model_copy(update={"epochs": epochs})
+            assert metrics.get("steps", steps_of(learned, section)) == steps_of(learned, section)
+    assert done["grpo", 1]["metrics"]["steps"] == told["grpo", 1].steps
+    assert done["generate", 1]["rows"]["triplets"] <= told["generate", 1].number
+    assert done["judge", 1]["rows"]["judgements"] <= told["judge", 1].number
+    assert done["evaluate", 1]["rows"]["evaluations"] <= told["evaluate", 1].number
 
 
 def test_a_finished_run_is_skipped_and_says_so(small_run: Path) -> None:

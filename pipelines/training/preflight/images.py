@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.vlm.inputs import MAX_ASPECT, shown_size
+
+REFUSED = 200  # sides to one, that the processor takes no picture of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +44,29 @@ class Processor:
         return math.prod(self.grid(*shown_size(size, budget)))
 
     def most(self, budget: int) -> int:
-        """The most tokens that any picture takes: a narrow one, whose sides are rounded up."""
-        longest = min(math.isqrt(MAX_ASPECT * budget), budget)
-        sizes = ((long, budget // long) for long in range(math.isqrt(budget), longest + 1))
-        return max(math.prod(self.grid(*size)) for size in sizes if size[0] <= MAX_ASPECT * size[1])
+        """The most tokens of any picture within a budget: of a strip, whose sides are rounded up.
+
+        Not fewer than the smallest pictures have, which are made larger.
+        """
+        reached = max(math.prod(self.grid(*size)) for size in _strips(budget))
+        thinnest = math.ceil(math.sqrt(REFUSED * self.min_pixels) / self.side)
+        grown = [
+            (n + 1) * math.ceil(self.min_pixels / (n * self.side) / self.side)
+            for n in range(1, math.isqrt(self.min_pixels) // self.side + 1)
+        ]
+        return max(reached, thinnest, *grown)
+
+
+def _strips(budget: int) -> Iterator[tuple[int, int]]:
+    """(longer, shorter) side of the largest pictures within a budget, as `shown_size` leaves them.
+
+    Its sides are cut to whole pixels, so that a strip may be a little longer than MAX_ASPECT.
+    """
+    for longer in range(math.isqrt(budget), budget + 1):
+        shorter = budget // longer
+        if longer > MAX_ASPECT * (shorter + 1):
+            return
+        yield longer, shorter
 
 
 def processor_of(values: Mapping[str, Any]) -> Processor:

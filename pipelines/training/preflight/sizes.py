@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from engine.config import Config
 from engine.config.training import Optimiser
@@ -57,7 +58,7 @@ def works(config: Config) -> list[Work]:
 def kept(config: Config) -> int:
     """Questions of a round that are kept, at most."""
     share = 1.0 if config.select.guarantee else config.select.keep
-    return round(share * config.generator.tasks)
+    return ceil(share * config.generator.tasks)
 
 
 def seeds(config: Config) -> int:
