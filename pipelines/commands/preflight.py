@@ -22,8 +22,9 @@ from engine.workspace import Workspace
 from pipelines.commands.inspection import gpu_memory as gpus_here
 from pipelines.commands.inspection import picture_sizes
 from pipelines.progress import Display
+from pipelines.training.preflight.hours import Timed
 from pipelines.training.preflight.memory import GIB
-from pipelines.training.preflight.report import Images, Report, Timed, report
+from pipelines.training.preflight.report import Images, Report, report
 from pipelines.training.preflight.stages import Machine
 
 SEEN = 10_000  # images of a workspace whose sizes are read

@@ -2,6 +2,6 @@
 
 `models` finds what is known of a model, `shapes` counts its weights and operations, `images` its
 tokens of a picture, `lengths` those of the longest prompt; `memory` has what a GPU holds, `sizes`
-rows and steps, `cost` time and disk. `report` puts them together for a configuration and says what
-cannot fit, and which setting to change.
+rows and steps, `cost` the measured rates. `stages` has what each stage holds and what would make it
+fit, `hours` its time, `disk` what is written. `report` puts them together for a configuration.
 """

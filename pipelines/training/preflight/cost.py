@@ -1,4 +1,4 @@
-"""Time from measured rates, and disk.
+"""Seconds of a GPU, from measured rates.
 
 The rates are of one card and one model with random weights (`docs/gpu.md`), scaled to another model
 by its operations. A rate in operations counts those of MFU: of a training the forward pass three
@@ -16,11 +16,8 @@ from typing import Any
 
 from engine.config.training import Grpo, Optimiser
 from engine.vlm.known import known_models
-from pipelines.training.preflight.memory import MOMENTS, trained_weights
 from pipelines.training.preflight.shapes import Seen, Shape, shape_of
 
-RECORD = 2000  # bytes of a triplet in record and ledger: 1e7 take 20 GB (benchmarks/lineage.py)
-TOKEN = 4  # bytes of a token of text
 Rates = Mapping[str, Any]
 
 
@@ -76,14 +73,3 @@ def _measured() -> Shape:
 
 def _of_a_token(shape: Shape) -> float:
     return shape.operations([(1, 0, 1)])[0]
-
-
-def model_bytes(shape: Shape, section: Optimiser) -> float:
-    """Of a trained model as it is written: adapters are merged into weights as they are loaded."""
-    return shape.weights * (shape.bytes if section.bf16 and section.lora_rank else 4)
-
-
-def checkpoint_bytes(shape: Shape, section: Optimiser) -> float:
-    """Of a checkpoint: weights that learn (all of them, without adapters) and Adam's moments."""
-    trained = trained_weights(shape, section)
-    return 4 * (trained if section.lora_rank else shape.weights) + MOMENTS * trained

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.config import Config
 from engine.errors import TriptychError
-from pipelines.training.preflight.cost import (
-    RECORD,
-    TOKEN,
-    checkpoint_bytes,
-    model_bytes,
-    rates,
-    reading_seconds,
-    step_seconds,
-    training_seconds,
-    writing_seconds,
-)
+from pipelines.training.preflight.cost import rates
+from pipelines.training.preflight.disk import disk_of
+from pipelines.training.preflight.hours import Timed, timed, without_checkpoints
 from pipelines.training.preflight.images import Pictures, pictures
 from pipelines.training.preflight.lengths import Longest, longest
 from pipelines.training.preflight.memory import GIB, SPARE, Parts
 from pipelines.training.preflight.models import Described, describe
-from pipelines.training.preflight.shapes import Seen
-from pipelines.training.preflight.sizes import Work, works
+from pipelines.training.preflight.sizes import works
 from pipelines.training.preflight.stages import Machine, Reckoned, Stage, stages
 from reward_model.experts import reads_journal
 
-HELD_BY = {"tune": "sft", "refine": "reward", "compare": "generate", "renew": "generate"}
-SECTIONS = {"tune": "sft", "sft": "sft", "reward": "reward", "refine": "reward", "grpo": "grpo"}
 ACTORS = {"generate": "generator.actors", "evaluate": "evaluate.actors", "verify": "verify.actors"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """A stage of a round, and hours of its GPUs, together and by the clock; None: not known."""
-
-    work: Work
-    gpu_hours: float | None = None
-    hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +80,8 @@ def report(config: Config, machine: Machine, images: Images, disk: float | None 
     if "policy" in told.models:
         _lengths(told)
         _memory(told)
-        _time(told)
         _disk(told, disk)
-    _checkpoints(told)
+    told.warnings += without_checkpoints(told.works)
     _caveats(told)
     return told
 
@@ -129,12 +108,6 @@ def roles(config: Config) -> dict[str, str]:
     return found
 
 
-def told_by_judge(config: Config) -> bool:
-    """Whether GRPO's reward asks the judge."""
-    weights = config.grpo.reward.weights
-    return bool(weights["judge"] or weights.get("process"))
-
-
 def _lengths(told: Report) -> None:
     policy, config = told.models["policy"], told.config
     told.picture = pictures(policy.processor, config.max_pixels, told.images.sizes)
@@ -152,20 +125,39 @@ def _lengths(told: Report) -> None:
 
 
 def _memory(told: Report) -> None:
+    """What stages hold where pictures are the largest, and their hours with pictures on average."""
     assert told.picture
-    by_kind = {prompt.what: prompt for prompt in told.prompts}
-    reckoned = Reckoned(
-        config=told.config,
-        machine=told.machine,
-        models=told.models,
-        image=told.picture.most,
-        prompts=by_kind,
-    )
-    told.stages = list(stages(reckoned))
+    mean = round(told.picture.mean)
+    told.stages = list(stages(_reckoned(told, told.picture.most, told.prompts)))
+    on_average = longest(told.config, mean, told.models["policy"].count)
+    every = [one.work for one in told.works]
+    told.works = timed(_reckoned(told, mean, on_average), told.stages, every)
     for stage in told.stages:
         told.problems += stage.problems
         told.problems += _of_gpus(told, stage)
         told.problems += _of_host(told, stage)
+
+
+def _reckoned(told: Report, image: int, prompts: Sequence[Longest]) -> Reckoned:
+    return Reckoned(
+        config=told.config,
+        machine=told.machine,
+        models=told.models,
+        image=image,
+        prompts={prompt.what: prompt for prompt in prompts},
+    )
+
+
+def _disk(told: Report, free: float | None) -> None:
+    assert told.picture
+    pixels = (told.images.number or 0) * told.picture.pixels
+    told.disk = disk_of(told.config, told.models, [one.work for one in told.works], pixels)
+    total = sum(told.disk.values())
+    if free is not None and total > free:
+        told.problems.append(
+            f"disk: {total / GIB:.0f} GiB, {(total - free) / GIB:.0f} more than the workspace's "
+            "place has left: set --workspace to another place, or lower rounds"
+        )
 
 
 def _of_gpus(told: Report, stage: Stage) -> list[str]:
@@ -198,114 +190,6 @@ def _of_host(told: Report, stage: Stage) -> list[str]:
             f"{ACTORS.get(stage.name, f'{stage.name}.workers')}"
         )
     return []
-
-
-def _time(told: Report) -> None:
-    """Hours of each stage, where it has GPUs of ours and its model is known."""
-    assert told.picture
-    config, models = told.config, told.models
-    lines = longest(config, round(told.picture.mean), models["policy"].count)
-    prompts = {prompt.what: prompt.prompt for prompt in lines}
-    held = {stage.name: stage for stage in told.stages}
-    timed = []
-    for one in told.works:
-        stage = held.get(HELD_BY.get(one.work.stage, one.work.stage))
-        if stage is None or not stage.gpus:
-            timed.append(one)
-            continue
-        hours = _gpu_seconds(told, one.work, prompts) / 3600
-        timed.append(Timed(work=one.work, gpu_hours=hours, hours=hours / stage.all_gpus))
-    told.works = timed
-
-
-def _gpu_seconds(told: Report, work: Work, prompts: Mapping[str, int]) -> float:
-    config, models = told.config, told.models
-    policy, written = models["policy"].shape, config.generator.max_tokens
-    assert told.picture
-
-    patches = told.picture.mean * models["policy"].processor.merge ** 2
-
-    def row(what: str, more: int = 0, scored: int = 0) -> Seen:
-        return prompts[what] + more, patches, scored
-
-    match work.stage:
-        case "tune" | "sft":
-            turn = row("answering", written, written)
-            return training_seconds(policy, config.sft, turn, work.epochs * work.number)
-        case "reward" | "refine":
-            rows = 2 * work.epochs * work.number  # both of a pair
-            return training_seconds(models["judge"].shape, config.reward, row("judging"), rows)
-        case "judge":
-            return reading_seconds(models["judge"].shape, row("judging"), work.reads)
-        case "grpo":
-            judge = models["judge"].shape if told_by_judge(config) and "judge" in models else None
-            each = step_seconds(policy, judge, config.grpo, row("GRPO"), row("judging"))
-            learned = work.steps * work.per_step * each
-            return learned + writing_seconds(policy, work.writes * config.grpo.max_tokens)
-        case "evaluate":
-            return writing_seconds(policy, work.writes * config.evaluate.max_tokens)
-        case "verify":
-            rubric = config.verify.rubric
-            tokens = rubric.max_tokens if rubric else written
-            return writing_seconds(models["verifier"].shape, work.writes * tokens)
-        case _:
-            return writing_seconds(models["generator"].shape, work.writes * written)
-
-
-def _disk(told: Report, free: float | None) -> None:
-    """What a workspace grows to: pictures, the record, models, checkpoints while they are there."""
-    config, models = told.config, told.models
-    assert told.picture
-    parts = told.disk
-    if told.images.number and told.picture.seen:
-        parts["pictures"] = told.images.number * told.picture.pixels  # a byte a pixel, at most
-    triplets = sum(t.work.number for t in told.works if t.work.what.startswith("triplets, "))
-    parts["record"] = triplets * (RECORD + 4 * TOKEN * config.generator.max_tokens)
-    policy, rounds = models["policy"].shape, config.rounds
-    names = [timed.work.stage for timed in told.works]
-    parts["policies"] = names.count("sft") * model_bytes(policy, config.sft)
-    parts["policies"] += names.count("grpo") * model_bytes(policy, config.grpo)
-    if "tune" in names:
-        parts["generator"] = model_bytes(policy, config.sft)
-    sections = [(policy, config.sft), (policy, config.grpo)]
-    if "judge" in models:
-        judge = models["judge"].shape
-        parts["judges"] = (1 + rounds) * model_bytes(judge, config.reward)
-        sections.append((judge, config.reward))
-    kept = [checkpoint_bytes(shape, section) for shape, section in sections if section.save_steps]
-    if kept:
-        parts["checkpoints at once"] = 2 * max(kept)  # the last one goes when the next is there
-    if free is not None and sum(parts.values()) > free:
-        total = sum(parts.values())
-        told.problems.append(
-            f"disk: {total / GIB:.0f} GiB, {(total - free) / GIB:.0f} more than the workspace's "
-            "place has left: set --workspace to another place, or lower rounds"
-        )
-
-
-def _checkpoints(told: Report) -> None:
-    """Where a checkpoint is asked for and never reached, or none is asked for and much is lost."""
-    for name in dict.fromkeys(SECTIONS.values()):
-        mine = [t for t in told.works if SECTIONS.get(t.work.stage) == name and t.work.steps]
-        never = [t.work for t in mine if t.work.save_steps and not t.work.saves]
-        if never:
-            where = ", ".join(_place(work) for work in never)
-            to = max(min(work.steps for work in never) // 4, 1)
-            told.warnings.append(
-                f"{name}.save_steps {never[0].save_steps} is never reached, and no checkpoint "
-                f"written: {where}: set {name}.save_steps={to}"
-            )
-        lost = [t for t in mine if not t.work.save_steps and (t.hours or 0) > 1]
-        if lost:
-            where = ", ".join(_place(t.work) for t in lost)
-            told.warnings.append(
-                f"{name}.save_steps is 0, and an interruption costs more than an hour: {where}"
-            )
-
-
-def _place(work: Work) -> str:
-    where = f"{work.stage} of round {work.round}" if work.round else work.stage
-    return f"{where} ({work.steps} steps)"
 
 
 def _caveats(told: Report) -> None:

@@ -80,6 +80,12 @@ class Reckoned:
     image: int
     prompts: Mapping[str, Longest]
 
+    def rewards_by(self) -> Described | None:
+        """The judge, where GRPO's reward asks it and it is known."""
+        weights = self.config.grpo.reward.weights
+        asked = weights["judge"] or weights.get("process")
+        return self.models.get("judge") if asked else None
+
     def batch(self, rows: int, what: str, role: str, scored: int = 0, more: int = 0) -> Batch:
         """Rows of a kind of prompt, with `more` tokens."""
         patches = self.image * self.models[role].processor.merge ** 2
@@ -154,9 +160,7 @@ def _judge(told: Reckoned) -> Stage:
 
 
 def _grpo(told: Reckoned) -> Stage:
-    config, policy = told.config, told.models["policy"]
-    weights = config.grpo.reward.weights
-    judge = told.models.get("judge") if weights["judge"] or weights.get("process") else None
+    config, policy, judge = told.config, told.models["policy"], told.rewards_by()
     asked = told.batch(1, "GRPO", "policy")
     judged = told.batch(1, "judging", "policy")
 
@@ -222,14 +226,19 @@ def _changes(section: Optimiser) -> Iterator[dict[str, Any]]:
         yield {"bf16": True}
     if section.checkpointing is False or (section.checkpointing is None and not on_gpu):
         yield {"checkpointing": True}
-    batch, accumulate = section.batch, section.accumulate
-    while batch > 1 and batch % 2 == 0:
-        batch, accumulate = batch // 2, accumulate * 2
-        yield {"batch": batch, "accumulate": accumulate}
-    group = getattr(section, "group", 0)
-    while group and accumulate > 1 and batch * (accumulate // 2) * section.workers % group == 0:
-        accumulate //= 2
-        yield {"accumulate": accumulate}
+    rows, group = section.batch * section.accumulate, getattr(section, "group", 0)
+    while rows:
+        for batch in _halved(section.batch):
+            if rows % batch == 0 and (batch, rows // batch) != (section.batch, section.accumulate):
+                yield {"batch": batch, "accumulate": rows // batch}
+        fewer = rows // 2
+        rows = fewer if group and fewer and fewer * section.workers % group == 0 else 0
+
+
+def _halved(number: int) -> Iterator[int]:
+    while number:
+        yield number
+        number //= 2
 
 
 def _asked(
