@@ -81,13 +81,15 @@ def preflight(
     workspace: Folder = None,
     overrides: Overrides = None,
     gpu_memory: Annotated[
-        float | None, typer.Option(help="GiB of a GPU; else cluster.gpu_memory, this machine's.")
+        float | None,
+        typer.Option(min=1, help="GiB of a GPU; else cluster.gpu_memory, this machine's."),
     ] = None,
     host_memory: Annotated[
-        float | None, typer.Option(help="GiB of a node; else cluster.host_memory, this machine's.")
+        float | None,
+        typer.Option(min=1, help="GiB of a node; else cluster.host_memory, this machine's."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="What an hour of a GPU costs: money is told in it.")
+        float | None, typer.Option(min=0, help="What an hour of a GPU costs: money is told in it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:

@@ -21,11 +21,11 @@ from engine.records import Image
 from engine.workspace import Workspace
 from pipelines.commands.inspection import gpu_memory as gpus_here
 from pipelines.commands.inspection import picture_sizes
-from pipelines.progress import Display
+from pipelines.progress import Display, verbatim
 from pipelines.training.preflight.hours import Timed
 from pipelines.training.preflight.memory import GIB
 from pipelines.training.preflight.report import Images, Report, report
-from pipelines.training.preflight.stages import Machine
+from pipelines.training.preflight.stages import Machine, gib
 
 SEEN = 10_000  # images of a workspace whose sizes are read
 ROWS = {"generate": "sequences", "evaluate": "sequences", "verify": "sequences"}
@@ -144,18 +144,20 @@ def show(found: Report, rate: float | None, display: Display) -> None:
     for table in (_models(found), _prompts(found), _memory(found), _works(found)):
         if table.row_count:
             display.show(table)
-    for line in _totals(found, rate):
-        display.say(line)
+    _lines(display, _totals(found, rate))
     if found.unknown:
-        display.say("\nnot known:")
-    for line in found.unknown:
-        display.say(f"  {line}", "dim")
-    for line in found.warnings:
-        display.warn(line)
-    for line in found.problems:
-        display.say(f"✗ {line}", "red")
+        _lines(display, ["not known:", *(f"  {line}" for line in found.unknown)], "dim")
+    _lines(display, found.warnings, "yellow")
+    _lines(display, (f"✗ {line}" for line in found.problems), "red")
     if not found.problems:
-        display.done("nothing was found that cannot fit")
+        known = "" if found.stages else ", of what is known"
+        display.done(f"nothing was found that cannot fit{known}")
+
+
+def _lines(display: Display, lines: Iterable[str], style: str = "") -> None:
+    """Each on a line of its own, however wide the terminal is."""
+    for line in lines:
+        display.console.print(verbatim(line, style), highlight=False, soft_wrap=True)
 
 
 def _table(title: str, *columns: str, right: str = "") -> Table:
@@ -199,9 +201,9 @@ def _memory(found: Report) -> Table:
     for one in found.stages:
         where = f"{one.processes}, each {one.gpus:g} GPUs" if one.gpus else f"{one.processes}"
         rows = f", {one.held.rows:,} {ROWS.get(one.name, 'rows')} at once" if one.held.rows else ""
-        table.add_row(one.name, where, f"all{rows}", _gib(one.held.total), _gib(one.host))
+        table.add_row(one.name, where, f"all{rows}", gib(one.held.total), gib(one.host))
         for name, size in one.held.parts.items():
-            table.add_row("", "", f"  {name}", _gib(size), "", style="dim")
+            table.add_row("", "", f"  {name}", gib(size), "", style="dim")
     machine = found.machine
     if machine.gpu_memory:
         room = (machine.room(1) or 0) / GIB
@@ -241,13 +243,9 @@ def _totals(found: Report, rate: float | None) -> Iterable[str]:
             of = f"all {found.machine.gpus} GPUs" if found.machine.gpus else "GPUs that work"
             yield f"money: {money:,.0f}, at {rate:g} an hour of a GPU, for {of}"
     if found.disk:
-        parts = ", ".join(f"{name} {_gib(size)}" for name, size in found.disk.items())
-        yield f"disk: {_gib(sum(found.disk.values()))} GiB: {parts}"
+        parts = ", ".join(f"{name} {gib(size)}" for name, size in found.disk.items())
+        yield f"disk: {gib(sum(found.disk.values()))} GiB: {parts}"
 
 
 def _money(found: Report, rate: float | None) -> float | None:
     return None if rate is None or found.paid_hours is None else rate * found.paid_hours
-
-
-def _gib(size: float) -> str:
-    return f"{size / GIB:,.1f}" if size >= GIB / 20 else f"{size / GIB:.2g}"

@@ -70,6 +70,20 @@ def test_training_all_of_a_7b_does_not_fit_80_gb_and_the_setting_is_named() -> N
     )
 
 
+def test_a_refusal_is_one_line_on_a_narrow_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    done = preflight(SEVEN, "sft.lora_rank=0")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "✗" in line]
+    assert "set sft.lora_rank=64" in line
+
+
+def test_grpo_keeps_its_batches_as_large_as_fit() -> None:
+    """It draws a step's completions at once, so that a smaller batch alone saves nothing."""
+    (line,) = told(SEVEN, options=("--gpu-memory", "40"))["problems"]
+    assert "set grpo.batch=4 and grpo.accumulate=4 (" in line
+
+
 def test_a_remedy_suffices() -> None:
     small = ("--gpu-memory", "24")
     for section in ("sft", "reward"):

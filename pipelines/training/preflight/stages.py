@@ -155,7 +155,7 @@ def _judge(told: Reckoned) -> Stage:
         gpus=gpus,
         held=held,
         host=_host(1, model.shape.weights * (model.shape.bytes if gpus else 4), held, gpus),
-        problems=_too_much("judge", held, room, "a larger GPU, or another reward.model"),
+        problems=_too_much("judge", held, room, f"{_larger(gpus)}, or another reward.model"),
     )
 
 
@@ -208,9 +208,9 @@ def remedy(name: str, section: Optimiser, held: Callable[[Any], Held], room: flo
         words |= {key: f"{name}.{key}={str(value).lower()}" for key, value in values.items()}
         least = held(section).total
         if least <= room:
-            return f"set {' and '.join(words.values())} ({least / GIB:.1f} GiB)"
+            return f"set {' and '.join(words.values())} ({gib(least)} GiB)"
     tried = f"with {' and '.join(words.values())} it still takes" if words else "it takes"
-    return f"{tried} {least / GIB:.1f} GiB: a larger GPU, or a smaller model"
+    return f"{tried} {gib(least)} GiB: {_larger(section.gpus)}, or a smaller model"
 
 
 def _changes(section: Optimiser) -> Iterator[dict[str, Any]]:
@@ -264,7 +264,7 @@ def _asked(
     else:
         rows = told.batch(batch, what, role)
         held = writing(model.shape, rows, samples, reply, gpus > 0, room)
-        problems = _too_much(name, held, room, f"a smaller model, or more memory ({setting})")
+        problems = _too_much(name, held, room, f"{_larger(gpus)}, or a smaller model")
     loaded = model.shape.weights * (model.shape.bytes if gpus else 4)
     return Stage(
         name=name,
@@ -296,8 +296,8 @@ def _of_engine(
     assert card is not None
     held, had = engine(model.shape, gpus, share, longest, card).total, share * card
     return [
-        f"{setting}: weights and one sequence of {longest:,} tokens take {held / GIB:.1f} GiB of "
-        f"each GPU, and vLLM takes {had / GIB:.1f}: {to}"
+        f"{setting}: weights and one sequence of {longest:,} tokens take {gib(held)} GiB of each "
+        f"GPU, and vLLM takes {gib(had)}: {to}"
     ]
 
 
@@ -308,10 +308,17 @@ def _too_much(name: str, held: Held, room: float | None, to: str) -> list[str]:
 
 
 def _over(name: str, held: Held, room: float) -> str:
-    return (
-        f"{name}: {held.total / GIB:.1f} GiB, {(held.total - room) / GIB:.1f} more than the "
-        f"{room / GIB:.1f} that can be had"
-    )
+    over = held.total - room
+    return f"{name}: {gib(held.total)} GiB, {gib(over)} more than the {gib(room)} that can be had"
+
+
+def gib(size: float) -> str:
+    """Bytes as GiB, to a tenth; what is less to two digits."""
+    return f"{size / GIB:,.1f}" if size >= GIB / 20 else f"{size / GIB:.2g}"
+
+
+def _larger(gpus: float) -> str:
+    return "a larger GPU" if gpus else "more memory"
 
 
 def _host(processes: int, loaded: float, held: Held, gpus: float) -> float:
