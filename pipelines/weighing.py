@@ -22,7 +22,7 @@ from engine.resume import Made, Shards, Worker, make_shards
 from engine.sql import Scan
 from engine.workspace import Stage
 from generators.filters import refused
-from generators.found import found_of
+from generators.found import found_table
 from generators.safety.rows import SAFETY
 from pipelines.context import Context
 from pipelines.parts import Part, parts_of
@@ -67,7 +67,7 @@ def make_weigher(job: Selecting) -> Worker:
         out = refusals(triplets, part.verified(), job.rules.verified)
         of_round = (job.rules, job.round, job.seen(part), job.trusted, out)
         return {
-            Found: found_of(triplets, chosen),
+            Found: found_table(triplets, chosen),
             Weighed: weighed(triplets, judged, choices, *of_round),
         }
 

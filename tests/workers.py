@@ -57,10 +57,10 @@ LONG = {
     "tests/reward_model/test_simulated_expert.py",
     "tests/reward_model/test_twins.py",
 }
-# The longest first, and what starts a Ray once the first has ended: a Ray's workers are nice, and
-# wait for whoever is not. All others come after, in their order.
+# The longest first, and what starts a Ray of its own once the first has ended. All others come after,
+# in their order.
 LONGEST = (
-    "tests/pipelines/test_submitted.py",
+    "tests/pipelines/test_loop.py",
     "tests/pipelines/test_fresh_runs.py",
     "tests/engine/vlm/test_vlm.py",
     "tests/pipelines/test_input.py",
@@ -72,7 +72,6 @@ LONGEST = (
     "tests/pipelines/training/test_training.py",
     "tests/pipelines/test_init_runs.py",
     "tests/engine/lineage/test_lineage.py",
-    "tests/pipelines/test_loop.py",
     "tests/engine/test_cluster.py",
 )
 # Workers share the cores: each computes on one, in its own process and in those that it starts.
@@ -97,6 +96,9 @@ def cap_threads() -> None:
     """Let a worker compute on one core; before torch or NumPy is imported."""
     if is_worker():
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # else Ray's workers wait for the tests beside
 
 
 def look_past_imports() -> None:

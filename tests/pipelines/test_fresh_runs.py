@@ -11,7 +11,7 @@ import pytest
 from engine.config import Config, deciding, load
 from engine.lineage.opening import writing
 from engine.lineage.verify import verify
-from engine.records import Task, Triplet, content_id
+from engine.records import Model, Task, Triplet, content_id
 from engine.resume import Made, Worker
 from engine.training_job import TrainingResult
 from generators.phantoms.dicom import write_cohort
@@ -55,6 +55,7 @@ FEW = [
     "evaluate.questions=4",
     "evaluate.max_tokens=8",
 ]
+WITHOUT_GRPO = "grpo.steps=0"
 # What a machine without GPUs and without seven billion weights has in their place.
 ON_A_CPU = [
     "model=tiny",
@@ -112,7 +113,9 @@ def test_what_is_not_run_differs_by_nothing_that_a_cpu_would_see(name: str) -> N
     assert one | {"name": other["name"]} == other
 
 
-@pytest.mark.parametrize(("name", "more"), [("vqa-rad", []), ("medgr2-7b", [*ANSWERED, *ON_A_CPU])])
+@pytest.mark.parametrize(
+    ("name", "more"), [("vqa-rad", [WITHOUT_GRPO]), ("medgr2-7b", [*ANSWERED, *ON_A_CPU])]
+)
 def test_a_configuration_with_answers_verifies_clean(
     studies: Path, tmp_path: Path, name: str, more: list[str]
 ) -> None:
@@ -124,6 +127,9 @@ def test_a_configuration_with_answers_verifies_clean(
     place = clean(tmp_path / "w")
     sources = {name for row in place.read(Triplet) for name in row.derived_from}
     assert sources  # a row made from another names it, and verify found what it names
+    roles = {model.role for model in place.read(Model)}
+    assert "sft" in roles
+    assert ("policy" in roles) == (WITHOUT_GRPO not in more)  # else SFT's is the policy
 
 
 def false_premise(job: Proposing) -> Worker:

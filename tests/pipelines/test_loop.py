@@ -8,12 +8,16 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from engine.config import build
+from engine.errors import PEOPLE
 from engine.records import Consumption, Decision, Image, Model, Preference, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
@@ -22,22 +26,103 @@ from pipelines.training.preflight.sizes import works
 from reward_model.patient_sets import is_frozen
 from tests import forked
 from tests.cleanly import clean
-from tests.conftest import small, triptych
+from tests.conftest import ASKED, ROOT, SMALL, sets, small, triptych
+from tests.ray_head import ray_head
 
 INLINE = "cluster.address=inline"
 WITHOUT_RAY = 0.3  # of a stage's time on Ray, about
+VLLM = find_spec("vllm") is not None
 STAGES = {*ONCE, *ROUND} - {"renew"}  # which no run here asks for
 
 pytestmark = pytest.mark.loop
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of which the first stages were commands and the others a job, and what that said."""
+
+    workspace: Path
+    latest: dict[str, Any]  # the configuration kept after the first command
+    job: subprocess.CompletedProcess[str]
+    waiting: int  # the status of a job that ends as a run does that waits for people
+    beside: Path  # a run up to its judge
+
+
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished small run of one round on a local Ray, made by the real command."""
-    workspace = tmp_path_factory.mktemp("small") / "run"
-    done = triptych("run", "configs/demo.yaml", "-w", workspace, *small())
-    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
-    return workspace
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished small run of one round on a Ray that stands, with every stage but `renew`.
+
+    `ray start --head`, two stages by command, and `triptych submit` does the rest. The generator is
+    tuned in one process, without the cluster; two workers train SFT and write checkpoints. In a run
+    beside it, up to its judge, a vLLM engine generates, where vLLM is installed, and two workers
+    train the judge.
+    """
+    folder = tmp_path_factory.mktemp("small")
+    workspace, beside = folder / "run", folder / "beside"
+    with ray_head() as (address, dashboard):
+        ray = {"RAY_ADDRESS": address}
+        for first in (("ingest", "configs/demo.yaml", *config()), ("seed",)):
+            done = triptych(*first, "-w", workspace, env=ray)
+            assert done.returncode == 0, done.stderr[-3000:]
+        latest = Workspace.existing(workspace).latest
+        stage("tune", workspace, INLINE)
+        paired = ["reward.workers=2", "reward.batch=8", "reward.save_steps=1"]
+        backend = ["generator.backend=vllm"] if VLLM else []
+        stage("ingest", beside, INLINE, *SMALL, *ASKED, *paired, *backend)
+        for name in ("seed", "tune"):
+            stage(name, beside, INLINE)
+        stage("compare", beside, **ray)
+        for name in ("consult", "collect"):
+            stage(name, beside, INLINE)
+        stage("reward", beside, **ray)
+        words = ["configs/demo.yaml", "--address", dashboard, "-w", str(workspace), *config()]
+        code = "import sys; from engine import cluster; sys.exit(cluster.submit(*sys.argv[1:]))"
+        ends = [sys.executable, "-c", code, dashboard, f"exit {PEOPLE}"]
+        with subprocess.Popen(ends, cwd=ROOT) as short:
+            job = triptych("submit", *words, env=ray, timeout=900)
+            waiting = short.wait(120)
+    return Run(workspace, latest, job, waiting, beside)
+
+
+@pytest.fixture(scope="module")
+def small_run(run: Run) -> Path:
+    """The run's workspace."""
+    return run.workspace
+
+
+def config(*more: str) -> list[str]:
+    """`--set` arguments of the run."""
+    return small("sft.workers=2", "sft.batch=16", "sft.save_steps=1", *more)
+
+
+def stage(name: str, workspace: Path, *values: str, **env: str) -> None:
+    """Do a stage by its command, with values over the demo's configuration or the kept one."""
+    first = ["configs/demo.yaml"] if name == "ingest" else []
+    done = forked.triptych(name, *first, "-w", workspace, *sets(*values), env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_job_that_waits_for_people_ends_with_their_status(run: Run) -> None:
+    assert run.waiting == PEOPLE
+
+
+def test_stage_commands_and_a_submitted_job_share_a_cluster(run: Run) -> None:
+    told = {name: value for name, value in run.latest["cluster"].items() if value is not None}
+    assert told == {"threads": 1}
+    assert run.job.returncode == 0, run.job.stdout[-3000:] + run.job.stderr[-3000:]
+    assert run.job.stdout.count("skipped") == 3
+
+
+@pytest.mark.skipif(not VLLM, reason="vLLM is not installed: pip install -e '.[cpu]'")
+def test_a_real_vllm_engine_generates_on_a_worker_of_ray(run: Run) -> None:
+    rows = Workspace.existing(run.beside).read(Triplet, "compare")
+    assert len(rows) > 24
+    assert sum(row.problem is None for row in rows) / len(rows) > 0.5
+
+
+def test_two_workers_train_a_judge(run: Run) -> None:
+    (judge,) = Workspace.existing(run.beside).read(Model, "reward")
+    assert judge.role == "judge"
 
 
 def dataset_rows(workspace: Path) -> dict[str, list[dict[str, object]]]:
@@ -112,10 +197,10 @@ def test_no_patient_is_in_two_splits(small_run: Path) -> None:
 
 def test_preflight_counts_what_the_run_then_made(small_run: Path) -> None:
     workspace = Workspace.existing(small_run)
-    config = build(workspace.config, [], "the record")
-    told = {(work.stage, work.round): work for work in works(config)}
+    made_by = build(workspace.config, [], "the record")
+    told = {(work.stage, work.round): work for work in works(made_by)}
     done = {(c["stage"], c["round"]): c for c in workspace.commits()}
-    for place, section in ((("tune", 0), config.sft), (("sft", 1), config.sft)):
+    for place, section in ((("tune", 0), made_by.sft), (("sft", 1), made_by.sft)):
         metrics = done[place]["metrics"]
         assert metrics["steps"] == steps_of(metrics["turns"], section)
         assert metrics["turns"] <= 1.1 * told[place].number  # who asks is drawn by lot
@@ -123,8 +208,8 @@ def test_preflight_counts_what_the_run_then_made(small_run: Path) -> None:
         if "by_set" in (metrics := done[place]["metrics"]):
             learned = metrics["by_set"]["train"]["rows"] + metrics["by_set"]["train"]["pairs"]
             assert learned > 0
-            epochs = config.reward.epochs if place[1] == 0 else config.reward.refine_epochs
-            section = config.reward.model_copy(update={"epochs": epochs})
+            epochs = made_by.reward.epochs if place[1] == 0 else made_by.reward.refine_epochs
+            section = made_by.reward.model_copy(update={"epochs": epochs})
             assert metrics.get("steps", steps_of(learned, section)) == steps_of(learned, section)
     assert done["grpo", 1]["metrics"]["steps"] == told["grpo", 1].steps
     assert done["generate", 1]["rows"]["triplets"] <= told["generate", 1].number
@@ -134,7 +219,7 @@ def test_preflight_counts_what_the_run_then_made(small_run: Path) -> None:
 
 def test_a_finished_run_is_skipped_and_says_so(small_run: Path) -> None:
     before = dataset_rows(small_run)
-    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE))
+    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *config(INLINE))
     assert done.returncode == 0
     assert done.stdout.count("skipped") == len(ONCE) + len(ROUND) - 1  # without renew
     assert dataset_rows(small_run) == before
@@ -151,7 +236,7 @@ def test_status_trace_and_preview_work_on_a_finished_run(small_run: Path) -> Non
 
 
 def test_another_configuration_is_refused_in_one_line(small_run: Path) -> None:
-    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *small(INLINE, "seed=5"))
+    done = forked.triptych("run", "configs/demo.yaml", "-w", small_run, *config(INLINE, "seed=5"))
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
     assert "another configuration" in done.stderr

@@ -175,4 +175,5 @@ def _weighed(
     reasoning: float = -math.inf,
 ) -> list[Weighed]:
     choices = choices_of(rows, judged, rules, True, True, reasoning)
-    return weighed(rows, judged, choices, rules, 1, refused=refused or {})
+    table = weighed(rows, judged, choices, rules, 1, refused=refused or {})
+    return from_arrow(Weighed, table)
