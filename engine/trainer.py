@@ -46,6 +46,11 @@ def read_training_set(folder: Path) -> Dataset:
     return Dataset.from_file(str(folder / ROWS))
 
 
+def epoch_steps(rows: int, per_step: int) -> int:
+    """How many steps go once over `rows` rows."""
+    return -(-rows // per_step)
+
+
 def first_use(rows: int, per_step: int, steps: int | None) -> tuple[int, int | None]:
     """(earliest, latest) step at which a training first saw any one of `rows` rows.
 
@@ -53,7 +58,7 @@ def first_use(rows: int, per_step: int, steps: int | None) -> tuple[int, int | N
     earliest, the epoch's last at the latest. The latest is None where the training ended before,
     so that a row may never have been seen.
     """
-    epoch = -(-rows // per_step)
+    epoch = epoch_steps(rows, per_step)
     return 1, epoch if steps is not None and steps >= epoch else None
 
 

@@ -76,6 +76,37 @@ def init(
 
 
 @app.command(rich_help_panel=RUN)
+def preflight(
+    config_file: ConfigFile,
+    workspace: Folder = None,
+    overrides: Overrides = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(min=1, help="GiB of a GPU; else cluster.gpu_memory, this machine's."),
+    ] = None,
+    host_memory: Annotated[
+        float | None,
+        typer.Option(min=1, help="GiB of a node; else cluster.host_memory, this machine's."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="What an hour of a GPU costs: money is told in it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
+) -> None:
+    """What a run takes, before anything starts: memory, tokens, rows, steps, time, disk, money.
+
+    Exit code 1 where something cannot fit: each with the setting to change.
+    """
+    from engine.config import load
+
+    config = load(config_file, overrides)
+    from pipelines.commands.preflight import check
+
+    if not check(config, workspace, gpu_memory, host_memory, rate, as_json):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RUN)
 def run(config_file: ConfigFile, workspace: Folder = None, overrides: Overrides = None) -> None:
     """Run the whole loop; run it again after an interruption and it goes on where it stopped."""
     from engine.config import load

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Any
 
 from engine.records import Preference, Task, Triplet, content_id, unique
@@ -22,8 +21,8 @@ from pipelines.record import (
 )
 from reward_model.experts import asked_of
 from reward_model.experts.expert import Exemplar
+from reward_model.streams import candidates
 
-SPARE = 1.5  # candidates for one that an expert is asked about
 ALL = 10**6  # rows an image: every question that a benchmark has
 
 
@@ -35,11 +34,11 @@ def asked_pairs(context: Context) -> list[tuple[str, Task]]:
     asked, expert = asked_of(context.config), expert_of(context)
     _, images = expert_images(context, expert)
     compared = max(asked.pairs, len(images)) if expert.compares_generated else 0
-    number = max(compared, ceil(SPARE * asked.verdicts.first))
+    number = max(compared, candidates(asked.verdicts.first))
     some = [(image.id, image.modality, image.anatomy) for image in images]
     pairs = _drawn(context, some, number, "compare")
     for split, share in held_out_shares(context, asked.verdicts.test).items():
-        pairs += _drawn(context, list(shown(context, split)), ceil(SPARE * share), split)
+        pairs += _drawn(context, list(shown(context, split)), candidates(share), split)
     return pairs
 
 

@@ -35,11 +35,16 @@ from pipelines.record import (
     validation_questions,
 )
 from pipelines.training.composite_reward import mixed
-from pipelines.training.grpo import GrpoJob, GrpoResult, questions_of, train_grpo
-from pipelines.training.launch import rows_per_step, train_on_cluster
+from pipelines.training.grpo import (
+    GrpoJob,
+    GrpoResult,
+    looked_at,
+    questions_of,
+    questions_per_step,
+    train_grpo,
+)
+from pipelines.training.launch import train_on_cluster
 from pipelines.training_jobs import job_of
-
-ASKED = 4  # questions that are looked at for one that GRPO visits
 
 
 def mixed_rows(
@@ -56,13 +61,12 @@ def mixed_rows(
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
     """What GRPO trains on: kept questions that SFT left, on which its model is mixed.
 
-    Of those left, ASKED times as many are looked at as the training visits. Where they do not fill
+    Of those left, `looked_at` many are. Where they do not fill
     one step, the others left follow, then what SFT saw. The choice is written down, for a training
     that is taken up again must see the same rows.
     """
     section = context.config.grpo
-    step = rows_per_step(section) // section.group  # a step takes whole groups of completions
-    most = ASKED * step * section.draws
+    step, most = questions_per_step(section), looked_at(section)
     kept = partial(each_kept, context, stage.round, further=False)  # a question is asked once
     fresh = some((row for row in kept() if left_to_grpo(context, row)), most) or some(kept(), most)
     choice = stage.folder / "asked" / "mixed.json"
@@ -102,7 +106,7 @@ def used_by(section: Grpo, rows: int, steps: int) -> tuple[int, int | None]:
     `engine.trainer.first_use`, where completions are drawn every `iterations` steps.
     """
     every = section.iterations
-    first, last = first_use(rows, rows_per_step(section) // section.group, -(-steps // every))
+    first, last = first_use(rows, questions_per_step(section), -(-steps // every))
     return first, last and (last - 1) * every + 1
 
 

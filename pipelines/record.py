@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from engine.config.evaluate import VALIDATION_SHARE
 from engine.errors import TriptychError
 from engine.reasons import FURTHER
 from engine.records import (
@@ -278,12 +279,11 @@ RENEW = "renew"  # the stage that lets a policy generate
 ORDINARY = f"""NOT contains(coalesce(drawn, ''), '"what":"{TEXT}"')"""
 COLLECT = "collect"  # the stage that writes what experts said
 SOME = 1000  # images looked at together
-VALIDATION_SHARE = 0.5  # of as many questions as the test has
 
 
 def validation_questions(context: Context) -> list[Exemplar]:
     """What steers the loop: expert questions on the validation split; none where it is empty."""
-    return held_out(context, "val", int(context.config.evaluate.questions * VALIDATION_SHARE))
+    return held_out(context, "val", context.config.evaluate.validation)
 
 
 def generator_of(context: Context, refresh: bool = True) -> Model:

@@ -11,10 +11,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 
 from engine.records import Item, Triplet, content_id
 from reward_model.threshold import answer_key
 from reward_model.verdicts import INFORMATIVE
+
+SPARE = 1.5  # candidates for one that an expert is asked about: some do not parse
+
+
+def candidates(asked: float) -> int:
+    """How many questions are proposed where experts are asked about so many."""
+    return ceil(SPARE * asked)
 
 
 def in_turn(names: Iterable[str], seed: int) -> list[str]:

@@ -123,7 +123,7 @@ def test_no_stage_imports_another_stage() -> None:
 
 
 def test_no_training_sees_what_its_stage_runs_in() -> None:
-    files = sorted((ROOT / "pipelines" / "training").glob("*.py"))
+    files = sorted((ROOT / "pipelines" / "training").rglob("*.py"))
     assert files
     known = {"pipelines.context", "pipelines.training_jobs"}
     assert [name_of(path) for path in files if modules_of(path, known)] == []

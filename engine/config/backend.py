@@ -23,6 +23,7 @@ class Local(Section, frozen=True):
     private: ClassVar[bool] = True  # what it is told stays with us
     prices: ClassVar[Prices | None] = None
     holds_forms: ClassVar[bool] = False  # whether a reply can be held to a regular expression
+    takes: ClassVar[float | None] = None  # share of a GPU's memory, at once; None: as it is needed
     gpus: float = Field(0, ge=0, description="GPUs an actor")
     max_model_len: int = Field(512, ge=64, description="tokens of a prompt and its reply")
 
@@ -38,6 +39,7 @@ class Transformers(Local, frozen=True):
 class Vllm(Local, frozen=True):
     """A vLLM engine of the actor's own."""
 
+    takes: ClassVar[float | None] = 0.92  # vLLM's own gpu_memory_utilization
     frees_memory: ClassVar[bool] = False
     holds_forms: ClassVar[bool] = True
     kind: Literal["vllm"] = "vllm"
@@ -52,6 +54,8 @@ class Endpoint(Section, frozen=True):
     weights_known: ClassVar[bool] = False
     holds_forms: ClassVar[bool] = True  # where the server does: vLLM's field of a request
     gpus: ClassVar[float] = 0.0  # of ours
+    takes: ClassVar[float | None] = None
+    max_model_len: ClassVar[int | None] = None  # the server's own
     kind: Literal["endpoint"] = "endpoint"
     url: str = Field(description="base URL, …/v1")
     concurrency: int = Field(

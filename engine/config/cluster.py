@@ -12,6 +12,15 @@ class Cluster(Section):
 
     address: str | None = Field(None, description="of a running Ray; null starts one; inline: none")
     cpus: int | None = Field(None, ge=1)
+    gpus: int | None = Field(
+        None, ge=0, description="GPUs that there are, for preflight; null: this machine's"
+    )
+    gpu_memory: float | None = Field(
+        None, gt=0, description="GiB of a GPU, for preflight; null: this machine's"
+    )
+    host_memory: float | None = Field(
+        None, gt=0, description="GiB of a node, for preflight; null: this machine's"
+    )
     threads: int = Field(2, ge=1, description="torch threads an actor or worker")
 
 

@@ -28,6 +28,7 @@ from reward_model.experts.label_questions import labels_of
 
 SAMPLE = 256  # files that are opened
 PATIENT_ID = 0x00100020
+COLUMNS = 0x00280011
 TEXT_WORDS = 8  # on average, above which a column is free text
 _PATIENT = re.compile(r"(?:patient|subject|pat|mrn|case)(?:[\W_]*(?:id|no|number|name))?", re.I)
 _REPORT = re.compile(r".*(?:report|impression|narrative|findings?_?text|comments?)", re.I)
@@ -108,6 +109,35 @@ def look_into(folder: Path) -> Found:
         tables_without_path=others,
         questions=_questions(folder),
     )
+
+
+def picture_sizes(folder: Path) -> tuple[list[tuple[int, int]], int]:
+    """(sizes, as width and height, of a sample of a folder's pictures; about how many there are).
+
+    Of DICOM those that the header tells; of NIfTI none.
+    """
+    files = list_files(folder)
+    sample = files[:: max(1, len(files) // SAMPLE)]
+    kinds = [_kind(path) for path in sample]
+    images = sum(bool(kind) for kind, _ in kinds)
+    found = [_size(path, *kind) for path, kind in zip(sample, kinds)]
+    return [size for size in found if size], round(len(files) * images / max(len(sample), 1))
+
+
+def _size(path: Path, kind: str, head: bytes) -> tuple[int, int] | None:
+    from PIL import Image
+    from pydicom.filereader import read_partial
+
+    try:
+        if kind == "DICOM":
+            header = read_partial(BytesIO(head), stop_when=lambda tag, vr, size: tag > COLUMNS)
+            return int(header.Columns), int(header.Rows)
+        if kind in ("PNG", "JPEG", "TIFF"):
+            with Image.open(path) as image:
+                return image.size
+    except Exception:  # whatever the libraries raise of a damaged file: ingest says what it is
+        return None
+    return None
 
 
 def _kind(path: Path) -> tuple[str, bytes]:

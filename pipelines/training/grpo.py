@@ -23,6 +23,7 @@ from engine.training_job import TrainingJob
 from pipelines.training.advantages import quarters, verified
 from pipelines.training.composite_reward import reward_parts
 from pipelines.training.hacking import hacking_watch
+from pipelines.training.launch import rows_per_step
 from pipelines.training.sft import chat_dataset
 
 # What TRL would choose by itself, said here so that another version of it changes nothing.
@@ -72,6 +73,8 @@ LOSSES: dict[str, dict[str, Any]] = {
         "epsilon_high": 4e-4,
     },
 }
+
+ASKED = 4  # questions that are looked at for one that GRPO visits
 
 # What is kept of every step beside the parts of the reward, and how the trainer's log calls it.
 LOGGED = {
@@ -130,6 +133,16 @@ def questions_of(triplets: list[Triplet], prompts: str, style: str) -> list[dict
         }
         for row in triplets
     ]
+
+
+def questions_per_step(section: Grpo) -> int:
+    """Questions of a step: it takes whole groups of completions."""
+    return rows_per_step(section) // section.group
+
+
+def looked_at(section: Grpo) -> int:
+    """How many questions are looked at, at most, for those on which GRPO trains."""
+    return ASKED * questions_per_step(section) * section.draws
 
 
 def grpo_classes() -> tuple[Any, Any]:

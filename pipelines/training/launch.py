@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
 from engine import cluster
 from engine.cluster.training import Job, Result
 from engine.config.training import Optimiser
-from engine.trainer import steps_done
+from engine.trainer import epoch_steps, steps_done
 
 
 def rows_per_step(section: Optimiser) -> int:
     """How many rows of the training set an optimiser step takes."""
     return section.batch * section.accumulate * section.workers
+
+
+def steps_of(rows: int, section: Optimiser) -> int:
+    """How many steps a training by epochs takes over `rows` rows, as transformers counts them."""
+    return math.ceil(section.epochs * epoch_steps(rows, rows_per_step(section)))
 
 
 def train_on_cluster(

@@ -53,6 +53,17 @@ def asked_of(config: Config) -> Asked:
     return config.expert
 
 
+def compares_generated(config: Config) -> bool:
+    """Whether the expert compares what a generator wrote; raises as `asked_of`."""
+    kinds: dict[type[Asked], type[Expert]] = {
+        Simulated: SimulatedExpert,
+        FromBenchmark: BenchmarkExpert,
+        FromTable: TableExpert,
+        People: PeopleExpert,
+    }
+    return kinds[type(asked_of(config))].compares_generated
+
+
 def styles_of(config: Config) -> dict[str, float]:
     """By style the share in which rows are written from truth: the generator's, but no debates."""
     own = {str(s): float(n) for s, n in config.generator.styles.items() if s in PROMPT_STYLES}

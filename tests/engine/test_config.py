@@ -46,8 +46,10 @@ def keys(model: type[BaseModel], values: dict[str, Any], path: str = "") -> set[
 # Files
 
 
-def test_there_are_three_configurations() -> None:
-    assert [f.stem for f in FILES] == ["demo", "medgr2-7b", "vqa-rad"]
+def test_there_are_five_configurations() -> None:
+    assert [f.stem for f in FILES] == [
+        "demo", "medgr2-3b", "medgr2-7b-lora", "medgr2-7b", "vqa-rad",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda f: f.stem)
@@ -68,7 +70,7 @@ def test_the_laptop_and_the_cluster_are_the_same_keys_with_other_values() -> Non
         }
         for f in FILES
     ]
-    assert shapes[0] == shapes[1] == shapes[2]
+    assert all(shape == shapes[0] for shape in shapes)
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:

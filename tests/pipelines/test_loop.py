@@ -16,10 +16,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from engine.config import build
 from engine.errors import PEOPLE
 from engine.records import Consumption, Decision, Image, Model, Preference, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
+from pipelines.training.launch import steps_of
+from pipelines.training.preflight.sizes import works
 from reward_model.patient_sets import is_frozen
 from tests import forked
 from tests.cleanly import clean
@@ -104,7 +107,8 @@ def test_a_job_that_waits_for_people_ends_with_their_status(run: Run) -> None:
 
 
 def test_stage_commands_and_a_submitted_job_share_a_cluster(run: Run) -> None:
-    assert run.latest["cluster"] == {"address": None, "cpus": None, "threads": 1}
+    told = {name: value for name, value in run.latest["cluster"].items() if value is not None}
+    assert told == {"threads": 1}
     assert run.job.returncode == 0, run.job.stdout[-3000:] + run.job.stderr[-3000:]
     assert run.job.stdout.count("skipped") == 3
 
@@ -189,6 +193,28 @@ def test_no_patient_is_in_two_splits(small_run: Path) -> None:
         splits.setdefault(image.group, set()).add(image.split)
     assert max(len(s) for s in splits.values()) == 1
     assert set.union(*splits.values()) == {"train", "val", "test"}
+
+
+def test_preflight_counts_what_the_run_then_made(small_run: Path) -> None:
+    workspace = Workspace.existing(small_run)
+    made_by = build(workspace.config, [], "the record")
+    told = {(work.stage, work.round): work for work in works(made_by)}
+    done = {(c["stage"], c["round"]): c for c in workspace.commits()}
+    for place, section in ((("tune", 0), made_by.sft), (("sft", 1), made_by.sft)):
+        metrics = done[place]["metrics"]
+        assert metrics["steps"] == steps_of(metrics["turns"], section)
+        assert metrics["turns"] <= 1.1 * told[place].number  # who asks is drawn by lot
+    for place in (("reward", 0), ("refine", 1)):
+        if "by_set" in (metrics := done[place]["metrics"]):
+            learned = metrics["by_set"]["train"]["rows"] + metrics["by_set"]["train"]["pairs"]
+            assert learned > 0
+            epochs = made_by.reward.epochs if place[1] == 0 else made_by.reward.refine_epochs
+            section = made_by.reward.model_copy(update={"epochs": epochs})
+            assert metrics.get("steps", steps_of(learned, section)) == steps_of(learned, section)
+    assert done["grpo", 1]["metrics"]["steps"] == told["grpo", 1].steps
+    assert done["generate", 1]["rows"]["triplets"] <= told["generate", 1].number
+    assert done["judge", 1]["rows"]["judgements"] <= told["judge", 1].number
+    assert done["evaluate", 1]["rows"]["evaluations"] <= told["evaluate", 1].number
 
 
 def test_a_finished_run_is_skipped_and_says_so(small_run: Path) -> None:
