@@ -61,6 +61,16 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return synchronised() - started, found
 
 
+def forward(call: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
+    """(median seconds of a forward pass after two that warm up, the last one's result)."""
+    taken = []
+    with torch.no_grad():
+        for _ in range(times + 2):
+            seconds, found = timed(call)
+            taken.append(seconds)
+    return statistics.median(taken[2:]), found
+
+
 def spread(seconds: Sequence[float]) -> Figures:
     """Median and range of times in seconds."""
     return {

@@ -149,11 +149,11 @@ class Watch(TrainerCallback):
 
 
 class Profiled(Exception):
-    """Ends a training whose third batch was profiled."""
+    """Ends a training whose seventh batch was profiled."""
 
 
 class Profiler(Watch):
-    """Times two batches, and prints torch's profile of the third; then raises Profiled."""
+    """Times six batches, and prints torch's profile of the seventh; then raises Profiled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Profiler(Watch):
 
     def training_step(self, *given: Any, **more: Any) -> Any:
         step = functools.partial(super().training_step, *given, **more)
-        if len(self.seconds) < 2:
+        if len(self.seconds) < 6:
             seconds, loss = timed(step)
             self.seconds.append(seconds)
             return loss
@@ -169,5 +169,6 @@ class Profiler(Watch):
         with torch.profiler.profile(activities=kinds) as seen:
             timed(step)
         by = f"self_{'cuda' if on_gpu() else 'cpu'}_time_total"
-        print(seen.key_averages().table(sort_by=by, row_limit=16)[:7000], flush=True)
+        table = seen.key_averages().table(by, row_limit=30, max_name_column_width=48)
+        print("\n".join(line.rstrip() for line in table.splitlines()), flush=True)
         raise Profiled

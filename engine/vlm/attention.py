@@ -8,7 +8,7 @@ tiny VLM's images have one.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import pairwise
 from typing import Any
 
 NAME = "batched_flash_sdpa"  # `flash` in it has transformers work out the longest chunk
@@ -18,11 +18,13 @@ def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
 ) -> tuple[Any, None]:
     """Attention within each chunk of (1, heads, total, d); returns (1, total, heads, d)."""
+    import torch
+
     bounds, scale = kwargs["cu_seq_lens_q"], kwargs.get("scaling")
     if _takes_any_lengths(query.device, query.dtype, query.shape[-1]):
         out = _at_once(query, key, value, bounds, int(kwargs["max_length_q"]), scale)
     else:
-        out = _by_length(query, key, value, (bounds[1:] - bounds[:-1]).tolist(), scale)
+        out = torch.compiler.disable(_by_length)(query, key, value, bounds, scale)
     return out, None
 
 
@@ -42,12 +44,13 @@ def _at_once(query: Any, key: Any, value: Any, bounds: Any, longest: int, scale:
     return varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)[None]
 
 
-def _by_length(query: Any, key: Any, value: Any, lengths: list[int], scale: Any) -> Any:
-    """`_attend` of chunks of such lengths, those of equal length together, on any device."""
+def _by_length(query: Any, key: Any, value: Any, bounds: Any, scale: Any) -> Any:
+    """`_attend` on any device, chunks of equal length together; a graph would be of one batch."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-    starts = list(accumulate(lengths, initial=0))
+    starts = bounds.tolist()
+    lengths = [after - start for start, after in pairwise(starts)]
     outs, places = [], []
     for length in dict.fromkeys(lengths):
         begins = torch.tensor([s for s, n in zip(starts, lengths) if n == length])
