@@ -49,6 +49,20 @@ def synchronised() -> float:
     return time.perf_counter()
 
 
+def mark() -> Any:
+    """A moment in the GPU's work, or on the clock where there is none."""
+    if not on_gpu():
+        return time.perf_counter()
+    moment = torch.cuda.Event(enable_timing=True)
+    moment.record()
+    return moment
+
+
+def apart(begin: Any, end: Any) -> float:
+    """Seconds between two marks that the GPU has passed."""
+    return float(begin.elapsed_time(end)) / 1000 if on_gpu() else end - begin
+
+
 def peak_gib() -> float | None:
     """The most memory that tensors held at once in this process, in GiB; None without a GPU."""
     return round(torch.cuda.max_memory_allocated() / 2**30, 1) if on_gpu() else None

@@ -17,8 +17,10 @@ from transformers import TrainerCallback
 from benchmarks.gpu.measures import (
     Figures,
     Seen,
+    apart,
     counted,
     forward_operations,
+    mark,
     on_gpu,
     peak_gib,
     spread,
@@ -40,6 +42,7 @@ class Watch(TrainerCallback):
         self.batches: list[dict[str, Any]] = []  # of the step under way, without what is large
         self.per_step: list[list[Seen]] = []
         self.visual: list[float] = []  # seconds of each step in the vision tower's forward passes
+        self.marks: list[tuple[Any, Any]] = []  # where these begin and end, in the step under way
         self.padded = self.places = 0
         self.spent: dict[str, list[float]] = {}
         self.written: list[int] = []  # tokens of each generation
@@ -59,7 +62,7 @@ class Watch(TrainerCallback):
         trainer.add_callback(self)
         trainer.training_step = functools.partial(self.training_step, trainer.training_step)
         tower = next(m for n, m in trainer.model.named_modules() if n.endswith("visual"))
-        tower.forward = self.noted("visual", tower.forward)
+        tower.forward = self.seen(tower.forward)
         for name in (GENERATES, REWARDS, PREPARES):
             if hasattr(trainer, name):
                 setattr(trainer, name, self.noted(name, getattr(trainer, name)))
@@ -85,6 +88,18 @@ class Watch(TrainerCallback):
 
         return call
 
+    def seen(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The tower's forward pass, its begin and end marked; on a GPU nothing waits for them."""
+
+        @functools.wraps(forward)
+        def call(*given: Any, **more: Any) -> Any:
+            begin = mark()
+            found = forward(*given, **more)
+            self.marks.append((begin, mark()))
+            return found
+
+        return call
+
     def on_train_begin(self, *given: Any, **more: Any) -> None:
         self.ends.append(synchronised())
 
@@ -98,7 +113,8 @@ class Watch(TrainerCallback):
             self.padded += int((inputs["attention_mask"] == 0).sum())
             self.places += inputs["attention_mask"].numel()
         self.batches = []
-        self.visual.append(sum(self.spent.pop("visual", [])))
+        self.visual.append(sum(apart(*both) for both in self.marks))
+        self.marks = []
         told = self.ends[-1] - self.ends[-2]
         print(f"  step {len(self.per_step)}: {told:.2f} s, {peak_gib()} GiB", flush=True)
 

@@ -24,6 +24,7 @@ from engine.trainer import (
     watched,
 )
 from engine.training_job import TrainingJob, TrainingResult
+from engine.vlm.attention import right_padded
 from generators.phantoms.bank import DIFFICULTIES
 from pipelines.training.order import Order, lengths_of, ordered
 
@@ -153,7 +154,7 @@ def train_sft(job: SftJob) -> TrainingResult:
         processing_class=processor,
         peft_config=lora(model, job),
     )
-    cast_once(trainer.model)
+    right_padded(cast_once(trainer.model))
     if job.section.compile:
         compile_layers(trainer.model)
     result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
