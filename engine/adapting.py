@@ -105,7 +105,7 @@ def cast_once(model: Any) -> Any:
 
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
-            layer._cast_input_dtype = _cast_input  # type: ignore[method-assign, assignment]
+            layer._cast_input_dtype = _cast_input
     return model
 
 

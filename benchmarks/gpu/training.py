@@ -104,7 +104,12 @@ def passes(section: Optimiser) -> tuple[int, int]:
 
 def lora_before(options: Options) -> list[Figures]:
     """As it was: one call a window, the tower adapted, checkpointed, rows at random, no loaders."""
-    before = {"lora_targets": "all", "checkpointing": True, "group_by_length": False, "loaders": 0}
+    before: dict[str, Any] = {
+        "lora_targets": "all",
+        "checkpointing": True,
+        "group_by_length": False,
+        "loaders": 0,
+    }
     with looped():
         return sft(options, 3, 2, accumulate=1, compile=False, **before)
 

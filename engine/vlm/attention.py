@@ -41,7 +41,8 @@ def _at_once(query: Any, key: Any, value: Any, bounds: Any, longest: int, scale:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))  # (total, heads, d)
-    return varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)[None]
+    out: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)
+    return out[None]
 
 
 def _by_length(query: Any, key: Any, value: Any, bounds: Any, scale: Any) -> Any:
