@@ -95,6 +95,41 @@ def adapt(model: Any, job: TrainingJob) -> Any:
     return get_peft_model(model, config)
 
 
+def cast_once(model: Any) -> Any:
+    """Let adapters under autocast take their input as it comes, and return the model.
+
+    PEFT casts it to the adapters' float32, and autocast back to bf16: two copies of every input of
+    every layer, which change no bit.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer._cast_input_dtype = _cast_input
+    return model
+
+
+def _cast_input(x: Any, dtype: Any) -> Any:
+    """An adapter's input in its `dtype`, but under autocast, which chooses one itself."""
+    import torch
+
+    return x if x is None or torch.is_autocast_enabled(x.device.type) else x.to(dtype)
+
+
+def compile_layers(model: Any) -> Any:
+    """Have the model's repeated layers compiled when they are first used, and return it.
+
+    One graph serves all layers of a kind, and batches and lengths of any size. Weights keep their
+    names. Generation, whose cache each layer reads at its own place, would compile each by itself.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.compile(dynamic=True)
+    return model
+
+
 def merged(model: Any) -> Any:
     """The model with its LoRA adapters, if it has any, merged into its weights."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

@@ -20,6 +20,11 @@ def guarded(trainer_class: Any) -> Any:
 
     class Guarded(trainer_class):
         job: TrainingJob
+        accelerator: Any
+
+        def __init__(self, *inputs: Any, **options: Any) -> None:
+            super().__init__(*inputs, **options)
+            self.losses: list[Any] = []  # of the step under way
 
         def train(self, *inputs: Any, **options: Any) -> Any:
             try:
@@ -34,7 +39,10 @@ def guarded(trainer_class: Any) -> Any:
 
         def training_step(self, *inputs: Any, **options: Any) -> Any:
             loss = super().training_step(*inputs, **options)
-            require_finite(self.job, self.state.global_step + 1, "loss", [loss])
+            self.losses.append(loss)
+            if self.accelerator.sync_gradients:  # a step's last batch: to look is to wait for it
+                losses, self.losses = self.losses, []
+                require_finite(self.job, self.state.global_step + 1, "loss", losses)
             return loss
 
     return Guarded

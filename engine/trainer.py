@@ -107,7 +107,7 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "logging_nan_inf_filter": False,  # it would log earlier losses in the place of a NaN
         "report_to": "none",
         "disable_tqdm": True,
-        "dataloader_pin_memory": False,
+        "dataloader_pin_memory": on_gpu,
         "dataloader_num_workers": section.loaders,
         "dataloader_persistent_workers": section.loaders > 0,
         "remove_unused_columns": False,

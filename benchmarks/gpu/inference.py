@@ -1,31 +1,25 @@
-"""Judging and generating, and the forward passes of the model's two halves alone."""
+"""Judging and generating, and forward passes of the language model alone."""
 
 from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import AttentionInterface
 
 from benchmarks.gpu.measures import (
     Figures,
     Options,
     counted,
+    forward,
     forward_operations,
-    on_gpu,
-    one_line,
     peak_gib,
     spread,
     timed,
 )
-from benchmarks.gpu.model import varlen
 from benchmarks.gpu.rows import PROMPTS, STYLE, rows_about
 from engine.config import MAX_PIXELS
-from engine.vlm.attention import NAME
 from engine.vlm.inputs import encode, sift
 from engine.vlm.protocol import Request, Sampling
 from engine.vlm.transformers import TransformersVLM
@@ -85,32 +79,7 @@ def generate(options: Options) -> list[Figures]:
             }
         )
     inputs = encode(vlm.processor, requests[:4], MAX_PIXELS).to(vlm.model.device)
-    return [*told, *vision(vlm.model, inputs), text(options, vlm.model, inputs)]
-
-
-def vision(model: Any, inputs: Any) -> list[Figures]:
-    """Forward passes of the vision tower, by attention; how far the results are from ours."""
-    tower = model.model.visual
-    pixels, grid = inputs["pixel_values"].to(tower.dtype), inputs["image_grid_thw"]
-    AttentionInterface.register("varlen_flash", varlen)
-    told: list[Figures] = []
-    ours: Any = None
-    for name in (NAME, "sdpa", "varlen_flash") if on_gpu() else (NAME, "sdpa"):
-        tower.config._attn_implementation = name
-        row: Figures = {"stage": "vision", "note": name, "batch": f"{len(grid)}"}
-        try:
-            median, found = forward(lambda: tower(pixels, grid))
-        except Exception as error:
-            told.append(row | {"error": one_line(error)})
-            continue
-        found = found.last_hidden_state.float()
-        ours = found if ours is None else ours
-        apart = float((found - ours).norm() / ours.norm())
-        told.append(
-            row | {"step_s": round(median, 4), "patches": len(pixels), "apart": round(apart, 6)}
-        )
-    tower.config._attn_implementation = NAME
-    return told
+    return [*told, text(options, vlm.model, inputs)]
 
 
 def text(options: Options, model: Any, inputs: Any) -> Figures:
@@ -127,13 +96,3 @@ def text(options: Options, model: Any, inputs: Any) -> Figures:
         "tokens_per_s": round(sum(tokens) / median),
         "mfu": round(work / median / options.peak, 4),
     }
-
-
-def forward(call: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
-    """(median seconds of a forward pass after two that warm up, the last one's result)."""
-    taken = []
-    with torch.no_grad():
-        for _ in range(times + 2):
-            seconds, found = timed(call)
-            taken.append(seconds)
-    return statistics.median(taken[2:]), found

@@ -49,6 +49,20 @@ def synchronised() -> float:
     return time.perf_counter()
 
 
+def mark() -> Any:
+    """A moment in the GPU's work, or on the clock where there is none."""
+    if not on_gpu():
+        return time.perf_counter()
+    moment = torch.cuda.Event(enable_timing=True)
+    moment.record()
+    return moment
+
+
+def apart(begin: Any, end: Any) -> float:
+    """Seconds between two marks that the GPU has passed."""
+    return float(begin.elapsed_time(end)) / 1000 if on_gpu() else end - begin
+
+
 def peak_gib() -> float | None:
     """The most memory that tensors held at once in this process, in GiB; None without a GPU."""
     return round(torch.cuda.max_memory_allocated() / 2**30, 1) if on_gpu() else None
@@ -59,6 +73,16 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     started = synchronised()
     found = call()
     return synchronised() - started, found
+
+
+def forward(call: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
+    """(median seconds of a forward pass after two that warm up, the last one's result)."""
+    taken = []
+    with torch.no_grad():
+        for _ in range(times + 2):
+            seconds, found = timed(call)
+            taken.append(seconds)
+    return statistics.median(taken[2:]), found
 
 
 def spread(seconds: Sequence[float]) -> Figures:

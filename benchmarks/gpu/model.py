@@ -25,7 +25,7 @@ from benchmarks.gpu.measures import (
 from benchmarks.gpu.rows import PROMPTS
 from engine.config import MAX_PIXELS
 from engine.config.reward import Reward
-from engine.vlm import attention, tiny
+from engine.vlm import tiny
 from reward_model.settings import SETTINGS, JudgeSettings
 
 VISION = {
@@ -110,24 +110,3 @@ def make(options: Options) -> list[Figures]:
     settings.save(options.model)
     weights = sum(p.numel() for p in model.parameters())
     return [row | {"weights": weights, "draw_s": round(draw_s, 1), "save_s": round(save_s, 1)}]
-
-
-def varlen(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
-) -> tuple[Any, None]:
-    """`engine.vlm.attention._attend` by torch's attention over chunks of any lengths, on CUDA."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    bounds = kwargs["cu_seq_lens_q"]
-    longest = int(kwargs["max_length_q"])
-    q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))
-    out: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest)
-    return out[None], None
-
-
-def use_varlen() -> str:
-    """Let the vision tower attend by `varlen` where there is a GPU; returns what it attends by."""
-    if not on_gpu():
-        return attention.NAME
-    attention._attend = varlen
-    return "varlen"

@@ -9,8 +9,8 @@ Each stage is a process of its own that calls what the pipeline's stage calls: `
 step, from the end of the one before, the fetching of its batch included. Trained weights are not
 written. A stage that fails, for want of memory or otherwise, is a row that says so.
 
-`training` and `inference` hold the stages, `model` what they run on, `rows` what they are given,
-`watch` the hooks, `measures` the operations that are counted.
+`training`, `inference` and `vision` hold the stages, `model` what they run on, `rows` what they are
+given, `watch` the hooks, `measures` the operations that are counted.
 
 Assumed: the processor is Qwen2.5-VL's (patches of 14, merged 2 x 2), but the tokenizer is the tiny
 model's, so that a text has more tokens than it would have; the vocabulary has the true size, so
@@ -46,30 +46,32 @@ from typing import Any
 import torch
 from trl import GRPOTrainer, SFTTrainer
 
-from benchmarks.gpu import inference, training
+from benchmarks.gpu import inference, training, vision
 from benchmarks.gpu.measures import Figures, Options, on_gpu, one_line, peak_gib
 from benchmarks.gpu.model import make
 
 IMPORTED = (GRPOTrainer, SFTTrainer)  # once, for the processes of all stages
 STAGES: dict[str, Callable[[Options], list[Figures]]] = {
     "make": make,
+    "lora_before": training.lora_before,
     "lora": training.lora,
-    "generate": inference.generate,
-    "judge": inference.judge,
-    "full": training.full,
-    "grpo": training.grpo,
-    "full_float32": training.full_float32,
-    "lora_varlen": training.lora_varlen,
+    "lora_eager": training.lora_eager,
     "lora_wide": training.lora_wide,
-    "lora_kept": training.lora_kept,
-    "lora_workers": training.lora_workers,
-    "lora_best": training.lora_best,
+    "lora_widest": training.lora_widest,
+    "lora_checkpointed": training.lora_checkpointed,
     "profile": training.profile,
+    "profile_eager": training.profile_eager,
+    "full": training.full,
+    "full_frozen": training.full_frozen,
+    "vision": vision.vision,
+    "judge": inference.judge,
+    "generate": inference.generate,
+    "grpo": training.grpo,
 }
 COLUMNS = (
     "stage batch note step_s step_s_min step_s_max steps fetch_share vision_share tokens_per_step "
     "padding tokens_per_s rows_per_s mfu hfu peak_gib generate_share reward_share rollout_share "
-    "load_s error"
+    "load_s from_float32 from_float32_attention error"
 ).split()
 
 
@@ -139,7 +141,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=256, help="of each completion")
     parser.add_argument("--threads", type=int, default=8, help="of torch")
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s")
-    parser.add_argument("--seconds", type=float, default=900, help="after which no stage begins")
+    parser.add_argument("--seconds", type=float, default=1800, help="after which no stage begins")
+    parser.add_argument("--each", type=float, default=300, help="seconds a stage may take")
     return parser.parse_args()
 
 
@@ -163,7 +166,7 @@ def main() -> None:
         if left < 15:
             rows.append({"stage": name, "error": "not run: no time was left"})
             continue
-        found = run_stage(name, options, left)
+        found = run_stage(name, options, min(left, said.each))
         rows += found
         for row in found:
             print(json.dumps(row), flush=True)

@@ -14,8 +14,8 @@ from transformers import AutoConfig
 import pipelines.training.grpo
 import pipelines.training.sft
 from benchmarks.gpu.measures import Figures, Options, synchronised
-from benchmarks.gpu.model import use_varlen
 from benchmarks.gpu.rows import PROMPTS, STYLE, rows_about
+from benchmarks.gpu.vision import looped
 from benchmarks.gpu.watch import Profiled, Profiler, Watch
 from engine.config import MAX_PIXELS, load
 from engine.config.training import Optimiser
@@ -28,6 +28,9 @@ from pipelines.training.sft import SftJob, train_sft, turns_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "medgr2-7b.yaml"
 WARM_UP = 2  # steps of SFT that are not counted
+FULL: dict[str, Any] = {
+    "lora_rank": 0, "lr": 1e-5, "batch": 8, "accumulate": 1, "checkpointing": True,
+}  # fmt: skip
 Job = TypeVar("Job", bound=TrainingJob)
 
 
@@ -69,7 +72,7 @@ def sft(
 ) -> list[Figures]:
     """`train_sft` as configured, but for what is `changed` in its section."""
     if options.small:
-        changed |= {"batch": 2, "accumulate": 2}
+        changed |= {"batch": 2, "accumulate": 2, "compile": False}
     steps = steps or options.steps + skip
     section = load(CONFIG).sft.model_copy(update=changed | {"epochs": 1})
     job = job_of(options, SftJob, section)
@@ -99,53 +102,68 @@ def passes(section: Optimiser) -> tuple[int, int]:
     return language, 1 if still else language
 
 
+def lora_before(options: Options) -> list[Figures]:
+    """As it was: one call a window, the tower adapted, checkpointed, rows at random, no loaders."""
+    before: dict[str, Any] = {
+        "lora_targets": "all",
+        "checkpointing": True,
+        "group_by_length": False,
+        "loaders": 0,
+    }
+    with looped():
+        return sft(options, 3, 2, accumulate=1, compile=False, **before)
+
+
 def lora(options: Options) -> list[Figures]:
-    """SFT as configured: LoRA of rank 64, gradients checkpointed, batches of 4 x 4."""
+    """SFT as configured."""
     return sft(options)
 
 
+def lora_eager(options: Options) -> list[Figures]:
+    """As configured, but layers are not compiled."""
+    return sft(options, compile=False)
+
+
+def lora_checkpointed(options: Options) -> list[Figures]:
+    """As configured, but activations are computed again."""
+    return sft(options, checkpointing=True)
+
+
 def lora_wide(options: Options) -> list[Figures]:
+    """The same rows a step in batches of 8."""
+    return sft(options, batch=8, accumulate=2)
+
+
+def lora_widest(options: Options) -> list[Figures]:
     """The same rows a step in one batch of 16."""
     return sft(options, batch=16, accumulate=1)
 
 
-def lora_kept(options: Options) -> list[Figures]:
-    """Without checkpointing: activations are kept, nothing is computed again."""
-    return sft(options, checkpointing=False)
-
-
-def lora_workers(options: Options) -> list[Figures]:
-    """With four loaders that prepare batches while the GPU works."""
-    return sft(options, loaders=4)
-
-
-def lora_varlen(options: Options, **changed: Any) -> list[Figures]:
-    """With one attention call for all windows and images of the vision tower, which needs CUDA."""
-    name = use_varlen()
-    return [row | {"note": name} for row in sft(options, **changed)]
-
-
-def lora_best(options: Options) -> list[Figures]:
-    """Four loaders and one attention call together."""
-    return lora_varlen(options, loaders=4)
-
-
 def full(options: Options) -> list[Figures]:
-    """All weights, in float32 under bf16 arithmetic as our code has them: 16 bytes a weight."""
-    return sft(options, 4, 1, lora_rank=0, lr=1e-5, batch=2, accumulate=4)
+    """All weights, float32 under bf16 arithmetic: 16 bytes a weight, checkpointed."""
+    return sft(options, **FULL)
 
 
-def full_float32(options: Options) -> list[Figures]:
-    """All weights and all arithmetic in float32: 16 bytes a weight."""
-    return sft(options, 3, 1, lora_rank=0, lr=1e-5, batch=1, accumulate=1, bf16=False)
+def full_frozen(options: Options) -> list[Figures]:
+    """The same but for the vision tower's weights."""
+    return sft(options, **FULL, freeze_vision=True)
 
 
 def profile(options: Options) -> list[Figures]:
-    """The third batch under torch's profiler, whose table is printed; else as `lora_varlen`."""
+    """The seventh batch under torch's profiler, whose table is printed; as configured."""
+    return profiled(options)
+
+
+def profile_eager(options: Options) -> list[Figures]:
+    """The same where layers are not compiled."""
+    return profiled(options, compile=False)
+
+
+def profiled(options: Options, **changed: Any) -> list[Figures]:
+    """A batch of SFT under torch's profiler, with what is `changed`."""
     watch = Profiler()
-    use_varlen()
     with contextlib.suppress(Profiled):
-        sft(options, 2, watch=watch)
+        sft(options, 4, watch=watch, **changed)
     return [{"note": "the batch before", "step_s": round(watch.seconds[-1], 3)}]
 
 

@@ -17,8 +17,10 @@ from transformers import TrainerCallback
 from benchmarks.gpu.measures import (
     Figures,
     Seen,
+    apart,
     counted,
     forward_operations,
+    mark,
     on_gpu,
     peak_gib,
     spread,
@@ -40,6 +42,7 @@ class Watch(TrainerCallback):
         self.batches: list[dict[str, Any]] = []  # of the step under way, without what is large
         self.per_step: list[list[Seen]] = []
         self.visual: list[float] = []  # seconds of each step in the vision tower's forward passes
+        self.marks: list[tuple[Any, Any]] = []  # where these begin and end, in the step under way
         self.padded = self.places = 0
         self.spent: dict[str, list[float]] = {}
         self.written: list[int] = []  # tokens of each generation
@@ -59,7 +62,7 @@ class Watch(TrainerCallback):
         trainer.add_callback(self)
         trainer.training_step = functools.partial(self.training_step, trainer.training_step)
         tower = next(m for n, m in trainer.model.named_modules() if n.endswith("visual"))
-        tower.forward = self.noted("visual", tower.forward)
+        tower.forward = self.seen(tower.forward)
         for name in (GENERATES, REWARDS, PREPARES):
             if hasattr(trainer, name):
                 setattr(trainer, name, self.noted(name, getattr(trainer, name)))
@@ -85,6 +88,18 @@ class Watch(TrainerCallback):
 
         return call
 
+    def seen(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The tower's forward pass, its begin and end marked; on a GPU nothing waits for them."""
+
+        @functools.wraps(forward)
+        def call(*given: Any, **more: Any) -> Any:
+            begin = mark()
+            found = forward(*given, **more)
+            self.marks.append((begin, mark()))
+            return found
+
+        return call
+
     def on_train_begin(self, *given: Any, **more: Any) -> None:
         self.ends.append(synchronised())
 
@@ -98,7 +113,8 @@ class Watch(TrainerCallback):
             self.padded += int((inputs["attention_mask"] == 0).sum())
             self.places += inputs["attention_mask"].numel()
         self.batches = []
-        self.visual.append(sum(self.spent.pop("visual", [])))
+        self.visual.append(sum(apart(*both) for both in self.marks))
+        self.marks = []
         told = self.ends[-1] - self.ends[-2]
         print(f"  step {len(self.per_step)}: {told:.2f} s, {peak_gib()} GiB", flush=True)
 
@@ -149,11 +165,11 @@ class Watch(TrainerCallback):
 
 
 class Profiled(Exception):
-    """Ends a training whose third batch was profiled."""
+    """Ends a training whose seventh batch was profiled."""
 
 
 class Profiler(Watch):
-    """Times two batches, and prints torch's profile of the third; then raises Profiled."""
+    """Times six batches, and prints torch's profile of the seventh; then raises Profiled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +177,7 @@ class Profiler(Watch):
 
     def training_step(self, *given: Any, **more: Any) -> Any:
         step = functools.partial(super().training_step, *given, **more)
-        if len(self.seconds) < 2:
+        if len(self.seconds) < 6:
             seconds, loss = timed(step)
             self.seconds.append(seconds)
             return loss
@@ -169,5 +185,6 @@ class Profiler(Watch):
         with torch.profiler.profile(activities=kinds) as seen:
             timed(step)
         by = f"self_{'cuda' if on_gpu() else 'cpu'}_time_total"
-        print(seen.key_averages().table(sort_by=by, row_limit=16)[:7000], flush=True)
+        table = seen.key_averages().table(by, row_limit=30, max_name_column_width=48)
+        print("\n".join(line.rstrip() for line in table.splitlines()), flush=True)
         raise Profiled

@@ -155,7 +155,7 @@ class Config(Section):
 # Of a section: where and how fast it runs.
 PLACES = {
     "url", "concurrency", "shards", "prices",
-    "actors", "gpus", "loaders", "save_steps", "checkpointing",
+    "actors", "gpus", "loaders", "save_steps", "checkpointing", "compile",
 }  # fmt: skip
 
 

@@ -63,6 +63,9 @@ class Sft(Optimiser):
     group_by_length: bool | None = Field(
         None, description="rows of like length in a batch; null: where gpus are asked for"
     )
+    compile: bool = Field(
+        False, description="layers compiled by torch, which takes a C compiler and a minute"
+    )
 
     @property
     def grouped(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.config import MAX_PIXELS
 from engine.errors import TriptychError
-from engine.vlm.attention import batch_vision_attention
+from engine.vlm.attention import batch_vision_attention, steady_kernels
 from engine.vlm.inputs import check_room, sift
 from engine.vlm.journal import Journaled
 from engine.vlm.memory import Parts
@@ -44,6 +44,7 @@ def load_model(model: str, dtype: str = "auto", bits: int | None = None) -> Any:
     logging.disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     kind = dtype if on_gpu else "float32"
+    steady_kernels()
     name, revision = located(model)
     more = _in_four_bits() if bits else {}
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.adapting import load_trained, lora, save_trained
+from engine.adapting import cast_once, compile_layers, load_trained, lora, save_trained
 from engine.answers.parsing import render_completion, render_question
 from engine.config.training import Sft
 from engine.pixels import Pixels
@@ -24,6 +24,7 @@ from engine.trainer import (
     watched,
 )
 from engine.training_job import TrainingJob, TrainingResult
+from engine.vlm.attention import right_padded
 from generators.phantoms.bank import DIFFICULTIES
 from pipelines.training.order import Order, lengths_of, ordered
 
@@ -153,6 +154,9 @@ def train_sft(job: SftJob) -> TrainingResult:
         processing_class=processor,
         peft_config=lora(model, job),
     )
+    right_padded(cast_once(trainer.model))
+    if job.section.compile:
+        compile_layers(trainer.model)
     result = watched(trainer, job).train(resume_from_checkpoint=last_checkpoint(job))
     if trainer.is_world_process_zero():
         save_trained(trainer.model, processor, job)

@@ -275,7 +275,7 @@ def test_without_a_kind_a_section_is_of_the_default() -> None:
 def test_where_a_backend_runs_does_not_decide_the_rows() -> None:
     begun = ["generator.backend=vllm", "evaluate.backend=vllm"]
     moved = [*begun, "generator.backend.gpus=4", "evaluate.backend.gpus=2", "generator.actors=3"]
-    moved.append("sft.checkpointing=true")  # computes the same again
+    moved += ["sft.checkpointing=true", "sft.compile=true"]  # compute the same
     decides = [deciding(build({}, more, "x").recorded()) for more in (begun, moved)]
     assert decides[0] == decides[1]
     server = ["generator.model=m", "generator.backend=endpoint"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
@@ -18,7 +19,7 @@ from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from engine import adapting, guards
-from engine.adapting import adapt, freeze, save_trained, weights_dtype
+from engine.adapting import adapt, cast_once, freeze, save_trained, weights_dtype
 from engine.config import build
 from engine.config.training import Sft
 from engine.errors import TriptychError
@@ -283,6 +284,61 @@ def test_checkpointing_is_on_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatc
         for wanted in (False, True):
             told = common_arguments(job.with_section(checkpointing=wanted))
             assert told["gradient_checkpointing"] is wanted
+
+
+# What costs time and changes nothing
+
+
+def test_adapters_take_their_input_as_it_comes_and_no_bit_changes() -> None:
+    """Under autocast; without it a float32 adapter is given float32, whatever goes in."""
+
+    def computed(cast: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16)).to(torch.bfloat16)
+        adapted = get_peft_model(model, LoraConfig(r=4, target_modules=["0", "1"]))
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(weight)
+        if not cast:
+            cast_once(adapted)
+        given = torch.randn(3, 16, dtype=torch.bfloat16)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = adapted(given)
+        trained = [w for w in adapted.parameters() if w.requires_grad]
+        assert {w.dtype for w in trained} == {torch.float32}
+        return [out, *torch.autograd.grad(out.float().sum(), trained)], adapted(given)
+
+    (before, plain), (after, same) = computed(True), computed(False)
+    assert all(torch.equal(a, b) for a, b in zip(before, after))
+    assert torch.equal(plain, same)
+
+
+def test_compiled_layers_share_graphs_and_learn_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two of the language model's four layers: the first, into which no gradient goes, and one."""
+    graphs: list[Any] = []
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    whole = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda layer, **more: whole(layer, backend=counted, **more)
+    )
+    once = {"save_steps": 0, "batch": 16, "lora_rank": 4}
+    plain = train_sft(trainings.sft(tmp_path / "plain").with_section(**once))
+    assert not graphs
+    compiled = train_sft(trainings.sft(tmp_path / "compiled").with_section(**once, compile=True))
+    assert compiled.loss == pytest.approx(plain.loss, abs=1e-3)
+    of_text = [graph for graph in graphs if "q_proj" in graph.code]
+    assert len(of_text) == 2
+    names = [
+        set(load_file(tmp_path / n / "weights" / "model.safetensors"))
+        for n in ("plain", "compiled")
+    ]
+    assert names[0] == names[1]
 
 
 # bf16

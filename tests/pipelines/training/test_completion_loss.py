@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import trl
 
 from engine.config.training import Sft
 from engine.records import Task
 from engine.trainer import write_training_set
 from engine.vlm import tiny
-from engine.vlm.transformers import load_processor
+from engine.vlm.attention import right_padded
+from engine.vlm.transformers import load_model, load_processor
 from pipelines.training.sft import Turn, train_sft, turns_of
 from tests.drawn_workspace import answered, drawn
 from tests.pictures import workspace_of
@@ -46,7 +48,7 @@ def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[s
     compute = trl.SFTTrainer.compute_loss
 
     def watched(trainer: Any, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
-        seen.append({k: inputs[k].clone() for k in ("input_ids", "labels", "attention_mask")})
+        seen.append({k: v.clone() for k, v in inputs.items() if isinstance(v, torch.Tensor)})
         return compute(trainer, model, inputs, *more, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -54,6 +56,25 @@ def batch(turns: list[Turn], tmp_path_factory: pytest.TempPathFactory) -> dict[s
         assert train_sft(job).steps == 1
     (only,) = seen
     return dict(only)
+
+
+def test_rows_are_padded_on_the_right_alone_so_that_attention_needs_no_mask(
+    batch: dict[str, Any],
+) -> None:
+    """No token of a row sees its padding: outputs and gradients are those with the mask."""
+    mask = batch["attention_mask"]
+    assert (mask[:, 1:] <= mask[:, :-1]).all()
+    assert (mask == 0).any()
+
+    def computed(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        given = {name: value for name, value in batch.items() if name != "labels"}
+        logits = model(**given, use_cache=False).logits[mask == 1]
+        loss = logits.log_softmax(-1)[:, 5].mean()
+        return logits, torch.autograd.grad(loss, model.lm_head.weight)[0]
+
+    masked = computed(load_model(str(tiny.FOLDER)))
+    alone = computed(right_padded(load_model(str(tiny.FOLDER))))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(masked, alone))
 
 
 def test_labels_are_the_completion_and_the_end_of_the_turn(
