@@ -1,9 +1,9 @@
 """Seconds of a GPU, from measured rates.
 
 The rates are of one card and one model with random weights (`docs/gpu.md`), scaled to another model
-by its operations. A rate in operations counts those of MFU: of a training the forward pass three
-times where weights learn, twice where adapters do, once where nothing is asked backward; what
-checkpointing computes again is in the rate. Writing goes by tokens, as transformers wrote them.
+by its operations. A training's count the forward pass three times where weights learn, twice where
+adapters do, once where nothing is asked backward, and once more where checkpointing computes it
+again. Writing goes by tokens, as transformers wrote them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from engine.config.training import Grpo, Optimiser
+from engine.config.training import Grpo, Optimiser, Sft
 from engine.vlm.known import known_models
 from pipelines.training.preflight.shapes import Seen, Shape, shape_of
 
@@ -39,8 +39,10 @@ def training_seconds(shape: Shape, section: Optimiser, row: Seen, rows: float) -
     """GPU-seconds in which rows are learned from, each once."""
     said, seen = shape.operations([row])
     language, tower = passes(section)
-    rate = rates()["adapters" if section.lora_rank else "all_weights"]["tflops"] * 1e12
-    return rows * (language * said + tower * seen) / rate
+    again = section.checkpointing is not False
+    work = (language + again) * said + (tower + (again and tower > 1)) * seen
+    compiled = isinstance(section, Sft) and section.compile
+    return rows * work / (rates()["compiled" if compiled else "trained"]["tflops"] * 1e12)
 
 
 def reading_seconds(shape: Shape, row: Seen, rows: float) -> float:

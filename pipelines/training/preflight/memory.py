@@ -10,9 +10,11 @@ a token of width h and an MLP of width m, with e bytes a number:
     MLP              eh + 4em          its input; gate, its SiLU, up, their product
 
 8h + 8eh + 4em in all. Weights that are frozen need no input of their layer, but an adapter keeps
-one of its own: seven inputs in the place of three, and no scaled norm, 8h + 10eh + 4em. With
-checkpointing a layer keeps eh, and one layer at a time is computed again. Nothing here is fitted
-to a measurement; `docs/preflight.md` has what was measured beside it.
+one of its own: seven inputs in the place of three, and no scaled norm, 8h + 10eh + 4em. A compiled
+layer works out float32 copies and SiLU again and has adapters share their input, 8eh + 3em: which
+of all that it keeps was told by the difference of two measured batches. With checkpointing a layer
+keeps eh, and one layer at a time is computed again. Nothing else is fitted to a measurement;
+`docs/preflight.md` has what was measured beside it.
 
 These are tensors alone. CUDA's own context and what the allocator cannot use are `SPARE`.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.config.training import Grpo, Optimiser
+from engine.config.training import Grpo, Optimiser, Sft
 from pipelines.training.preflight.shapes import Shape, Text
 
 GIB = 2**30
@@ -100,8 +102,10 @@ def states(shape: Shape, section: Optimiser, on_gpu: bool) -> Parts:
     return parts
 
 
-def layer(hidden: int, intermediate: int, e: int, adapted: bool) -> float:
+def layer(hidden: int, intermediate: int, e: int, adapted: bool, compiled: bool) -> float:
     """Bytes that a layer keeps of a token, or of a patch, for its backward pass."""
+    if compiled:
+        return 8 * e * hidden + 3 * e * intermediate
     return 8 * hidden + (10 if adapted else 8) * e * hidden + 4 * e * intermediate
 
 
@@ -130,8 +134,9 @@ def activations(
     again = on_gpu if section.checkpointing is None else section.checkpointing
     adapted = section.lora_rank > 0
     tower = section.lora_targets == "all" if adapted else not section.freeze_vision
-    kept = _kept(text.hidden, text.intermediate, text.layers, e, adapted, again)
-    seen = _kept(vision.hidden, vision.intermediate, vision.depth, e, adapted, again)
+    how = (e, adapted, isinstance(section, Sft) and section.compile, again)
+    kept = _kept(text.hidden, text.intermediate, text.layers, *how)
+    seen = _kept(vision.hidden, vision.intermediate, vision.depth, *how)
     parts: Parts = {"activations of text": batch.all_tokens * kept}
     parts["activations of images"] = batch.all_patches * (
         seen if tower else forward(vision.hidden, vision.intermediate, e)
@@ -142,9 +147,12 @@ def activations(
     return parts
 
 
-def _kept(hidden: int, intermediate: int, layers: int, e: int, adapted: bool, again: bool) -> float:
+def _kept(
+    hidden: int, intermediate: int, layers: int, e: int, adapted: bool, compiled: bool, again: bool
+) -> float:
     """Bytes of a token in all layers, and of the one that is gone through backward."""
-    one, working = layer(hidden, intermediate, e, adapted), backward(intermediate, e, adapted)
+    one = layer(hidden, intermediate, e, adapted, compiled)
+    working = backward(intermediate, e, adapted)
     return layers * e * hidden + one + working if again else layers * one + working
 
 
@@ -163,11 +171,18 @@ def reading(shape: Shape, batch: Batch, e: int) -> float:
 
 
 def training(shape: Shape, section: Optimiser, batch: Batch, on_gpu: bool, logits: bool) -> Held:
-    """A worker of SFT, or of a judge's training (which has no logits)."""
-    return Held(
-        parts=states(shape, section, on_gpu) | activations(shape, section, batch, on_gpu, logits),
-        rows=batch.rows,
-    )
+    """A worker of SFT, or of a judge's training (which has no logits).
+
+    Where a step is one batch, gradients come as activations and autocast's copies go: it is the
+    more of the two.
+    """
+    own, kept = states(shape, section, on_gpu), activations(shape, section, batch, on_gpu, logits)
+    if section.accumulate > 1 or "weights in bf16" not in own:
+        return Held(parts=own | kept, rows=batch.rows)
+    before = {name: size for name, size in (own | kept).items() if name != "gradients"}
+    after = {name: size for name, size in own.items() if name != "weights in bf16"}
+    highest = max(before, after, key=lambda parts: sum(parts.values()))
+    return Held(parts=highest, rows=batch.rows)
 
 
 def judging(shape: Shape, batch: Batch, on_gpu: bool, room: float | None) -> Held:
