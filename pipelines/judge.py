@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
-from engine.cluster import Places, Rows
+from engine.cluster import Rows
 from engine.records import Judgement, Model, Triplet
 from engine.resume import Shards, make_shards
 from engine.shards import shard_paths
 from engine.workspace import Stage
 from pipelines.context import Context
-from pipelines.judging import Judging, make_judge
+from pipelines.judging import Judging, make_judge, places_of
 
 
 def run_judge(context: Context, stage: Stage, model: Model) -> int:
@@ -30,7 +30,7 @@ def run_judge(context: Context, stage: Stage, model: Model) -> int:
         make_judge,
         Judging(root.absolute(), context.path_of(model), model.id, config.cluster.threads),
         shards,
-        Places(1, config.cluster.threads, config.reward.gpus),
+        places_of(config),
         lambda done, total: context.display.advance(done, total, "triplets"),
         sizes,
     )

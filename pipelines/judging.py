@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cluster import Rows
+from engine.cluster import Places, Rows
+from engine.config import Config
 from engine.lineage.files import read_hashed
 from engine.pixels import Pixels
 from engine.records import Judgement, Triplet, from_arrow
@@ -21,6 +22,11 @@ class Judging:
     model: str
     judge_id: str
     threads: int
+
+
+def places_of(config: Config) -> Places:
+    """Where shards are judged."""
+    return Places(config.reward.actors, config.cluster.threads, config.reward.gpus)
 
 
 def make_judge(job: Judging) -> Worker:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from engine.answers.spelling import normalise_question
 from engine.caveats import at_chance
-from engine.cluster import Places
 from engine.errors import TriptychError
 from engine.records import Judgement, Model, Triplet, content_id, from_arrow, to_arrow
 from engine.resume import Shards, make_shards
@@ -30,7 +29,7 @@ from generators.quotas import wanted_of
 from generators.renewal import ADHERENCE, PRECISION, Held, Paired, Share, mean, paired, shares
 from generators.tasks import draw_tasks, uniform_mix
 from pipelines.context import Context
-from pipelines.judging import Judging, make_judge
+from pipelines.judging import Judging, make_judge, places_of
 from pipelines.proposals import read_shards, run_proposer
 from pipelines.record import generator_of, images_of, shown, validation_questions
 from pipelines.spending import JOURNALS, spending
@@ -140,7 +139,7 @@ def _judged(
         make_judge,
         Judging(root.absolute(), context.path_of(judge), judge.id, config.cluster.threads),
         {"000": [{"path": str(asked.relative_to(root)), "sha256": None}]},
-        Places(1, config.cluster.threads, config.reward.gpus),
+        places_of(config),
         lambda done, total: context.display.advance(done, total, "parts judged"),
     )
     found = from_arrow(Judgement, pq.read_table(to.path(Judgement, "000")))

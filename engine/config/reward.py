@@ -21,6 +21,7 @@ class Reward(Optimiser):
     criteria: dict[Literal["factuality", "reasoning", "relevance"], Share] = Field(
         default={"factuality": 0.6, "reasoning": 0.2, "relevance": 0.2}
     )
+    actors: int = Field(1, ge=1, description="workers that judge, each with the whole judge")
     twins: int = Field(
         0,
         ge=0,

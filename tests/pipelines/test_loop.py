@@ -92,7 +92,7 @@ def small_run(run: Run) -> Path:
 
 def config(*more: str) -> list[str]:
     """`--set` arguments of the run."""
-    return small("sft.workers=2", "sft.batch=16", "sft.save_steps=1", *more)
+    return small("sft.workers=2", "sft.batch=16", "sft.save_steps=1", "reward.actors=2", *more)
 
 
 def stage(name: str, workspace: Path, *values: str, **env: str) -> None:

@@ -179,7 +179,7 @@ def test_on_a_cpu_no_time_is_told() -> None:
 
 
 def test_money_is_for_all_gpus_while_any_works() -> None:
-    found = told(SEVEN, options=("--rate", "3"))
+    found = told(SEVEN, "reward.actors=1", options=("--rate", "3"))
     assert found["money"] == pytest.approx(3 * 8 * found["hours"])
     assert found["gpu_hours"] < 8 * found["hours"]  # one process judges
 

@@ -18,7 +18,12 @@ from pipelines.training.preflight.sizes import works
 from pipelines.training.preflight.stages import Machine, Reckoned, Stage, stages
 from reward_model.experts import reads_journal
 
-ACTORS = {"generate": "generator.actors", "evaluate": "evaluate.actors", "verify": "verify.actors"}
+ACTORS = {
+    "generate": "generator.actors",
+    "judge": "reward.actors",
+    "evaluate": "evaluate.actors",
+    "verify": "verify.actors",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,16 +145,17 @@ def _reward(told: Reckoned) -> Stage:
 
 
 def _judge(told: Reckoned) -> Stage:
-    gpus, model = told.config.reward.gpus, told.models["judge"]
+    actors, gpus = told.config.reward.actors, told.config.reward.gpus
+    model = told.models["judge"]
     room, batch = told.machine.room(gpus), told.batch(READ_AT_ONCE, "judging", "judge")
     held = judging(model.shape, batch, gpus > 0, room)
     return Stage(
         name="judge",
         model=model.name,
-        processes=1,
+        processes=actors,
         gpus=gpus,
         held=held,
-        host=_host(1, model.shape.weights * (model.shape.bytes if gpus else 4), held, gpus),
+        host=_host(actors, model.shape.weights * (model.shape.bytes if gpus else 4), held, gpus),
         problems=_too_much("judge", held, room, f"{_larger(gpus)}, or another reward.model"),
     )
 
