@@ -57,8 +57,8 @@ LONG = {
     "tests/reward_model/test_simulated_expert.py",
     "tests/reward_model/test_twins.py",
 }
-# The longest first, and what starts a Ray of its own once the first has ended. All others come after,
-# in their order.
+# The longest first, and what starts a Ray of its own once the first has ended. All others come
+# after, in their order.
 LONGEST = (
     "tests/pipelines/test_loop.py",
     "tests/pipelines/test_fresh_runs.py",
@@ -73,6 +73,7 @@ LONGEST = (
     "tests/pipelines/test_init_runs.py",
     "tests/engine/lineage/test_lineage.py",
     "tests/engine/test_cluster.py",
+    "tests/pipelines/test_submit.py",
 )
 # Workers share the cores: each computes on one, in its own process and in those that it starts.
 ONE_THREAD = (
