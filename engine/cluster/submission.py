@@ -50,10 +50,12 @@ def submit(address: str, job: Job) -> int:
     check_dashboard(address)
     authenticate()
     import asyncio
+    import logging
 
     from ray.exceptions import RayError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each package and socket
     try:
         client = JobSubmissionClient(address)
         _check_version(address, client)

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 
 from engine import cluster
 from engine.config import load
+from engine.errors import printable
 from engine.lineage.runs import code_id
 from engine.records import content_id
 from engine.workspace import check_place
 from pipelines.commands.shipping import CONFIG, pack, stays
-from pipelines.progress import Display
 from pipelines.source import check_names
 
 
@@ -29,9 +29,9 @@ def submit_run(config_file: Path, address: str, folder: Path | None, overrides: 
     check_names(config)
     check_place(folder or config.folder())
     root = (folder or config.folder()).resolve()
-    places = {"the workspace": root, **stays(config)}
-    told = ", ".join(f"{place} ({key})" for key, place in places.items())
-    Display().say(f"has to be at the same path on every node: {told}")
+    places = {"workspace": root, **stays(config)}
+    told = ", ".join(f"{key} {place}" for key, place in places.items())
+    print(printable(f"on all nodes: {told}"), flush=True)
     with TemporaryDirectory(prefix="triptych-") as packed:
         pack(config, Path(packed))
         job = cluster.Job(
