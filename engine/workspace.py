@@ -34,6 +34,7 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 
 from engine.config import deciding
+from engine.config.section import is_address
 from engine.errors import TriptychError
 from engine.lineage import links
 from engine.lineage.files import file_hash, is_litter, read_hashed, shards_in
@@ -82,11 +83,21 @@ class Stage:
                 return
 
 
+def check_place(root: Path) -> None:
+    """Raise TriptychError for an address where a folder is wanted."""
+    if is_address(str(root)):
+        raise TriptychError(
+            f"--workspace {root} is an address, and a workspace is a folder: its record needs the "
+            "locks and renames of a file system: give one on NFS, Lustre or a shared volume"
+        )
+
+
 class Workspace:
     """A folder that one run at a time writes and anyone may read."""
 
     def __init__(self, root: Path, vouched: dict[Path, str | None] | None = None) -> None:
         """`vouched` are the shards' SHA-256 where the commits alone do not tell them."""
+        check_place(root)
         self.root = root
         self.vouched = vouched
         self.events = root / "events"
@@ -98,6 +109,7 @@ class Workspace:
     @classmethod
     def existing(cls, root: Path) -> Workspace:
         """Open for reading; raises TriptychError where there is no workspace."""
+        check_place(root)
         if not (root / "workspace.json").is_file():
             raise TriptychError(
                 f"no workspace at {root}: `triptych run CONFIG --workspace {root}` makes one"

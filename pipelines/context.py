@@ -33,7 +33,7 @@ from engine.sql import Scan
 from engine.vlm.weights import is_commit, known_id, located, outside_model
 from engine.workspace import Stage, Workspace
 from pipelines.progress import Display
-from pipelines.source import check_names, check_source
+from pipelines.source import check_benchmarks, check_names, check_source
 
 
 @dataclass
@@ -292,6 +292,7 @@ def config_of(root: Path, overrides: list[str] | None = None) -> Config:
 def opened(config: Config, root: Path, where: Cluster | None = None) -> Iterator[Context]:
     """A context with its workspace locked and Ray started, `where` it is not as configured."""
     check_names(config)
+    check_benchmarks(config)
     if not (root / "workspace.json").is_file():
         check_source(config, root)
     with writing(root, config.name, config.recorded()) as workspace:

@@ -74,13 +74,17 @@ def weak_key(key: bytes, display: Display) -> bool:
 
 def check_names(config: Config) -> None:
     """Raise TriptychError for a kind of phantom or a loss that nobody has, which are found by their
-    place in rooms that `engine.config` does not know, and for a benchmark that is not there."""
+    place in rooms that `engine.config` does not know."""
     unknown = sorted(config.source.phantoms.keys() - KINDS.keys())
     if unknown:
         raise TriptychError(
             f"source.phantoms.{unknown[0]}: no such kind of phantom: one of {', '.join(KINDS)}"
         )
     check_loss(config.reward.objective)
+
+
+def check_benchmarks(config: Config) -> None:
+    """Raise TriptychError for a benchmark that is not there."""
     for name, place in config.select.contamination.benchmarks.items():
         check_published(name, Path(place))
 

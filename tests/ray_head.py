@@ -42,7 +42,8 @@ def ray_head() -> Iterator[tuple[str, str]]:
         "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}",
         f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
     ]  # fmt: skip
-    env = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    activated = os.pathsep.join([str(TRIPTYCH.parent), os.environ["PATH"]])  # for `python3`
+    env = os.environ | {"OMP_WAIT_POLICY": "passive", "PATH": activated}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         log = Path(folder, "log")
         with log.open("w") as out:

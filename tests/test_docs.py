@@ -14,7 +14,7 @@ import pytest
 from tests.test_imports import ROOMS, ROOT, commands
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-OURS = (*ROOMS, "tests", "benchmarks", "configs", "examples", "docs", "tools")
+OURS = (*ROOMS, "tests", "benchmarks", "configs", "examples", "docs", "tools", "deploy")
 CODE = [*(f for room in ROOMS for f in (ROOT / room).rglob("*.py"))]
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(OURS)})/[\w./-]*\w/?)(?::([\w.]+\w))?")
 MODULE = re.compile(rf"(?<![\w/.])((?:{'|'.join(ROOMS)})(?:\.\w+)+)")

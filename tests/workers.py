@@ -73,6 +73,7 @@ LONGEST = (
     "tests/pipelines/test_init_runs.py",
     "tests/engine/lineage/test_lineage.py",
     "tests/engine/test_cluster.py",
+    "tests/pipelines/test_submit.py",
 )
 # Workers share the cores: each computes on one, in its own process and in those that it starts.
 ONE_THREAD = (

@@ -7,13 +7,14 @@ submits a command.
 
 from engine.cluster.connection import INLINE, cores, is_shared, start, stop
 from engine.cluster.mapping import map_shards
-from engine.cluster.submission import submit
+from engine.cluster.submission import Job, submit
 from engine.cluster.training import train
 from engine.cluster.work import DEATHS, Places, Rows, Worker
 
 __all__ = [
     "DEATHS",
     "INLINE",
+    "Job",
     "Places",
     "Rows",
     "Worker",

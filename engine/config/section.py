@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,6 +15,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
     )
+
+
+def is_address(place: str) -> bool:
+    """Whether a place is a URL, such as s3://…, also where a `Path` has taken one slash."""
+    return re.match(r"[a-z][a-z0-9+.-]+:/", place, re.IGNORECASE) is not None
 
 
 Share = Annotated[float, Field(ge=0)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.config.section import Section, Share, check_shares
+from engine.config.section import Section, Share, check_shares, is_address
 
 
 class Source(Section):
@@ -51,6 +51,10 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Source:
+        if self.path is not None and is_address(self.path):
+            raise ValueError(
+                f"path {self.path} is an address: mount the bucket, or copy it, and give the folder"
+            )
         if self.table is not None and Path(self.table).is_absolute():
             raise ValueError("table must be a name inside the folder")
         check_shares("split", self.split)

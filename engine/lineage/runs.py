@@ -36,7 +36,7 @@ def _is_source(path: Path) -> bool:
 
 def packages() -> dict[str, str]:
     """Installed versions of what Triptych declares as dependencies."""
-    names = sorted({re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in _declared()})
+    names = sorted({re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in declared()})
     found = {}
     for name in names:
         try:
@@ -46,7 +46,7 @@ def packages() -> dict[str, str]:
     return found
 
 
-def _declared() -> list[str]:
+def declared() -> list[str]:
     """Requirements, those of extras too; of a checkout that is not installed, its project's."""
     try:
         return requires("triptych") or []

@@ -388,6 +388,27 @@ def test_a_command_without_its_workspace_is_one_line(command: str, tmp_path: Pat
     assert f"no workspace at {tmp_path / 'none'}" in one_line(result)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["run", "configs/demo.yaml"],
+        ["ingest", "configs/demo.yaml"],
+        ["submit", "configs/demo.yaml", "--address", "http://127.0.0.1:9"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_workspace_is_a_folder_and_no_address(words: list[str]) -> None:
+    told = one_line(triptych(*words, "--workspace", "s3://bucket/run"))
+    assert "s3:/bucket/run is an address, and a workspace is a folder" in told
+    assert not Path(ROOT, "s3:").exists()
+
+
+def test_images_in_a_bucket_are_refused_in_a_line() -> None:
+    with pytest.raises(TriptychError, match=r"x: source: path s3://bucket is an address: mount"):
+        build({}, ["source.path=s3://bucket"], "x")
+
+
 NO_TORCH = """
 import sys
 sys.modules["torch"] = None  # importing it now fails

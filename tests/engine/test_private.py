@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
@@ -248,7 +249,11 @@ def test_submit_wants_a_dashboard_and_a_token_for_another_machine(
         os.environ.pop(name, None)
     os.environ |= environment | {"HOME": str(tmp_path)}
     with pytest.raises(TriptychError, match=said):
-        cluster.submit(address, "true")
+        cluster.submit(address, job_in(tmp_path))
+
+
+def job_in(folder: Path) -> cluster.Job:
+    return cluster.Job("true", folder, "run", "0")
 
 
 class Dashboard(BaseHTTPRequestHandler):
@@ -269,17 +274,31 @@ class Dashboard(BaseHTTPRequestHandler):
     do_POST = do_GET
 
 
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    """The address of a `Dashboard`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.mark.parametrize(
     "answer", [(200, b"no JSON"), (401, b"token?"), (403, b""), (404, b""), (500, b"")], ids=str
 )
 def test_a_dashboard_that_refuses_is_one_line(
-    answer: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch
+    answer: tuple[int, bytes], dashboard: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Dashboard, "answer", answer)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    with pytest.raises(TriptychError, match=f"no Ray dashboard at {address}: ."):
-        cluster.submit(address, "true")
-    server.shutdown()
-    server.server_close()
+    with pytest.raises(TriptychError, match=f"no Ray dashboard at {dashboard}: ."):
+        cluster.submit(dashboard, job_in(tmp_path))
+
+
+def test_a_cluster_of_another_ray_is_refused_before_anything_is_sent(
+    dashboard: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    version = {"version": "4", "ray_version": "2.59.1", "ray_commit": "", "session_name": ""}
+    monkeypatch.setattr(Dashboard, "answer", (200, json.dumps(version).encode()))
+    with pytest.raises(TriptychError, match=r"Ray 2\.59\.1 runs at \S+ and Ray 2\.60\.\d+ is"):
+        cluster.submit(dashboard, job_in(tmp_path))

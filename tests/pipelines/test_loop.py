@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.config import build
-from engine.errors import PEOPLE
 from engine.records import Consumption, Decision, Image, Model, Preference, Triplet
 from engine.workspace import Workspace
 from pipelines.loop import ONCE, ROUND
@@ -26,7 +25,7 @@ from pipelines.training.preflight.sizes import works
 from reward_model.patient_sets import is_frozen
 from tests import forked
 from tests.cleanly import clean
-from tests.conftest import ASKED, ROOT, SMALL, sets, small, triptych
+from tests.conftest import ASKED, SMALL, sets, small, triptych
 from tests.ray_head import ray_head
 
 INLINE = "cluster.address=inline"
@@ -44,7 +43,6 @@ class Run:
     workspace: Path
     latest: dict[str, Any]  # the configuration kept after the first command
     job: subprocess.CompletedProcess[str]
-    waiting: int  # the status of a job that ends as a run does that waits for people
     beside: Path  # a run up to its judge
 
 
@@ -76,12 +74,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             stage(name, beside, INLINE)
         stage("reward", beside, **ray)
         words = ["configs/demo.yaml", "--address", dashboard, "-w", str(workspace), *config()]
-        code = "import sys; from engine import cluster; sys.exit(cluster.submit(*sys.argv[1:]))"
-        ends = [sys.executable, "-c", code, dashboard, f"exit {PEOPLE}"]
-        with subprocess.Popen(ends, cwd=ROOT) as short:
-            job = triptych("submit", *words, env=ray, timeout=900)
-            waiting = short.wait(120)
-    return Run(workspace, latest, job, waiting, beside)
+        job = triptych("submit", *words, env=ray, timeout=900)
+    return Run(workspace, latest, job, beside)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +94,6 @@ def stage(name: str, workspace: Path, *values: str, **env: str) -> None:
     first = ["configs/demo.yaml"] if name == "ingest" else []
     done = forked.triptych(name, *first, "-w", workspace, *sets(*values), env=env)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def test_a_job_that_waits_for_people_ends_with_their_status(run: Run) -> None:
-    assert run.waiting == PEOPLE
 
 
 def test_stage_commands_and_a_submitted_job_share_a_cluster(run: Run) -> None:
