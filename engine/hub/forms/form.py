@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from engine.hub.forms.exported import Exported
+from engine.records import content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def readme(form: Form, exported: Exported, folder: str) -> str:
     """The README.md of a form's folder of that name."""
     front = {"pretty_name": f"{exported.name} for {form.tool}", "license": exported.licence}
     splits = list(dict.fromkeys(split for split, _ in exported.files()))
-    configs = [_config(name, splits, exported.id) for name in form.configs]
+    configs = [_config(name, splits, exported) for name in form.configs]
     head = yaml.safe_dump(
         front | ({"configs": configs} if configs else {}), sort_keys=False, allow_unicode=True
     )
@@ -48,11 +49,12 @@ holds the caveats.
 """
 
 
-def _config(name: str, splits: list[str], id: str) -> dict[str, object]:
-    """Of its own version, as in `engine.hub.card`: `datasets` caches by the folder's name."""
+def _config(name: str, splits: list[str], exported: Exported) -> dict[str, object]:
+    """Of a version of its own: `datasets` keeps what it loaded by the folder's name and this."""
     place = f"data/{name}/" if name else "data/"
+    edition = content_id(exported.id, exported.words, exported.style)
     return {
         "config_name": name or "default",
-        "version": f"0.0.{int(id[:7], 16)}",
+        "version": f"0.0.{int(edition[:7], 16)}",
         "data_files": [{"split": s, "path": f"{place}{s}-*.parquet"} for s in splits],
     }

@@ -2,7 +2,7 @@
 
 https://verl.readthedocs.io/en/latest/preparation/prepare_data.html; `RLHFDataset` in
 `verl/utils/dataset/rl_dataset.py` of https://github.com/volcengine/verl puts a picture where the
-prompt says `<image>`, as `examples/data_preprocess/geo3k.py` there writes it.
+prompt says `<image>`; `geo3k.py` among its examples writes the same columns.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def _write(exported: Exported, folder: Path) -> None:
 FORM = Form(
     tool="verl",
     write=_write,
-    load="""`verl.trainer.main_ppo` takes lists of files and a reward of yours: it has none for this
-`data_source`. `extra_info` of a row has the options.
+    load="""`verl.trainer.main_ppo` takes lists of files, and a reward of yours
+(`custom_reward_function`): it has none for this `data_source`. The options are in `extra_info`.
 
-    data.train_files=[{folder}/data/train-00000-of-00001.parquet] data.image_key=images
-    custom_reward_function.path=reward.py""",
+    data.train_files=[{folder}/data/train-00000-of-00001.parquet]
+    data.image_key=images""",
     configs=("",),
 )

@@ -348,6 +348,20 @@ def test_trls_own_collator_takes_the_rows_for_sft(
         assert said.strip() == row["completion"][0]["content"]
 
 
+def test_the_reward_for_verl_of_the_docs_scores_as_we_do(dataset: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/training-elsewhere.md").read_text()
+    found: dict[str, Any] = {}
+    exec(page.partition("### A reward for verl")[2].split("```")[1].removeprefix("python"), found)
+    told = pq.read_table(place_of(dataset, "verl") / "data").to_pylist()
+    for row in told:
+        gold, info = row["reward_model"]["ground_truth"], row["extra_info"]
+        other = next(option for option in info["options"] if option != gold)
+        for said, reward in ((gold, 1), (other, 0), (f"{gold} or {other}", 0), ("", 0)):
+            text = f"<think>It is seen.</think><answer>{said}</answer>"
+            assert found["compute_score"]("demo", text, gold, info) == reward
+        assert found["compute_score"]("demo", gold, gold, info) == 0  # not in the form
+
+
 QUOTES = "Does <image> or <video> or <|image_pad|> show a mass?"
 
 
