@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -46,29 +47,33 @@ def serve() -> list[str]:
     return [str(TRIPTYCH.with_name("vllm")), "serve"]
 
 
+# No compiling; memory for one picture and no film; and a prompt that is read in parts would wind
+# back the generator of its seed, as no CPU can.
+HOW = [
+    "--enforce-eager", "--no-enable-chunked-prefill", "--max-model-len=512", "--dtype=float32",
+    '--limit-mm-per-prompt={"image": 1, "video": 0}',
+]  # fmt: skip
+
+
 @contextmanager
 def served(folder: Path, log: Path) -> Iterator[str]:
-    """The address of a server of a checkpoint, which ends with the block."""
+    """The address of a server of a checkpoint, which ends with the block, and its workers too."""
     (port,) = free_ports(1)
-    command = [*serve(), str(folder), "--served-model-name", NAME, "--port", str(port)]
-    # Without the last, a prompt that is read in parts would wind back a seed, as no CPU can.
-    command += ["--max-model-len", "512", "--dtype", "float32", "--no-enable-chunked-prefill"]
+    command = [*serve(), str(folder), f"--served-model-name={NAME}", f"--port={port}", *HOW]
     env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
     with log.open("w") as out:
-        server = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+        server = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
-        until = time.monotonic() + 600
+        until = time.monotonic() + 1200
         while not _answers(f"http://127.0.0.1:{port}/health"):
             assert server.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        finally:
-            server.kill()
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _answers(address: str) -> bool:
