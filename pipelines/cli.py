@@ -330,6 +330,14 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what --push would send, and send nothing.")
     ] = False,
+    forms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="TOOL",
+            help="Write it for a tool too: llava, llama-factory, verl, easyr1 or trl; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Write the dataset folder, for datasets.load_dataset; withdrawn images are left out."""
     if push is None and (private is not None or dry_run):
@@ -339,7 +347,7 @@ def export(
     from pipelines.progress import Display
 
     with maintaining(workspace) as place:
-        leaving.export(place, Display(), push, private, dry_run)
+        leaving.export(place, Display(), push, private, dry_run, forms or [])
 
 
 @app.command(rich_help_panel=RECORD)

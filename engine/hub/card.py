@@ -50,6 +50,11 @@ def counted_card(workspace: Workspace, ledger: Ledger, name: str) -> str:
     return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
 
 
+def licence_of(workspace: Workspace) -> str:
+    """The licence of what leaves, in the Hub's words."""
+    return str(workspace.config.get("licence", "apache-2.0"))
+
+
 def _edition(ledger: Ledger) -> str:
     """A version for the cache of `datasets`, by what leaves.
 
@@ -73,7 +78,7 @@ def _front_matter(workspace: Workspace, name: str, by_split: dict[Any, int], edi
     ]
     front = {
         "pretty_name": name,
-        "license": workspace.config.get("licence", "apache-2.0"),
+        "license": licence_of(workspace),
         "language": ["en"],
         "task_categories": ["visual-question-answering"],
         "tags": ["medical", "synthetic", "vqa", "triptych"],

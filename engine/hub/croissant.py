@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from engine import VERSION
 from engine.caveats import NOT_COVERED, promised
+from engine.hub.card import licence_of
 from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.selection import NOT_STATED, PICTURED, SELECTED, counted, of_rounds, told_by_id
 from engine.lineage import links
@@ -101,7 +102,7 @@ def croissant(
     content = listing_hash(hashes)
     counts = counted(ledger)
     number = f"{max(counts['round'])}.{len(_made_by(workspace))}.0+{content[:12]}"
-    licence = str(workspace.config.get("licence", "apache-2.0"))
+    licence = licence_of(workspace)
     total = sum(counts["split"].values())
     return {
         "@context": CONTEXT,

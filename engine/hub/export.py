@@ -13,7 +13,6 @@ torch: equal workspaces give equal bytes, and a small export takes no seconds to
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from engine.hub.columns import ASKED_AND_FOUND
 from engine.hub.croissant import write_croissant
 from engine.hub.selection import SELECTED, SPLITS, batches, selecting
 from engine.hub.sharding import write_split
+from engine.hub.swap import begun, put
 from engine.lineage.ledger import Ledger
 from engine.lineage.standing import DECIDED
 from engine.lineage.withdrawals import WITHDRAWN
@@ -152,14 +152,13 @@ def export_held(
         raise TriptychError(
             f"nothing to export from {workspace.root}: no row was kept; run the select stage first"
         )
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "data").mkdir(parents=True)
+    partial = begun(out)
+    (partial / "data").mkdir()
     counts = _write_splits(workspace, ledger, partial / "data", int(shard_mb * 1e6))
     counts["rejects"] = _write_rejects(ledger, partial / "rejects.parquet")
     (partial / "README.md").write_text(counted_card(workspace, ledger, name), encoding="utf-8")
     write_croissant(workspace, ledger, partial, name, url)
-    _swap(partial, out)
+    put(partial, out)
     return counts
 
 
@@ -197,16 +196,3 @@ def _found(rows: pa.RecordBatch) -> pa.RecordBatch:
         filled = pc.replace_with_mask(rows[name], unknown, by_rule)
         rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
     return rows
-
-
-def _swap(partial: Path, out: Path) -> None:
-    """Put the finished folder in place; an old export goes only when it is out of the way."""
-    old = out.with_name(f".{out.name}.old")
-    if out.exists():
-        if any(out.iterdir()) and not (out / "data").is_dir():
-            shutil.rmtree(partial)
-            raise TriptychError(f"{out} holds something that is no export: choose another folder")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)  # or of an export that was cut short between the two

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import TriptychError
-from engine.hub.publish import publish
+from engine.hub.publish import publish_again
 from engine.lineage.files import file_hash, is_litter, read_hashed
 from engine.lines import without
 from engine.records import Picture, Tombstone, Withdrawal, content_id
@@ -113,7 +113,7 @@ def finish(workspace: Workspace) -> bool:
         _carry_out(workspace, folder)
     if committed:
         workspace.ledger().rebuild(workspace.events)
-        _export_again(workspace)
+        publish_again(workspace)
     shutil.rmtree(workspace.root / "redacting", ignore_errors=True)
     return bool(committed)
 
@@ -140,14 +140,3 @@ def _to_remove(path: Path) -> dict[str, Any]:
             f"{path} is empty, cut or gone, and names the files that a withdrawal takes away: "
             "restore it from a backup"
         ) from None
-
-
-def _export_again(workspace: Workspace) -> None:
-    """An export holds the rows too: write it without them, or remove it where nothing is left."""
-    folder = workspace.root / "dataset"
-    if not folder.exists():
-        return
-    try:
-        publish(workspace)
-    except TriptychError:
-        shutil.rmtree(folder)

@@ -19,7 +19,8 @@ from engine.vlm.protocol import Request
 
 MAX_ASPECT = 100  # Qwen2-VL's processor refuses 200 and more
 REFUSALS = (ValueError, IndexError, KeyError, StopIteration, OSError)  # of what is shown
-CHAT_MARK = re.compile(r"<(?=\|[^|<>\s]{1,40}\|>|image>)")  # where no tokenizer tells its marks
+# Where no tokenizer tells its marks: special tokens of chats, and what stands for media.
+CHAT_MARK = re.compile(r"<(?=\|[^|<>\s]{1,40}\|>|(?:image|video|audio)>)")
 
 
 def picture(png: bytes, max_pixels: int = MAX_PIXELS) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import TriptychError
 from engine.hub import push as hub
+from engine.hub.forms import FORMS, check_forms, lying, place_of
 from engine.hub.publish import FOLDER, publish
 from engine.lineage.withdrawals import withdrawn_ids
 from engine.private import MAKE_KEY
@@ -20,20 +22,25 @@ def export(
     repo: str | None = None,
     private: bool | None = None,
     dry_run: bool = False,
+    forms: Sequence[str] = (),
 ) -> None:
     """Write `dataset/`: Parquet by split, a card and Croissant metadata; publish it where asked.
 
-    The workspace is open for writing: what was exported is recorded. Raises TriptychError, before
-    anything is written, where a push has to say whether it is `private` and does not.
+    `forms` are written beside it, and those that lie there already again. The workspace is open for
+    writing: what was exported is recorded. Raises TriptychError, before anything is written, where
+    there is no such form, or a push has to say whether it is `private` and does not.
     """
+    check_forms(forms)
     if repo:
         hub.check_name(repo)
         _check_said(workspace, private)
     folder = workspace.root / FOLDER
     url = hub.url_of(repo) if repo else None
-    counts = publish(workspace, url)
+    counts = publish(workspace, url, forms)
     rows = ", ".join(f"{n} {split}" for split, n in counts.items())
     display.done(f"dataset: {rows} in {folder}")
+    for form in lying(folder):
+        display.done(f"the same for {FORMS[form].tool} in {place_of(folder, form)}")
     if repo and dry_run:
         _would_push(hub.upload_of(folder, repo), bool(private), display)
     elif repo:

@@ -5,7 +5,7 @@ Answers that are in the journal go with the rows that are made of them.
 
 from __future__ import annotations
 
-from engine.hub.publish import FOLDER
+from engine.hub.publish import leftovers
 from engine.lineage.agreement import agreed
 from engine.lineage.ledger import Ledger
 from engine.lineage.reach import Reach, reach, reach_reader, recorded
@@ -136,5 +136,4 @@ def files_of(taken: list[Image]) -> list[str]:
         f"phantoms/{s}{end}" for s in sorted(sources) for end in ("", ".truth.json", ".drawn.json")
     ]
     drawn += [f"segmentations/{s}" for s in sorted(sources)]
-    exports = [f".{FOLDER}.partial", f".{FOLDER}.old"]  # of an export that was cut short
-    return [*drawn, *exports, "report", "quarantine", "ingest-report.csv"]
+    return [*drawn, *leftovers(), "report", "quarantine", "ingest-report.csv"]
