@@ -18,7 +18,8 @@ import ray
 import yaml
 from jsonschema import Draft202012Validator
 
-from engine.config import deciding, load
+from engine.config import load
+from engine.config.training import Optimiser
 from engine.lineage.runs import ROOMS
 from pipelines.commands.shipping import stays
 
@@ -123,17 +124,19 @@ def test_the_run_of_the_job_finds_its_places() -> None:
     assert all(any(place.is_relative_to(top) for top in mounted) for place in named)
 
 
-def test_the_values_for_one_card_keep_the_rows_of_a_step() -> None:
-    """So that a run may go on where it has more cards, but for the generator, which is another."""
-    page = (ROOT / "docs" / "single-gpu.md").read_text()
-    values = [v for v in re.findall(r"--set (\S+)", page) if not v.startswith("source.key_file")]
-    wide, one = (load(ROOT / "configs" / "medgr2-7b.yaml", v) for v in ([], values))
-    asked = {"generator.model": one.generator.model, "source.path": one.source.path}
-    same = load(ROOT / "configs" / "medgr2-7b.yaml", [f"{k}={v}" for k, v in asked.items()])
-    assert deciding(one.recorded()) == deciding(same.recorded()) != deciding(wide.recorded())
+def test_one_card_learns_from_as_many_rows_a_step() -> None:
+    wide, one = (load(ROOT / "configs" / f"medgr2-{name}.yaml", []) for name in ("7b", "7b-lora"))
+
+    def rows(section: Optimiser) -> int:
+        return section.batch * section.accumulate * section.workers
+
+    assert rows(one.sft) == rows(wide.sft)
+    assert rows(one.reward) == rows(wide.reward)
+    assert rows(one.grpo) * one.grpo.steps == rows(wide.grpo) * wide.grpo.steps
     stages = (one.generator, one.evaluate)
     assert [s.backend.gpus * s.actors for s in stages] == [1, 1]
     assert [s.gpus * s.workers for s in (one.reward, one.sft, one.grpo)] == [1, 1, 1]
+    assert one.reward.actors == 1
 
 
 def test_ray_up_takes_its_file() -> None:
