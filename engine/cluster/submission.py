@@ -55,7 +55,8 @@ def submit(address: str, job: Job) -> int:
     from ray.exceptions import RayError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each package and socket
+    for module in ("", ".dashboard.modules.dashboard_sdk", ".dashboard.modules.job.sdk"):
+        logging.getLogger(f"ray{module}").setLevel(logging.WARNING)  # else each package is told of
     try:
         client = JobSubmissionClient(address)
         _check_version(address, client)

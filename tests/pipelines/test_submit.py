@@ -28,12 +28,10 @@ LOOKS = """
 import json, os, ray
 from pathlib import Path
 import engine
-from engine import cluster
 from engine.config import load
-from engine.config.cluster import Cluster
 from engine.lineage.runs import code_id, packages
 
-cluster.start(Cluster())
+ray.init(runtime_env={"worker_process_setup_hook": "engine.private.close_files"})
 @ray.remote
 def worker():
     import engine.private
@@ -142,9 +140,7 @@ def test_more_than_ray_takes_is_refused_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipping, "MOST", 2**20)
-    with pytest.raises(
-        TriptychError, match=r"hold 7 MiB, and Ray takes less .* model\.safetensors"
-    ):
+    with pytest.raises(TriptychError, match=r"hold 7 MiB, and Ray takes less .*model\.safetensors"):
         pack(build({}, [], "x"), tmp_path)
 
 
