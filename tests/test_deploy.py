@@ -10,11 +10,11 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 from jsonschema import Draft202012Validator
 
@@ -28,6 +28,7 @@ DEPLOY = ROOT / "deploy"
 FIELDS = yaml.safe_load((ROOT / "tests" / "kuberay_fields.yaml").read_text())
 KUBERAY = sorted((DEPLOY / "kuberay").glob("*.yaml"))
 QUANTITY = r"^[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?(\d+(\.\d*)?|\.\d+))?$"
+RAY = version("ray")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -147,13 +148,13 @@ def test_ray_up_takes_its_file() -> None:
 
 def test_versions_are_those_of_the_project() -> None:
     pins = {line.partition("[")[0].partition(">")[0]: line for line in PROJECT["dependencies"]}
-    minor = ".".join(ray.__version__.split(".")[:2])
+    minor = ".".join(RAY.split(".")[:2])
     assert f">={minor}," in pins["ray"]
     for name in ("raycluster", "rayjob"):
         spec = read(f"kuberay/{name}.yaml")["spec"]
-        assert spec.get("rayClusterSpec", spec)["rayVersion"] == ray.__version__
+        assert spec.get("rayClusterSpec", spec)["rayVersion"] == RAY
     container = (DEPLOY / "Containerfile").read_text()
     assert f'"{pins["torch"]}"' in container
-    assert f'"ray[data,train,default]=={ray.__version__}"' in container
+    assert f'"ray[data,train,default]=={RAY}"' in container
     assert f'"{PROJECT["optional-dependencies"]["gpu"][0]}"' in container
     assert set(re.findall(r"^COPY (\w+) ", container, re.MULTILINE)) >= set(ROOMS)
