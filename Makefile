@@ -29,7 +29,7 @@ check: $(VENV)/.ready-vllm
 	@$(MAKE) --no-print-directory --jobs=2 lint light-tests
 
 all-tests: $(VENV)/.ready-vllm
-	@echo "== tests: all of them, in $(WORKERS) processes, about a quarter of an hour on two cores"
+	@echo "== tests: all of them, in $(WORKERS) processes, about twenty minutes on two cores"
 	$(PYTEST)
 
 light-tests: $(VENV)/.ready-vllm
