@@ -61,9 +61,9 @@ def mixed_rows(
 def questions_for_grpo(context: Context, stage: Stage, start: Model) -> list[Triplet]:
     """What GRPO trains on: kept questions that SFT left, on which its model is mixed.
 
-    Of those left, `looked_at` many are. Where they do not fill
-    one step, the others left follow, then what SFT saw. The choice is written down, for a training
-    that is taken up again must see the same rows.
+    Of those left, `looked_at` many are looked at. Where they do not fill one step, the others left
+    follow, then what SFT saw. The choice is written down, for a training that is taken up again
+    must see the same rows.
     """
     section = context.config.grpo
     step, most = questions_per_step(section), looked_at(section)

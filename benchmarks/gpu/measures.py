@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from pipelines.training.preflight.shapes import Seen, shape_of
+
 IGNORED = -100  # the label of a token that is not scored
 Figures = dict[str, Any]  # a line of the table
-Seen = tuple[int, int, int]  # of a row of a batch: tokens, patches of its image, tokens scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,23 +121,7 @@ def copy_tbs(size: int = 2**32, times: int = 10) -> float:
 
 def forward_operations(config: Any, rows: list[Seen]) -> float:
     """Operations of a forward pass over rows of a model with Qwen2.5-VL's configuration."""
-    text, vision = config.text_config, config.vision_config
-    hidden, layers = text.hidden_size, text.num_hidden_layers
-    kv = hidden // text.num_attention_heads * text.num_key_value_heads
-    weights = layers * (2 * hidden * (hidden + kv) + 3 * hidden * text.intermediate_size)
-    width, merged = vision.hidden_size, vision.hidden_size * vision.spatial_merge_size**2
-    seen = vision.depth * (4 * width**2 + 3 * width * vision.intermediate_size)
-    seen += width * 3 * vision.temporal_patch_size * vision.patch_size**2
-    seen += (merged**2 + merged * hidden) / vision.spatial_merge_size**2
-    full = len(vision.fullatt_block_indexes)
-    window = (vision.window_size // vision.patch_size) ** 2
-    total = 0.0
-    for tokens, patches, scored in rows:
-        total += 2 * weights * tokens + 2 * layers * hidden * tokens**2
-        total += 2 * hidden * text.vocab_size * scored
-        total += 2 * seen * patches
-        total += 4 * width * patches * (full * patches + (vision.depth - full) * window)
-    return total
+    return sum(shape_of(config.to_dict()).operations(rows))
 
 
 def counted(inputs: Any) -> list[Seen]:

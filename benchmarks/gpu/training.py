@@ -24,6 +24,7 @@ from engine.records import Picture
 from engine.trainer import write_training_set
 from engine.training_job import TrainingJob
 from pipelines.training.grpo import GrpoJob, questions_of, train_grpo
+from pipelines.training.preflight.cost import passes
 from pipelines.training.sft import SftJob, train_sft, turns_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "medgr2-7b.yaml"
@@ -90,16 +91,6 @@ def sft(
             "loss": result.loss,
         }
     ]
-
-
-def passes(section: Optimiser) -> tuple[int, int]:
-    """Forward passes that count of the language model and of the vision tower.
-
-    One backward pass is two: for the weights, which LoRA leaves out, and for what went in.
-    """
-    language = 2 if section.lora_rank else 3
-    still = section.freeze_vision or (section.lora_rank > 0 and section.lora_targets == "language")
-    return language, 1 if still else language
 
 
 def lora_before(options: Options) -> list[Figures]:

@@ -178,6 +178,17 @@ def test_on_a_cpu_no_time_is_told() -> None:
     assert "time: no rate was measured without a GPU" in found["unknown"]
 
 
+def test_judges_without_a_gpu_share_the_host() -> None:
+    def rows(actors: int) -> int:
+        values = ("reward.gpus=0", f"reward.actors={actors}")
+        found = told(SEVEN, *values, options=("--host-memory", "64"))
+        (judge,) = [one for one in found["memory"] if one["name"] == "judge"]
+        assert judge["processes"] == actors
+        return int(judge["held"]["rows"])
+
+    assert rows(3) < rows(1)
+
+
 def test_money_is_for_all_gpus_while_any_works() -> None:
     found = told(SEVEN, "reward.actors=1", options=("--rate", "3"))
     assert found["money"] == pytest.approx(3 * 8 * found["hours"])

@@ -29,7 +29,10 @@ def rates() -> Rates:
 
 
 def passes(section: Optimiser) -> tuple[int, int]:
-    """Forward passes that a step counts as, of the language model and of the vision tower."""
+    """Forward passes that a step counts as, of the language model and of the vision tower.
+
+    One backward pass is two: for the weights, which LoRA leaves out, and for what went in.
+    """
     language = 2 if section.lora_rank else 3
     still = section.freeze_vision or (section.lora_rank > 0 and section.lora_targets == "language")
     return language, 1 if still else language

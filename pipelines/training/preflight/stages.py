@@ -147,7 +147,8 @@ def _reward(told: Reckoned) -> Stage:
 def _judge(told: Reckoned) -> Stage:
     actors, gpus = told.config.reward.actors, told.config.reward.gpus
     model = told.models["judge"]
-    room, batch = told.machine.room(gpus), told.batch(READ_AT_ONCE, "judging", "judge")
+    room = told.machine.room(gpus, actors)
+    batch = told.batch(READ_AT_ONCE, "judging", "judge")
     held = judging(model.shape, batch, gpus > 0, room)
     return Stage(
         name="judge",

@@ -6,8 +6,6 @@ import json
 import math
 import struct
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -54,19 +52,6 @@ def test_adapters_are_those_that_peft_makes() -> None:
     layer += 64 * 3 * (3584 + 18944)
     assert shape.adapters(64, everywhere=False) == 28 * layer
     assert shape.adapters(64, everywhere=True) > 28 * layer
-
-
-def test_operations_are_those_that_the_benchmark_counts() -> None:
-    from benchmarks.gpu.measures import forward_operations
-
-    def spaced(values: dict[str, Any]) -> SimpleNamespace:
-        return SimpleNamespace(**values)
-
-    config = KNOWN["Qwen/Qwen2.5-VL-7B-Instruct"]["config"]
-    both = spaced({"text_config": spaced(config), "vision_config": spaced(config["vision_config"])})
-    rows = [(1055, 3628, 17), (400, 1296, 512)]
-    ours = sum(shape_of(config).operations(rows))
-    assert ours == pytest.approx(forward_operations(both, rows), rel=1e-12)
 
 
 def test_a_model_of_another_kind_is_refused_in_a_line(tmp_path: Path) -> None:
